@@ -1,0 +1,3 @@
+//! The `lakehose` program.
+
+fn main() {}

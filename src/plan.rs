@@ -1,0 +1,104 @@
+//! What is decided about records before anything leaves the machine.
+//!
+//! A [`Plan`] fixes the objects that a set of records becomes: keys, bytes (by hash), and the
+//! partition to register. It is made once, by the pipeline, and never changed. This module owns its
+//! shape; the journal owns its bytes on disk, the outbox the bytes of the objects.
+
+use serde::{Deserialize, Serialize};
+
+use crate::positions::Positions;
+use crate::record::Tenant;
+
+/// The number of a plan in its stream, counted from 1 and never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PlanId(pub u64);
+
+/// The objects that a set of records becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Its number in the stream.
+    pub id: PlanId,
+    /// The objects to put; their bytes stand one after another in the plan's outbox file.
+    pub objects: Vec<PlannedObject>,
+    /// Records whose bytes the disk lost; settled by this plan and counted as damaged.
+    pub damaged: Positions,
+}
+
+impl Plan {
+    /// Every position that the plan settles, in no particular order.
+    pub fn settled(&self) -> impl Iterator<Item = &Positions> {
+        let objects = self.objects.iter().map(|object| &object.positions);
+        objects.chain(std::iter::once(&self.damaged))
+    }
+}
+
+/// One object of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedObject {
+    /// Everything but the records.
+    pub header: ObjectHeader,
+    /// The records that it holds; disjoint from those of every other object of its stream.
+    pub positions: Positions,
+}
+
+/// Where an object goes and what it holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObjectHeader {
+    /// Rows under the prefix, or failed records under the error prefix.
+    pub kind: ObjectKind,
+    /// The store as it was when the plan was made; a later change of the YAML does not move it.
+    pub target: Target,
+    /// The key below the target's URL, escaped, without a leading slash.
+    pub key: String,
+    /// Where its bytes begin in the plan's outbox file.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub size_bytes: u64,
+    /// SHA-256 of its bytes, lower-case hex.
+    pub sha256: String,
+    /// Rows in the object: Parquet rows, or lines of an error object.
+    pub row_count: u64,
+    /// Whose records they are.
+    pub tenant: Option<Tenant>,
+    /// The partition to register once the object is in the store.
+    pub partition: Option<CatalogPartition>,
+}
+
+/// What an object is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectKind {
+    /// Converted rows under the stream's prefix.
+    Data,
+    /// Records that could not be converted, under the error prefix.
+    Error,
+}
+
+/// A store without its secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// The store's name in the YAML.
+    pub store: String,
+    /// `s3://bucket[/path]` or `file:///path`, without a trailing slash.
+    pub url: String,
+    /// The endpoint of an S3-compatible server; absent for AWS and files.
+    pub endpoint: Option<String>,
+    /// The region to sign for.
+    pub region: Option<String>,
+}
+
+/// A partition of a catalog's table.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct CatalogPartition {
+    /// The catalog's name in the YAML.
+    pub catalog: String,
+    /// The database that holds the table.
+    pub database: String,
+    /// The table.
+    pub table: String,
+    /// One value a partition key, in the table's order, not escaped.
+    pub values: Vec<String>,
+    /// The URL of the partition's folder, with a trailing slash.
+    pub location: String,
+}
