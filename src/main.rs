@@ -1,3 +1,5 @@
-//! The `lakehose` program.
+//! The `lakehose` program; all of it is in the library.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    lakehose::cli::run()
+}

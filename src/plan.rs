@@ -10,7 +10,9 @@ use crate::positions::Positions;
 use crate::record::Tenant;
 
 /// The number of a plan in its stream, counted from 1 and never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct PlanId(pub u64);
 

@@ -98,11 +98,39 @@ impl Positions {
         after > 0 && position < self.runs[after - 1].end()
     }
 
+    /// Whether every position of `from .. to` is in the set.
+    #[must_use]
+    pub fn contains_range(&self, from: Position, to: Position) -> bool {
+        let after = self.runs.partition_point(|run| run.first <= from);
+        to <= from || (after > 0 && to <= self.runs[after - 1].end())
+    }
+
+    /// The positions that are in this set and not in `other`.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        let mut rest = Self::default();
+        let mut covers = other.runs.iter().copied().peekable();
+        for run in &self.runs {
+            let mut first = run.first;
+            while covers.next_if(|cover| cover.end() <= first).is_some() {}
+            while let Some(cover) = covers.peek()
+                && cover.first < run.end()
+            {
+                rest.push_run(first, cover.first.0.saturating_sub(first.0));
+                first = first.max(cover.end());
+                if cover.end() > run.end() {
+                    break;
+                }
+                covers.next();
+            }
+            rest.push_run(first, run.end().0.saturating_sub(first.0));
+        }
+        rest
+    }
+
     /// Every position in order.
     pub fn iter(&self) -> impl Iterator<Item = Position> + '_ {
-        self.runs
-            .iter()
-            .flat_map(|run| (run.first.0..run.end().0).map(Position))
+        self.runs.iter().flat_map(|run| (run.first.0..run.end().0).map(Position))
     }
 
     /// Bytes of memory that the runs take.
@@ -203,12 +231,29 @@ mod tests {
             for p in 0..400 {
                 prop_assert_eq!(set.contains(Position(p + shift)), model.contains(&p));
             }
+            for from in (0..400).step_by(7) {
+                let all = model.range(from..from + 3).count() == 3;
+                let found = set.contains_range(Position(from + shift), Position(from + 3 + shift));
+                prop_assert_eq!(found, all);
+            }
             let mut bytes = Vec::new();
             set.encode(&mut bytes);
             bytes.push(7);
             let mut rest = bytes.as_slice();
             prop_assert_eq!(Positions::decode(&mut rest), Ok(set));
             prop_assert_eq!(rest, &[7u8][..]);
+        }
+
+        #[test]
+        fn a_difference_equals_its_model(
+            left in proptest::collection::btree_set(0u64..60, 0..60),
+            right in proptest::collection::btree_set(0u64..60, 0..60),
+        ) {
+            let set = |model: &std::collections::BTreeSet<u64>| -> Positions {
+                model.iter().copied().map(Position).collect()
+            };
+            let expected: Positions = left.difference(&right).copied().map(Position).collect();
+            prop_assert_eq!(set(&left).without(&set(&right)), expected);
         }
 
         #[test]

@@ -219,10 +219,7 @@ impl Parser<'_> {
 
     fn decimal(&mut self) -> Result<HiveType, TypeError> {
         if !self.take('(') {
-            return Ok(HiveType::Decimal {
-                precision: 10,
-                scale: 0,
-            });
+            return Ok(HiveType::Decimal { precision: 10, scale: 0 });
         }
         let precision = self.number()?;
         let scale = if self.take(',') { self.number()? } else { 0 };
@@ -230,10 +227,7 @@ impl Parser<'_> {
             return Err(self.error("decimal(p,s) needs 1 <= p <= 38 and 0 <= s <= p"));
         }
         self.expect(')')?;
-        Ok(HiveType::Decimal {
-            precision: precision as u8,
-            scale: scale as u8,
-        })
+        Ok(HiveType::Decimal { precision: precision as u8, scale: scale as u8 })
     }
 
     fn length(&mut self, max: u32) -> Result<u32, TypeError> {
@@ -267,9 +261,7 @@ impl Parser<'_> {
 
     fn field_name(&mut self) -> Result<String, TypeError> {
         let rest = &self.text[self.at..];
-        let length = rest
-            .find([':', ',', '<', '>', '(', ')'])
-            .unwrap_or(rest.len());
+        let length = rest.find([':', ',', '<', '>', '(', ')']).unwrap_or(rest.len());
         let name = rest[..length].trim_end();
         if name.is_empty() {
             return Err(self.error("a field name is missing"));
@@ -282,18 +274,14 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<u32, TypeError> {
         self.skip_spaces();
         let word = self.word();
-        let number = word
-            .parse()
-            .map_err(|_| self.error("a number is missing"))?;
+        let number = word.parse().map_err(|_| self.error("a number is missing"))?;
         self.skip_spaces();
         Ok(number)
     }
 
     fn word(&mut self) -> &str {
         let rest = &self.text[self.at..];
-        let length = rest
-            .find(|c: char| !c.is_ascii_alphanumeric())
-            .unwrap_or(rest.len());
+        let length = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
         self.at += length;
         &rest[..length]
     }
@@ -313,11 +301,7 @@ impl Parser<'_> {
     }
 
     fn expect(&mut self, wanted: char) -> Result<(), TypeError> {
-        if self.take(wanted) {
-            Ok(())
-        } else {
-            Err(self.error(&format!("expected '{wanted}'")))
-        }
+        if self.take(wanted) { Ok(()) } else { Err(self.error(&format!("expected '{wanted}'"))) }
     }
 
     fn error(&self, reason: &str) -> TypeError {
@@ -341,17 +325,12 @@ mod tests {
             Just(HiveType::BigInt),
             Just(HiveType::String),
             Just(HiveType::Timestamp),
-            (1u8..=38).prop_map(|precision| HiveType::Decimal {
-                precision,
-                scale: precision / 2
-            }),
+            (1u8..=38).prop_map(|precision| HiveType::Decimal { precision, scale: precision / 2 }),
             (1u32..=255).prop_map(HiveType::Char),
         ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
-                inner
-                    .clone()
-                    .prop_map(|item| HiveType::Array(Box::new(item))),
+                inner.clone().prop_map(|item| HiveType::Array(Box::new(item))),
                 inner.clone().prop_map(|value| {
                     HiveType::Map(Box::new(HiveType::String), Box::new(value))
                 }),
@@ -383,13 +362,7 @@ mod tests {
             HiveType::parse(text).map(|t| t.to_string()).as_deref(),
             Ok("struct<id:bigint,tags:array<string>,price:decimal(10,2)>")
         );
-        assert_eq!(
-            HiveType::parse("decimal"),
-            Ok(HiveType::Decimal {
-                precision: 10,
-                scale: 0
-            })
-        );
+        assert_eq!(HiveType::parse("decimal"), Ok(HiveType::Decimal { precision: 10, scale: 0 }));
     }
 
     #[test]

@@ -1,0 +1,203 @@
+//! The data directory: its lock, its identity and format, and the folders of streams.
+//!
+//! ```text
+//! <data_dir>/LOCK                      held while the process lives
+//! <data_dir>/identity.json             {"instance": uuid, "format": 1}; written once
+//! <data_dir>/addresses.json            where the running process listens; removed at its start
+//! <data_dir>/streams/<stream>/stream.json   {"stream": name, "created": ms}
+//! <data_dir>/streams/<stream>/{journal,checkpoint,outbox}/
+//! ```
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::disk::{DirectoryLock, Disk, lock_directory, read_file, replace_file};
+use crate::record::{StreamName, UnixMillis};
+
+/// The layout that this program writes, and the only one that it reads.
+const FORMAT: u32 = 1;
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A data directory that belongs to this process.
+#[derive(Debug)]
+pub(super) struct DataDirectory {
+    path: PathBuf,
+    pub(super) instance: Uuid,
+    _lock: DirectoryLock,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// Another process has it.
+    #[error(
+        "data_dir {} is in use by another lakehose: stop that one, or give this one another \
+         data_dir", .0.display()
+    )]
+    Locked(PathBuf),
+    /// A newer program made it.
+    #[error(
+        "data_dir {} has format {found} in its identity.json, this program reads {FORMAT}: use the \
+         newer lakehose again",
+        path.display()
+    )]
+    NewerFormat {
+        /// The directory.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It holds streams and does not say whose.
+    #[error(
+        "data_dir {} holds streams but no readable identity.json: restore the file, without it \
+         their records cannot be told from another instance's", .0.display()
+    )]
+    NoIdentity(PathBuf),
+    /// The disk did not do what was asked.
+    #[error("could not {attempt} in data_dir {}: {error}", path.display())]
+    Disk {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The directory.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Identity {
+    instance: Uuid,
+    format: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StreamFile {
+    stream: StreamName,
+    created: UnixMillis,
+}
+
+#[derive(Serialize)]
+struct Addresses {
+    listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl DataDirectory {
+    /// Takes the directory for this process, making it when it is not there.
+    pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, DirectoryError> {
+        let fault =
+            |attempt| move |error| DirectoryError::Disk { attempt, path: path.to_owned(), error };
+        disk.create_dir_all(path).map_err(fault("create the folder"))?;
+        let lock = lock_directory(path).map_err(|error| match error.kind() {
+            ErrorKind::WouldBlock => DirectoryError::Locked(path.to_owned()),
+            _ => fault("take the lock")(error),
+        })?;
+        let instance = identify(disk, path)?;
+        match disk.remove(&path.join("addresses.json")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(fault("remove addresses.json")(error));
+            }
+            _ => {}
+        }
+        Ok(Self { path: path.to_owned(), instance, _lock: lock })
+    }
+
+    /// The folder of a stream.
+    pub(super) fn stream(&self, stream: &StreamName) -> PathBuf {
+        self.path.join("streams").join(stream.as_str())
+    }
+
+    /// Folders of streams that are not among `known`.
+    pub(super) fn strangers(
+        &self,
+        disk: &dyn Disk,
+        known: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>, DirectoryError> {
+        let names = match disk.list(&self.path.join("streams")) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            names => names.map_err(|error| self.fault("list streams", error))?,
+        };
+        Ok(names.into_iter().filter(|name| !known(name)).collect())
+    }
+
+    /// When the stream was first configured; notes it at the first time.
+    pub(super) fn created(
+        &self,
+        disk: &dyn Disk,
+        clock: &dyn Clock,
+        stream: &StreamName,
+    ) -> Result<UnixMillis, DirectoryError> {
+        let path = self.stream(stream).join("stream.json");
+        match read_file(disk, &path, FILE_BYTES_MAX) {
+            Ok(bytes) => {
+                let file: Result<StreamFile, _> = serde_json::from_slice(&bytes);
+                let file = file.map_err(io::Error::other);
+                Ok(file.map_err(|error| self.fault("read stream.json", error))?.created)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                let created = clock.now();
+                let file = StreamFile { stream: stream.clone(), created };
+                disk.create_dir_all(&self.stream(stream))
+                    .and_then(|()| replace_file(disk, &path, &to_json(&file)))
+                    .map_err(|error| self.fault("write stream.json", error))?;
+                Ok(created)
+            }
+            Err(error) => Err(self.fault("read stream.json", error)),
+        }
+    }
+
+    /// Notes where the process listens, for those who let the system choose the ports.
+    pub(super) fn note_addresses(
+        &self,
+        disk: &dyn Disk,
+        listen: SocketAddr,
+        admin: SocketAddr,
+    ) -> Result<(), DirectoryError> {
+        let text = to_json(&Addresses { listen, admin });
+        replace_file(disk, &self.path.join("addresses.json"), &text)
+            .map_err(|error| self.fault("write addresses.json", error))
+    }
+
+    fn fault(&self, attempt: &'static str, error: io::Error) -> DirectoryError {
+        DirectoryError::Disk { attempt, path: self.path.clone(), error }
+    }
+}
+
+fn identify(disk: &dyn Disk, path: &Path) -> Result<Uuid, DirectoryError> {
+    let file = path.join("identity.json");
+    let fault =
+        |attempt| move |error| DirectoryError::Disk { attempt, path: path.to_owned(), error };
+    match read_file(disk, &file, FILE_BYTES_MAX) {
+        Ok(bytes) => {
+            let identity: Identity = serde_json::from_slice(&bytes)
+                .map_err(|_| DirectoryError::NoIdentity(path.to_owned()))?;
+            if identity.format != FORMAT {
+                let found = identity.format;
+                return Err(DirectoryError::NewerFormat { path: path.to_owned(), found });
+            }
+            Ok(identity.instance)
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let streams = disk.list(&path.join("streams")).unwrap_or_default();
+            if !streams.is_empty() {
+                return Err(DirectoryError::NoIdentity(path.to_owned()));
+            }
+            let identity = Identity { instance: Uuid::new_v4(), format: FORMAT };
+            replace_file(disk, &file, &to_json(&identity)).map_err(fault("write identity.json"))?;
+            Ok(identity.instance)
+        }
+        Err(error) => Err(fault("read identity.json")(error)),
+    }
+}
+
+fn to_json(file: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec(file).expect("numbers and strings always serialise");
+    text.push(b'\n');
+    text
+}

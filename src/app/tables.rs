@@ -1,0 +1,168 @@
+//! From a stream's settings to its recipe: the table, prepared columns, and where partitions are
+//! registered. What does not fit is told as faults of the YAML file, with the line.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, Definition, FilesCatalog};
+use crate::config::{self, Config, DeliveryStream, Fault};
+use crate::convert::Schema;
+use crate::disk::Disk;
+use crate::pipeline::Recipe;
+use crate::plan::Target;
+use crate::record::StreamName;
+use crate::table::{Column, HiveType, Table};
+
+/// The catalogs of the configuration.
+pub(super) type Catalogs = BTreeMap<String, Arc<dyn Catalog>>;
+
+/// Opens the catalogs; nothing is read or written yet.
+pub(super) fn catalogs(config: &Config, disk: &Arc<dyn Disk>) -> Catalogs {
+    let open = |catalog: &config::Catalog| -> Arc<dyn Catalog> {
+        match catalog {
+            config::Catalog::Files { path } => {
+                Arc::new(FilesCatalog::new(disk.clone(), path.clone()))
+            }
+        }
+    };
+    config.catalogs.iter().map(|(name, catalog)| (name.clone(), open(catalog))).collect()
+}
+
+/// Makes the recipe of every stream, reading the tables of the catalogs.
+///
+/// # Errors
+/// Every fault of every stream.
+pub(super) async fn recipes(
+    config: &Config,
+    catalogs: &Catalogs,
+) -> Result<BTreeMap<StreamName, Arc<Recipe>>, Vec<Fault>> {
+    let mut recipes = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (name, stream) in &config.delivery_streams {
+        match recipe(config, catalogs, stream).await {
+            Ok(recipe) => {
+                recipes.insert(name.clone(), Arc::new(recipe));
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() { Ok(recipes) } else { Err(faults) }
+}
+
+/// Makes in its catalog what the stream's table needs there.
+pub(super) fn definition(stream: &DeliveryStream, recipe: &Recipe) -> Definition {
+    Definition {
+        table: recipe.table.clone(),
+        location: table_location(&recipe.target, &stream.destination.prefix_text),
+        is_ours: stream.schema.columns.is_some(),
+    }
+}
+
+async fn recipe(
+    config: &Config,
+    catalogs: &Catalogs,
+    stream: &DeliveryStream,
+) -> Result<Recipe, Fault> {
+    let settings = &stream.schema;
+    let folders = stream.destination.prefix.partition_keys();
+    let table = match &settings.columns {
+        Some(columns) => own_table(settings, columns, &folders),
+        None => {
+            let catalog = &catalogs[&settings.catalog];
+            let found = catalog.table(&settings.database, &settings.table).await;
+            found.map_err(|error| Fault::new(settings.place.clone(), error))?
+        }
+    };
+    if stream.register_partitions {
+        check_partition_keys(stream, &table, &folders)?;
+    }
+    let schema =
+        Schema::new(&table.columns).map_err(|error| Fault::new(settings.place.clone(), error))?;
+    let store = &stream.destination.store;
+    Ok(Recipe {
+        schema: Arc::new(schema),
+        catalog_region: None,
+        prefix: stream.destination.prefix.clone(),
+        error_prefix: stream.destination.error_prefix.clone(),
+        target: config.stores[store].target(store),
+        register_in: stream.register_partitions.then(|| settings.catalog.clone()),
+        table,
+    })
+}
+
+/// The table of a stream that brings its columns: partitioned by the folders of the prefix, which
+/// are text.
+fn own_table(settings: &config::Schema, columns: &[Column], folders: &[String]) -> Table {
+    let text = columns.iter().map(|column| format!("{} {}\n", column.name, column.hive_type));
+    let key = |name: &String| Column { name: name.to_lowercase(), hive_type: HiveType::String };
+    Table {
+        database: settings.database.clone(),
+        name: settings.table.clone(),
+        columns: columns.to_vec(),
+        partition_keys: folders.iter().map(key).collect(),
+        version: format!("{:08x}", crc32c::crc32c(text.collect::<String>().as_bytes())),
+    }
+}
+
+/// Partition values go by name: each partition key of the table must be a folder of the prefix.
+fn check_partition_keys(
+    stream: &DeliveryStream,
+    table: &Table,
+    folders: &[String],
+) -> Result<(), Fault> {
+    let keys: Vec<&str> = table.partition_keys.iter().map(|key| key.name.as_str()).collect();
+    let has_folder = |key: &&str| folders.iter().any(|folder| folder.eq_ignore_ascii_case(key));
+    if keys.iter().all(has_folder) && keys.len() == folders.len() {
+        return Ok(());
+    }
+    let message = format!(
+        "the partition keys of table {}.{} are {}, the folders of the prefix are {}: name a \
+         folder key=... in the prefix for each key and no other, or set partitions: {{register: \
+         false}}",
+        table.database,
+        table.name,
+        listed(&keys),
+        listed(folders),
+    );
+    Err(Fault::new(stream.destination.prefix_place.clone(), message))
+}
+
+fn listed<T: AsRef<str>>(names: &[T]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", ")
+}
+
+/// The URL of the folder above everything that changes from object to object.
+fn table_location(target: &Target, prefix: &str) -> String {
+    let fixed = prefix.split("!{").next().unwrap_or_default();
+    let folder = fixed.rfind('/').map_or("", |slash| &fixed[..=slash]);
+    // A `key=` folder belongs to the partition, even when its value never changes.
+    let is_partition = |segment: &str| segment.contains('=');
+    let above: Vec<&str> = folder.split_inclusive('/').take_while(|s| !is_partition(s)).collect();
+    format!("{}/{}", target.url, above.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lies_above_its_partitions() {
+        let target = Target {
+            store: "lake".into(),
+            url: "s3://bucket".into(),
+            endpoint: None,
+            region: None,
+        };
+        for (prefix, location) in [
+            ("clicks/tenant=!{lakehose:tenant}/year=!{timestamp:yyyy}/", "s3://bucket/clicks/"),
+            ("a/b/kind=fixed/day=!{timestamp:dd}/", "s3://bucket/a/b/"),
+            ("year=!{timestamp:yyyy}/", "s3://bucket/"),
+            ("legacy/!{timestamp:yyyy/MM/dd/HH}/", "s3://bucket/legacy/"),
+        ] {
+            assert_eq!(table_location(&target, prefix), location, "{prefix}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! Gathers positions into batches, one open batch for each group.
+//!
+//! Owns when a batch closes: by size, by age, or because it is asked to. Holds positions, never
+//! bytes, so that many open groups cost little. Does not know what a group stands for, and is told
+//! the time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::time::Duration;
+
+use crate::positions::Positions;
+use crate::record::{Position, UnixMillis};
+
+/// A batch of more records than this is closed, so that its plan always fits into a journal frame.
+pub const BATCH_RECORDS_MAX: u64 = 2_000_000;
+
+/// When batches close; Firehose's buffering hints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hints {
+    /// A batch closes when its records have this many bytes.
+    pub size_bytes: u64,
+    /// A batch closes this long after its oldest record arrived.
+    pub interval: Duration,
+}
+
+/// Records that will share an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch<G> {
+    /// What they have in common.
+    pub group: G,
+    /// Which they are.
+    pub positions: Positions,
+    /// Their bytes in all.
+    pub data_bytes: u64,
+    /// When the first of them arrived; it names the object's time.
+    pub oldest_arrival: UnixMillis,
+    /// What closed the batch.
+    pub closed_by: Trigger,
+}
+
+/// What closes a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// The size hint.
+    Size,
+    /// The interval hint.
+    Interval,
+    /// A person or a shutdown.
+    Flush,
+    /// The disk budget.
+    Pressure,
+}
+
+impl Trigger {
+    /// The word for logs and metrics.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Size => "size",
+            Self::Interval => "interval",
+            Self::Flush => "flush",
+            Self::Pressure => "pressure",
+        }
+    }
+}
+
+/// Records of one call, all of one group.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival<'a, G> {
+    /// Their group.
+    pub group: &'a G,
+    /// The position of the first.
+    pub first: Position,
+    /// The length of each in bytes.
+    pub lengths: &'a [u32],
+    /// When they arrived.
+    pub arrival: UnixMillis,
+    /// When a batch that begins with them must close, by the steady clock.
+    pub due: Duration,
+}
+
+/// The open batches of a stream.
+#[derive(Debug)]
+pub struct Buffer<G> {
+    hints: Hints,
+    open: HashMap<G, Open>,
+    by_due: BTreeSet<(Duration, u64)>,
+    group_by_number: HashMap<u64, G>,
+    next_number: u64,
+}
+
+#[derive(Debug)]
+struct Open {
+    number: u64,
+    positions: Positions,
+    record_count: u64,
+    data_bytes: u64,
+    oldest_arrival: UnixMillis,
+    due: Duration,
+}
+
+impl<G: Clone + Eq + Hash> Buffer<G> {
+    /// An empty buffer.
+    #[must_use]
+    pub fn new(hints: Hints) -> Self {
+        Self {
+            hints,
+            open: HashMap::new(),
+            by_due: BTreeSet::new(),
+            group_by_number: HashMap::new(),
+            next_number: 0,
+        }
+    }
+
+    /// Adds records; those batches that became full are closed and returned.
+    pub fn add(&mut self, arrival: &Arrival<'_, G>) -> Vec<Batch<G>> {
+        let hints = self.hints;
+        let mut closed = Vec::new();
+        let mut records = arrival.lengths.iter().enumerate();
+        while records.len() > 0 {
+            let open = self.open_batch(arrival);
+            let full = records.by_ref().any(|(index, length)| {
+                open.positions.push(arrival.first.advanced_by(index as u64));
+                open.record_count += 1;
+                open.data_bytes += u64::from(*length);
+                open.data_bytes >= hints.size_bytes || open.record_count >= BATCH_RECORDS_MAX
+            });
+            if full {
+                closed.extend(self.close(arrival.group, Trigger::Size));
+            }
+        }
+        closed
+    }
+
+    /// Closes the batches that are due at `now` by the steady clock.
+    pub fn close_due(&mut self, now: Duration) -> Vec<Batch<G>> {
+        let mut closed = Vec::new();
+        while let Some(&(due, number)) = self.by_due.first()
+            && due <= now
+        {
+            closed.extend(self.close_number(number, Trigger::Interval));
+        }
+        closed
+    }
+
+    /// Closes every batch, oldest first.
+    pub fn close_all(&mut self, trigger: Trigger) -> Vec<Batch<G>> {
+        let mut closed = Vec::new();
+        while let Some(&(_, number)) = self.by_due.first() {
+            closed.extend(self.close_number(number, trigger));
+        }
+        closed
+    }
+
+    /// When the next batch is due by the steady clock.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
+        self.by_due.first().map(|(due, _)| *due)
+    }
+
+    /// How many batches are open.
+    #[must_use]
+    pub fn batch_count(&self) -> usize {
+        self.open.len()
+    }
+
+    /// How many records are in open batches.
+    #[must_use]
+    pub fn record_count(&self) -> u64 {
+        self.open.values().map(|open| open.record_count).sum()
+    }
+
+    /// The bytes of the records in open batches.
+    #[must_use]
+    pub fn data_bytes(&self) -> u64 {
+        self.open.values().map(|open| open.data_bytes).sum()
+    }
+
+    fn open_batch(&mut self, arrival: &Arrival<'_, G>) -> &mut Open {
+        if !self.open.contains_key(arrival.group) {
+            let number = self.next_number;
+            self.next_number += 1;
+            self.by_due.insert((arrival.due, number));
+            self.group_by_number.insert(number, arrival.group.clone());
+        }
+        self.open.entry(arrival.group.clone()).or_insert_with(|| Open {
+            number: self.next_number - 1,
+            positions: Positions::default(),
+            record_count: 0,
+            data_bytes: 0,
+            oldest_arrival: arrival.arrival,
+            due: arrival.due,
+        })
+    }
+
+    fn close_number(&mut self, number: u64, trigger: Trigger) -> Option<Batch<G>> {
+        let group = self.group_by_number.get(&number).cloned()?;
+        self.close(&group, trigger)
+    }
+
+    fn close(&mut self, group: &G, trigger: Trigger) -> Option<Batch<G>> {
+        let open = self.open.remove(group)?;
+        self.by_due.remove(&(open.due, open.number));
+        self.group_by_number.remove(&open.number);
+        Some(Batch {
+            group: group.clone(),
+            positions: open.positions,
+            data_bytes: open.data_bytes,
+            oldest_arrival: open.oldest_arrival,
+            closed_by: trigger,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const HINTS: Hints = Hints { size_bytes: 10, interval: Duration::from_secs(60) };
+
+    fn arrival<'a>(group: &'a u8, first: u64, lengths: &'a [u32], due: u64) -> Arrival<'a, u8> {
+        Arrival {
+            group,
+            first: Position(first),
+            lengths,
+            arrival: UnixMillis(due.cast_signed() * 1000),
+            due: Duration::from_secs(due),
+        }
+    }
+
+    #[test]
+    fn a_batch_closes_with_the_record_that_fills_it() {
+        let mut buffer = Buffer::new(HINTS);
+        let closed = buffer.add(&arrival(&1, 0, &[4, 4, 4, 4], 60));
+        assert_eq!(closed.len(), 1);
+        assert_eq!(closed[0].positions, Positions::from_run(Position(0), 3));
+        assert_eq!((closed[0].data_bytes, closed[0].closed_by), (12, Trigger::Size));
+        assert_eq!((buffer.record_count(), buffer.data_bytes()), (1, 4));
+    }
+
+    #[test]
+    fn batches_close_by_age_of_their_oldest_record_oldest_first() {
+        let mut buffer = Buffer::new(HINTS);
+        buffer.add(&arrival(&1, 0, &[1], 70));
+        buffer.add(&arrival(&2, 1, &[1], 65));
+        buffer.add(&arrival(&2, 2, &[1], 90));
+        assert_eq!(buffer.next_due(), Some(Duration::from_secs(65)));
+        assert!(buffer.close_due(Duration::from_secs(64)).is_empty());
+        let closed = buffer.close_due(Duration::from_secs(70));
+        let groups: Vec<_> = closed.iter().map(|batch| batch.group).collect();
+        assert_eq!(groups, [2, 1]);
+        assert_eq!(closed[0].oldest_arrival, UnixMillis(65_000));
+        assert_eq!((buffer.batch_count(), buffer.next_due()), (0, None));
+    }
+
+    proptest! {
+        #[test]
+        fn every_record_is_in_exactly_one_batch(
+            calls in proptest::collection::vec(
+                (0u8..5, proptest::collection::vec(0u32..8, 1..6), 0u64..100), 1..60),
+        ) {
+            let mut buffer = Buffer::new(HINTS);
+            let (mut next, mut seen) = (0, Vec::new());
+            for (group, lengths, due) in &calls {
+                seen.extend(buffer.add(&arrival(group, next, lengths, *due)));
+                next += lengths.len() as u64;
+                if due % 7 == 0 {
+                    seen.extend(buffer.close_due(Duration::from_secs(*due)));
+                }
+            }
+            seen.extend(buffer.close_all(Trigger::Flush));
+            let mut all: Vec<_> = seen.iter().flat_map(|b| b.positions.iter()).collect();
+            all.sort_unstable();
+            prop_assert!(all.into_iter().eq((0..next).map(Position)));
+            prop_assert_eq!((buffer.batch_count(), buffer.next_due()), (0, None));
+        }
+    }
+}

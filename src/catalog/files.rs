@@ -1,0 +1,269 @@
+//! The catalog of those who have none: tables and partitions as JSON files in a folder.
+//!
+//! ```text
+//! <path>/<database>/<table>.json              the table, in the shape of Glue's GetTable
+//! <path>/<database>/<table>.partitions.json   {"partitions": [{"Values": [..], "Location": ".."}]}
+//! <path>/<database>/<table>.duckdb.sql        a view on the table's files, to paste into DuckDB
+//! ```
+//!
+//! Files are replaced as a whole. One process writes them: several instances each keep their own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::{Catalog, CatalogError, Definition};
+use crate::disk::{Disk, read_file, replace_file};
+use crate::plan::CatalogPartition;
+use crate::table::{Column, HiveType, Table};
+
+const FILE_BYTES_MAX: u64 = 256 << 20;
+
+/// A catalog in a folder.
+#[derive(Clone, Debug)]
+pub struct FilesCatalog {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    disk: Arc<dyn Disk>,
+    /// Held while a file is read, changed and replaced.
+    writing: Mutex<()>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct TableFile {
+    name: String,
+    storage_descriptor: StorageDescriptor,
+    #[serde(default)]
+    partition_keys: Vec<ColumnFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    version_id: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct StorageDescriptor {
+    columns: Vec<ColumnFile>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    location: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ColumnFile {
+    name: String,
+    #[serde(rename = "Type")]
+    hive_type: HiveType,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct PartitionsFile {
+    partitions: Vec<PartitionFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct PartitionFile {
+    values: Vec<String>,
+    location: String,
+}
+
+impl FilesCatalog {
+    /// The catalog in the folder `path`, which is made when something is written.
+    #[must_use]
+    pub fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
+        Self { inner: Arc::new(Inner { path, disk, writing: Mutex::new(()) }) }
+    }
+}
+
+impl Catalog for FilesCatalog {
+    fn table<'a>(
+        &'a self,
+        database: &'a str,
+        table: &'a str,
+    ) -> BoxFuture<'a, Result<Table, CatalogError>> {
+        let (database, table) = (database.to_owned(), table.to_owned());
+        self.blocking(move |inner| inner.table(&database, &table))
+    }
+
+    fn define<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
+        let definition = definition.clone();
+        self.blocking(move |inner| inner.define(&definition))
+    }
+
+    fn register<'a>(
+        &'a self,
+        partitions: &'a [CatalogPartition],
+    ) -> BoxFuture<'a, Result<(), CatalogError>> {
+        let partitions = partitions.to_vec();
+        self.blocking(move |inner| inner.register(&partitions))
+    }
+}
+
+impl FilesCatalog {
+    fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner) -> Result<T, CatalogError> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, CatalogError>> {
+        let inner = self.inner.clone();
+        Box::pin(async move {
+            match tokio::task::spawn_blocking(move || work(&inner)).await {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn table(&self, database: &str, name: &str) -> Result<Table, CatalogError> {
+        let path = self.file(database, name, "json")?;
+        let found: Option<TableFile> = self.read(&path)?;
+        let file = found.ok_or_else(|| CatalogError::Missing {
+            database: database.to_owned(),
+            table: name.to_owned(),
+            hint: format!(
+                "put the \"Table\" of `aws glue get-table` into {}, or give the stream's schema \
+                 its columns",
+                path.display()
+            ),
+        })?;
+        Ok(Table {
+            database: database.to_owned(),
+            name: name.to_owned(),
+            columns: columns_from(file.storage_descriptor.columns),
+            partition_keys: columns_from(file.partition_keys),
+            version: file.version_id.unwrap_or_else(|| "1".to_owned()),
+        })
+    }
+
+    fn define(&self, definition: &Definition) -> Result<(), CatalogError> {
+        let table = &definition.table;
+        let file = TableFile {
+            name: table.name.clone(),
+            storage_descriptor: StorageDescriptor {
+                columns: columns_to(&table.columns),
+                location: Some(definition.location.clone()),
+            },
+            partition_keys: columns_to(&table.partition_keys),
+            version_id: Some(table.version.clone()),
+        };
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if definition.is_ours {
+            self.write(&self.file(&table.database, &table.name, "json")?, &to_json(&file))?;
+        }
+        let view = duckdb_view(&table.name, &definition.location);
+        self.write(&self.file(&table.database, &table.name, "duckdb.sql")?, view.as_bytes())
+    }
+
+    fn register(&self, partitions: &[CatalogPartition]) -> Result<(), CatalogError> {
+        let mut by_table: BTreeMap<(&str, &str), Vec<&CatalogPartition>> = BTreeMap::new();
+        for partition in partitions {
+            by_table.entry((&partition.database, &partition.table)).or_default().push(partition);
+        }
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((database, table), partitions) in by_table {
+            let path = self.file(database, table, "partitions.json")?;
+            let mut file: PartitionsFile = self.read(&path)?.unwrap_or_default();
+            let known: BTreeSet<Vec<String>> =
+                file.partitions.iter().map(|partition| partition.values.clone()).collect();
+            let before = file.partitions.len();
+            for partition in partitions {
+                if !known.contains(&partition.values) {
+                    file.partitions.push(PartitionFile {
+                        values: partition.values.clone(),
+                        location: partition.location.clone(),
+                    });
+                }
+            }
+            if file.partitions.len() > before {
+                file.partitions.sort_by(|left, right| left.values.cmp(&right.values));
+                file.partitions.dedup_by(|left, right| left.values == right.values);
+                self.write(&path, &to_json(&file))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn file(&self, database: &str, table: &str, ending: &str) -> Result<PathBuf, CatalogError> {
+        for name in [database, table] {
+            let allowed = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
+            if name.is_empty() || !name.chars().all(allowed) {
+                return Err(CatalogError::Invalid {
+                    what: format!("table {database}.{table}"),
+                    reason: "names are letters, digits, '_' and '-', since they are file names"
+                        .to_owned(),
+                });
+            }
+        }
+        Ok(self.path.join(database).join(format!("{table}.{ending}")))
+    }
+
+    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, CatalogError> {
+        let bytes = match read_file(self.disk.as_ref(), path, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreachable("read", path, &error)),
+        };
+        let parsed = serde_json::from_slice(&bytes).map_err(|error| CatalogError::Invalid {
+            what: path.display().to_string(),
+            reason: error.to_string(),
+        });
+        parsed.map(Some)
+    }
+
+    fn write(&self, path: &Path, text: &[u8]) -> Result<(), CatalogError> {
+        let directory = path.parent().unwrap_or(&self.path);
+        self.disk
+            .create_dir_all(directory)
+            .and_then(|()| replace_file(self.disk.as_ref(), path, text))
+            .map_err(|error| unreachable("write", path, &error))
+    }
+}
+
+/// The statement that makes a table's files a view in DuckDB. Partition values stay text, as they
+/// are in the catalog.
+#[must_use]
+pub fn duckdb_view(name: &str, location: &str) -> String {
+    let files = location.strip_prefix("file://").unwrap_or(location).replace('\'', "''");
+    let name = name.replace('"', "\"\"");
+    format!(
+        "CREATE OR REPLACE VIEW \"{name}\" AS\nSELECT * FROM read_parquet('{files}**/*.parquet', \
+         hive_partitioning = true, hive_types_autocast = false, union_by_name = true);\n"
+    )
+}
+
+fn to_json(file: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(file).expect("strings always serialise");
+    text.push(b'\n');
+    text
+}
+
+fn unreachable(verb: &str, path: &Path, error: &std::io::Error) -> CatalogError {
+    CatalogError::Unreachable {
+        attempt: format!("{verb} the catalog file {}", path.display()),
+        reason: error.to_string(),
+    }
+}
+
+fn columns_from(columns: Vec<ColumnFile>) -> Vec<Column> {
+    let column =
+        |file: ColumnFile| Column { name: file.name.to_lowercase(), hive_type: file.hive_type };
+    columns.into_iter().map(column).collect()
+}
+
+fn columns_to(columns: &[Column]) -> Vec<ColumnFile> {
+    let file = |column: &Column| ColumnFile {
+        name: column.name.clone(),
+        hive_type: column.hive_type.clone(),
+    };
+    columns.iter().map(file).collect()
+}

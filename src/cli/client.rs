@@ -1,0 +1,162 @@
+//! The command line's own HTTP clients: of the admin listener, and of the producer API.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
+
+use crate::pipeline::Status;
+use crate::record::UnixMillis;
+
+/// The admin listener of a running service.
+#[derive(Debug)]
+pub(super) struct Admin {
+    url: String,
+    http: reqwest::Client,
+}
+
+/// The status of all streams.
+#[derive(Debug)]
+pub(super) struct StatusAnswer {
+    pub(super) text: String,
+    pub(super) streams: BTreeMap<String, Status>,
+}
+
+impl Admin {
+    pub(super) fn new(url: &str) -> Self {
+        Self { url: url.trim_end_matches('/').to_owned(), http: reqwest::Client::new() }
+    }
+
+    pub(super) async fn status(&self) -> Result<StatusAnswer, String> {
+        #[derive(Deserialize)]
+        struct Answer {
+            streams: BTreeMap<String, Status>,
+        }
+        let url = format!("{}/status", self.url);
+        let answer = self.http.get(&url).timeout(Duration::from_secs(30)).send().await;
+        let answer = answer.and_then(reqwest::Response::error_for_status);
+        let text = match answer {
+            Ok(answer) => answer.text().await.map_err(|error| unreachable(&url, &error))?,
+            Err(error) => return Err(unreachable(&url, &error)),
+        };
+        let parsed: Answer = serde_json::from_str(&text)
+            .map_err(|error| format!("{url} is not the admin listener of a lakehose: {error}"))?;
+        Ok(StatusAnswer { text, streams: parsed.streams })
+    }
+
+    pub(super) async fn flush(&self, stream: &str, patience: Duration) -> Result<(), String> {
+        let url = format!("{}/flush/{stream}", self.url);
+        let answer = self.http.post(&url).timeout(patience).send().await;
+        let answer = answer.map_err(|error| {
+            if error.is_timeout() {
+                format!(
+                    "stream {stream} has not delivered everything within {} s; see what holds it \
+                     up with: lakehose status --admin {}",
+                    patience.as_secs(),
+                    self.url
+                )
+            } else {
+                unreachable(&url, &error)
+            }
+        })?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        let text = answer.text().await.unwrap_or_default();
+        Err(format!("could not flush stream {stream}: {}", text.trim_end()))
+    }
+}
+
+fn unreachable(url: &str, error: &reqwest::Error) -> String {
+    format!(
+        "could not reach {url}: {error}; is the service running, and is this its admin listener \
+         (server.admin)?"
+    )
+}
+
+/// A producer with credentials of its own, as an SDK would be.
+#[derive(Debug)]
+pub(super) struct Producer {
+    endpoint: String,
+    credentials: Credentials,
+    http: reqwest::Client,
+}
+
+impl Producer {
+    pub(super) fn new(endpoint: String, access_key: &str, secret: &str) -> Self {
+        let credentials = Credentials::new(access_key, secret, None, None, "lakehose");
+        Self { endpoint, credentials, http: reqwest::Client::new() }
+    }
+
+    /// Sends one signed PutRecordBatch and tells how many records were given a RecordId.
+    pub(super) async fn put_record_batch(
+        &self,
+        stream: &str,
+        records: &[String],
+        now: UnixMillis,
+    ) -> Result<u64, String> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer {
+            failed_put_count: u64,
+            request_responses: Vec<Entry>,
+        }
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Entry {
+            record_id: Option<String>,
+        }
+        let data = |record: &String| serde_json::json!({"Data": BASE64.encode(record)});
+        let records: Vec<_> = records.iter().map(data).collect();
+        let body = serde_json::json!({"DeliveryStreamName": stream, "Records": records});
+        let request = self.signed(body.to_string(), now)?;
+        let answer = self.http.execute(request).await.map_err(|error| error.to_string())?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| error.to_string())?;
+        if !status.is_success() {
+            return Err(format!("PutRecordBatch was answered with {status}: {text}"));
+        }
+        let answer: Answer = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+        if answer.failed_put_count > 0 {
+            return Err(format!("{} records were not accepted", answer.failed_put_count));
+        }
+        let given = answer.request_responses.iter().filter(|entry| entry.record_id.is_some());
+        Ok(given.count() as u64)
+    }
+
+    fn signed(&self, body: String, now: UnixMillis) -> Result<reqwest::Request, String> {
+        let host = self.endpoint.trim_start_matches("http://").to_owned();
+        let headers = [
+            ("host", host.as_str()),
+            ("content-type", "application/x-amz-json-1.1"),
+            ("x-amz-target", "Firehose_20150804.PutRecordBatch"),
+        ];
+        let url = format!("{}/", self.endpoint);
+        let identity = self.credentials.clone().into();
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(now.0.max(0).cast_unsigned());
+        let parameters = v4::SigningParams::builder()
+            .identity(&identity)
+            .region("us-east-1")
+            .name("firehose")
+            .time(time)
+            .settings(SigningSettings::default())
+            .build()
+            .map_err(|error| error.to_string())?
+            .into();
+        let signable = SignableBody::Bytes(body.as_bytes());
+        let signable = SignableRequest::new("POST", &url, headers.into_iter(), signable)
+            .map_err(|error| error.to_string())?;
+        let (instructions, _) =
+            sign(signable, &parameters).map_err(|error| error.to_string())?.into_parts();
+        let mut request = self.http.post(&url);
+        for (name, value) in headers.into_iter().chain(instructions.headers()) {
+            request = request.header(name, value);
+        }
+        request.body(body).build().map_err(|error| error.to_string())
+    }
+}

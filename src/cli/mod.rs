@@ -1,0 +1,240 @@
+//! The command line.
+//!
+//! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 78
+//! the configuration has faults (the last two by `sysexits.h`). Does not own what the service does.
+
+mod client;
+mod defaults;
+mod demo;
+mod serve;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config, Environment, Faults, SystemEnvironment};
+use crate::pipeline::Status;
+
+use self::client::Admin;
+
+const EXIT_DISK: u8 = 74;
+const EXIT_CONFIG: u8 = 78;
+/// No configuration of people's making is longer.
+const CONFIG_BYTES_MAX: u64 = 1 << 20;
+const DEFAULT_ADMIN: &str = "http://127.0.0.1:9573";
+
+/// A self-hosted Amazon Data Firehose: durable before the answer, exactly once in the lake.
+#[derive(Debug, Parser)]
+#[command(name = "lakehose", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service in the foreground.
+    Serve {
+        /// The YAML file; without one the embedded defaults are used.
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Check a YAML file and the tables that it names, without starting anything.
+    Check {
+        /// The YAML file.
+        file: PathBuf,
+    },
+    /// Send sample records through a real service on this machine, and show what came out.
+    Demo {
+        /// The folder for everything that the demo makes; it must not hold anything yet.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// Keep serving afterwards, until Ctrl-C.
+        #[arg(long)]
+        keep: bool,
+        /// How many records to send.
+        #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=5_000_000))]
+        records: u64,
+    },
+    /// Show each stream of a running service: what came in, what went out, what waits.
+    Status {
+        /// The URL of the admin listener.
+        #[arg(long, default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Print the answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Deliver what a stream has buffered, and wait until it is in the store.
+    Flush {
+        /// The delivery stream.
+        stream: String,
+        /// The URL of the admin listener.
+        #[arg(long, default_value = DEFAULT_ADMIN)]
+        admin: String,
+        /// Seconds to wait.
+        #[arg(long, default_value_t = 300)]
+        timeout: u64,
+    },
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&format!("could not start the runtime: {error}")),
+    };
+    let code = runtime.block_on(async {
+        match arguments.command {
+            Command::Serve { config } => serve::serve(config).await,
+            Command::Check { file } => check(&file).await,
+            Command::Demo { dir, keep, records } => demo::demo(dir, keep, records).await,
+            Command::Status { admin, json } => status(&admin, json).await,
+            Command::Flush { stream, admin, timeout } => {
+                flush(&stream, &admin, Duration::from_secs(timeout)).await
+            }
+        }
+    });
+    // Blocking work that hangs on a disk or a store must not keep the process.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    code
+}
+
+async fn check(file: &std::path::Path) -> ExitCode {
+    let config = match load(file) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    match crate::app::check(&config).await {
+        Ok(()) => {
+            let streams = config.delivery_streams.len();
+            println!("{}: no faults, {streams} delivery streams", file.display());
+            ExitCode::SUCCESS
+        }
+        Err(faults) => show_faults(&faults, &file.display().to_string()),
+    }
+}
+
+async fn status(admin: &str, json: bool) -> ExitCode {
+    let answer = match Admin::new(admin).status().await {
+        Ok(answer) => answer,
+        Err(error) => return fail(&error),
+    };
+    if json {
+        println!("{}", answer.text);
+        return ExitCode::SUCCESS;
+    }
+    for (name, status) in &answer.streams {
+        show_status(name, status);
+    }
+    ExitCode::SUCCESS
+}
+
+fn show_status(name: &str, status: &Status) {
+    println!(
+        "{name}: accepted {} = delivered {} + failed {} + dropped {} + damaged {} + pending {}",
+        thousands(status.accepted),
+        thousands(status.delivered),
+        thousands(status.failed),
+        thousands(status.dropped),
+        thousands(status.damaged),
+        thousands(status.pending),
+    );
+    if let Some(seconds) = status.closes_in_seconds {
+        println!(
+            "    buffered: {} records, {} bytes in {} batches; a batch closes at {} bytes, the \
+             oldest in {seconds} s",
+            thousands(status.buffered_records),
+            thousands(status.buffered_bytes),
+            thousands(status.open_batches as u64),
+            thousands(status.closes_at_bytes),
+        );
+    }
+    if status.open_plans > 0 || status.closed_batches > 0 {
+        println!(
+            "    on the way: {} batches to convert, {} objects to put",
+            thousands(status.closed_batches as u64),
+            thousands(status.open_objects as u64),
+        );
+    }
+    if status.unregistered_partitions > 0 {
+        let count = thousands(status.unregistered_partitions as u64);
+        println!("    partitions to register: {count}");
+    }
+    println!(
+        "    on disk: journal {} bytes, outbox {} bytes",
+        thousands(status.journal_bytes),
+        thousands(status.outbox_bytes),
+    );
+    if let Some(blocked) = &status.blocked {
+        println!("    blocked: {blocked}");
+    }
+}
+
+async fn flush(stream: &str, admin: &str, patience: Duration) -> ExitCode {
+    match Admin::new(admin).flush(stream, patience).await {
+        Ok(()) => {
+            println!("{stream}: everything accepted before the call is delivered");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// Reads and checks a configuration file; faults are shown.
+fn load(file: &std::path::Path) -> Result<Config, ExitCode> {
+    let name = file.display().to_string();
+    let text = crate::disk::read_file(&crate::disk::OsDisk, file, CONFIG_BYTES_MAX)
+        .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    match text {
+        Ok(text) => load_text(&text, &name, &SystemEnvironment),
+        Err(error) => {
+            eprintln!("could not read the configuration {name}: {error}");
+            Err(EXIT_CONFIG.into())
+        }
+    }
+}
+
+fn load_text(text: &str, name: &str, environment: &dyn Environment) -> Result<Config, ExitCode> {
+    config::load(text, environment).map_err(|faults| show_faults(&faults, name))
+}
+
+fn show_faults(faults: &Faults, file: &str) -> ExitCode {
+    eprintln!("{}", faults.in_file(file));
+    EXIT_CONFIG.into()
+}
+
+fn fail(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+/// A number as people read it: `1,234,567`.
+fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(thousands(number), text);
+        }
+    }
+}

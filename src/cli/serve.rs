@@ -1,0 +1,137 @@
+//! `lakehose serve`: the life of the process.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use super::{EXIT_DISK, defaults, fail, load, load_text, show_faults};
+use crate::app::{App, StartError};
+use crate::config::{Config, DEFAULT_YAML, SystemEnvironment};
+
+/// What is logged unless `RUST_LOG` says otherwise.
+const LOG_DEFAULT: &str = "info";
+/// Libraries that print requests, with what signs them, below this level.
+const LOG_CAPS: [&str; 8] = [
+    "aws_sigv4=info",
+    "aws_smithy_runtime_api=info",
+    "hyper=info",
+    "hyper_util=info",
+    "h2=info",
+    "object_store=info",
+    "reqwest=info",
+    "rustls=info",
+];
+
+pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
+    start_log(LOG_DEFAULT);
+    let name = file.as_ref().map_or(defaults::NAME.to_owned(), |file| file.display().to_string());
+    let config = match &file {
+        Some(file) => load(file),
+        None => load_text(DEFAULT_YAML, &name, &SystemEnvironment),
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    if file.is_none()
+        && let Err(error) = defaults::provide_tables(&config).await
+    {
+        return fail(&format!("could not provide the default tables: {error}"));
+    }
+    let summary = Summary::of(&config, &name);
+    match App::start(config).await {
+        Ok(app) => {
+            summary.log(&app);
+            run(app).await
+        }
+        Err(error) => refuse(error, &name),
+    }
+}
+
+/// Starts logging to standard error.
+pub(super) fn start_log(default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let filter = LOG_CAPS.iter().fold(filter, |filter, cap| {
+        filter.add_directive(cap.parse().expect("the directives are constants"))
+    });
+    let is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_terminal)
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+/// Shows why the service did not start.
+pub(super) fn refuse(error: StartError, name: &str) -> ExitCode {
+    match error {
+        StartError::Faults(faults) => show_faults(&faults, name),
+        StartError::Directory(error) => {
+            eprintln!("{error}");
+            super::EXIT_CONFIG.into()
+        }
+        StartError::Journal(error @ crate::journal::OpenError::NewerFormat { .. }) => {
+            eprintln!("{error}");
+            super::EXIT_CONFIG.into()
+        }
+        error => fail(&error.to_string()),
+    }
+}
+
+/// Serves until a signal or a failing disk.
+pub(super) async fn run(app: App) -> ExitCode {
+    let (mut terminate, mut interrupt) =
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+            (Err(error), _) | (_, Err(error)) => {
+                return fail(&format!("could not listen for signals: {error}"));
+            }
+        };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        reason = app.failed() => {
+            tracing::error!(reason, "the journal's disk failed; start again to recover");
+            return EXIT_DISK.into();
+        }
+    }
+    tracing::info!("stopping: delivering what is buffered; a second signal ends at once");
+    tokio::select! {
+        () = app.stop() => tracing::info!("stopped"),
+        _ = terminate.recv() => tracing::warn!("ended at once; the rest is safe on disk"),
+        _ = interrupt.recv() => tracing::warn!("ended at once; the rest is safe on disk"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// What a person should know about a start.
+struct Summary {
+    name: String,
+    streams: Vec<String>,
+    is_open: bool,
+}
+
+impl Summary {
+    fn of(config: &Config, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            streams: config.delivery_streams.keys().map(ToString::to_string).collect(),
+            is_open: config.identities.is_empty(),
+        }
+    }
+
+    fn log(&self, app: &App) {
+        tracing::info!(config = self.name, streams = self.streams.join(", "), "serving");
+        tracing::info!("listening for producers on http://{}", app.listen());
+        tracing::info!("listening for operators on http://{}", app.admin());
+        if self.is_open {
+            tracing::warn!(
+                "no identities are configured: every process on this machine may write, and \
+                 signatures are not checked"
+            );
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! Relations between settings, and the way from sections to [`Config`].
+//!
+//! Owns what one key means for another. Does not own prefixes and tenants (`prefixes`).
+//!
+//! Invariant: a part is left out only after a fault was noted for it, and a faulty part gives no
+//! further faults of its own.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::faults::{Place, listed, shown};
+use super::prefixes::{Prefixes, Writers, prefixes};
+use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
+use super::settings::{
+    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema, Server,
+    Store, StoreUrl,
+};
+use super::shape::{
+    BufferingSection, CatalogSection, File, IdentitySection, SchemaSection, ServerSection,
+    StoreSection, StreamSection,
+};
+use super::values::{Endpoint, Region, TableWord, Text};
+use crate::partition::Template;
+use crate::record::StreamName;
+use crate::table::{Column, HiveType};
+
+/// The region of stores that name none.
+const REGION_DEFAULT: &str = "us-east-1";
+/// The database of tables that the catalog has.
+const DATABASE_DEFAULT: &str = "default";
+/// The database of tables that streams define.
+const OWN_DATABASE_DEFAULT: &str = "lakehose";
+/// The longest name of a column, Glue's bound.
+const COLUMN_BYTES_MAX: usize = 255;
+
+/// Checks what `file` says as a whole.
+pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
+    let server = file.server.value().and_then(|section| server(section, reader));
+    let stores = named(&file.stores, "store", store, reader);
+    let catalogs = named(&file.catalogs, "catalog", catalog, reader);
+    let identities = identities(file, reader);
+    check_listener(file, reader);
+    let delivery_streams = streams(file, &stores, reader);
+    Some(Config {
+        server: server?,
+        data_dir: file.data_dir.value()?.0.clone(),
+        disk_budget_bytes: file.disk_budget.value()?.0,
+        identities: identities?,
+        stores,
+        catalogs,
+        delivery_streams,
+    })
+}
+
+fn server(section: &ServerSection, reader: &mut Reader<'_>) -> Option<Server> {
+    let (listen, admin) = (section.listen.given()?, section.admin.given()?);
+    if listen.value == admin.value && listen.value.port() != 0 {
+        let message = "this is the address of 'listen' as well: write another port";
+        reader.fault(admin.place.clone(), message);
+    }
+    Some(Server { listen: listen.value, admin: admin.value })
+}
+
+/// Whoever reaches an open listener can write, so only this machine may.
+fn check_listener(file: &File, reader: &mut Reader<'_>) {
+    let is_open = file.identities.value().is_some_and(|list| list.0.is_empty());
+    let listen = file.server.value().and_then(|server| server.listen.given());
+    if let Some(At { value: listen, place }) = listen
+        && is_open
+        && !listen.ip().to_canonical().is_loopback()
+    {
+        let port = listen.port();
+        let message = format_args!(
+            "{listen} can be reached by other machines, and without identities nobody has to \
+             sign: add identities, or listen on 127.0.0.1:{port}"
+        );
+        reader.fault(place.clone(), message);
+    }
+}
+
+/// Turns the named sections that have no fault into settings.
+fn named<S, T>(
+    field: &Field<Named<S>>,
+    what: &str,
+    convert: fn(&S, &Place, &mut Reader<'_>) -> Option<T>,
+    reader: &mut Reader<'_>,
+) -> BTreeMap<String, T> {
+    let mut converted = BTreeMap::new();
+    let Some(At { value: Named(entries), place }) = field.given() else {
+        return converted;
+    };
+    if entries.is_empty() {
+        reader.fault(place.clone(), format_args!("there is none: name at least one {what}"));
+    }
+    for NamedEntry { name, place, field } in entries {
+        // The names of streams and of stores stand in the same places.
+        if let Err(rule) = StreamName::new(name) {
+            let message = format_args!("{} is no name of a {what}: {rule}", shown(name));
+            reader.fault(place.clone(), message);
+        }
+        let value = field.value().and_then(|section| convert(section, place, reader));
+        converted.extend(value.map(|value| (name.clone(), value)));
+    }
+    converted
+}
+
+fn store(section: &StoreSection, place: &Place, reader: &mut Reader<'_>) -> Option<Store> {
+    let StoreSection { url, endpoint, region, access_key, secret } = section;
+    if let Some(StoreUrl::File { .. }) = url.value() {
+        let endpoint = endpoint.given().map(|at| &at.place);
+        let region = region.given().map(|at| &at.place);
+        let access_key = access_key.given().map(|at| &at.place);
+        let secret = secret.given().map(|at| &at.place);
+        for place in [endpoint, region, access_key, secret].into_iter().flatten() {
+            reader.fault(place.clone(), "this is for s3:// stores only: remove it");
+        }
+    } else if access_key.is_absent() != secret.is_absent() {
+        let (missing, other) =
+            if secret.is_absent() { ("secret", "access_key") } else { ("access_key", "secret") };
+        let message = format_args!(
+            "it is missing beside {other}: write both, or neither to use the credentials that \
+             the AWS tools would find"
+        );
+        reader.fault(place.below(missing), message);
+    }
+    let url = url.value()?.clone();
+    let region = region.value().map_or(REGION_DEFAULT, |Region(region)| region.as_str());
+    let region = matches!(url, StoreUrl::S3 { .. }).then(|| region.to_owned());
+    let credentials = access_key.value().zip(secret.value());
+    let credentials = credentials.map(|(access_key, secret)| Credentials {
+        access_key: access_key.0.clone(),
+        secret: secret.clone(),
+    });
+    let endpoint = endpoint.value().map(|Endpoint(url)| url.clone());
+    Some(Store { url, endpoint, region, credentials })
+}
+
+fn catalog(section: &CatalogSection, _: &Place, _: &mut Reader<'_>) -> Option<Catalog> {
+    section.r#type.value()?;
+    Some(Catalog::Files { path: section.path.value()?.0.clone() })
+}
+
+fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
+    let List(fields) = file.identities.value()?;
+    let known: Option<Vec<&str>> =
+        file.delivery_streams.value().map(|streams| streams.names().collect());
+    let mut access_keys = HashSet::new();
+    let mut identities = Vec::new();
+    for section in fields.iter().filter_map(Field::value) {
+        if let Some(At { value, place }) = section.access_key.given()
+            && !access_keys.insert(value.0.as_str())
+        {
+            let message = "another identity has this access key: write one that is unique";
+            reader.fault(place.clone(), message);
+        }
+        if let Some(known) = &known {
+            check_writable(section, known, reader);
+        }
+        identities.extend(identity(section));
+    }
+    Some(identities)
+}
+
+fn identity(section: &IdentitySection) -> Option<Identity> {
+    Some(Identity {
+        access_key: section.access_key.value()?.0.clone(),
+        secret: section.secret.value()?.clone(),
+        tenant: section.tenant.value().cloned(),
+        streams: writable(&section.streams),
+    })
+}
+
+fn writable(streams: &Field<List<StreamName>>) -> Option<BTreeSet<StreamName>> {
+    let List(names) = streams.value()?;
+    Some(names.iter().filter_map(Field::value).cloned().collect())
+}
+
+fn check_writable(section: &IdentitySection, known: &[&str], reader: &mut Reader<'_>) {
+    let Some(At { value: List(names), place }) = section.streams.given() else {
+        return;
+    };
+    if names.is_empty() {
+        let message = "the identity could write nothing: name a stream, or remove the key for all";
+        reader.fault(place.clone(), message);
+    }
+    for At { value, place } in names.iter().filter_map(Field::given) {
+        if !known.contains(&value.as_str()) {
+            reader.fault(place.clone(), unknown("stream", value.as_str(), known));
+        }
+    }
+}
+
+fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let name = shown(name);
+    match nearest(&name[1..name.len() - 1], known) {
+        Some(meant) => format!("unknown {what} {name}: write '{meant}'"),
+        None => format!("unknown {what} {name}: write one of {}", listed(known.iter().copied())),
+    }
+}
+
+fn streams(
+    file: &File,
+    stores: &BTreeMap<String, Store>,
+    reader: &mut Reader<'_>,
+) -> BTreeMap<StreamName, DeliveryStream> {
+    let mut streams = BTreeMap::new();
+    let Some(At { value: Named(entries), place }) = file.delivery_streams.given() else {
+        return streams;
+    };
+    if entries.is_empty() {
+        reader.fault(place.clone(), "there is none: name at least one delivery stream");
+    }
+    let writers = Writers::of(&file.identities);
+    // No two streams may share a prefix: each would take the other's objects for its own.
+    let mut prefixes_taken: HashMap<(String, Option<String>, String), String> = HashMap::new();
+    for entry in entries {
+        let name = StreamName::new(&entry.name).map_err(|rule| {
+            let message = format!("{} is no stream name: {rule}", shown(&entry.name));
+            reader.fault(entry.place.clone(), message);
+        });
+        let (Ok(name), Some(section)) = (name, entry.field.value()) else {
+            continue;
+        };
+        let Some(stream) = stream(&name, section, file, &writers, reader) else {
+            continue;
+        };
+        let destination = &stream.destination;
+        if let Some(store) = stores.get(&destination.store) {
+            let target = store.target(&destination.store);
+            let key = (target.url, target.endpoint, destination.prefix_text.clone());
+            if let Some(other) = prefixes_taken.insert(key, entry.name.clone()) {
+                let place = destination.prefix_place.clone();
+                let message = format_args!(
+                    "stream '{other}' has this prefix in the same store: write one of its own"
+                );
+                reader.fault(place, message);
+            }
+        }
+        streams.insert(name, stream);
+    }
+    streams
+}
+
+fn stream(
+    name: &StreamName,
+    section: &StreamSection,
+    file: &File,
+    writers: &Writers,
+    reader: &mut Reader<'_>,
+) -> Option<DeliveryStream> {
+    let buffering = section.buffering.value().and_then(buffering);
+    let schema = section.schema.given();
+    let schema = schema.and_then(|at| schema_of(name, at, &file.catalogs, reader));
+    let destination = section.destination.given().and_then(|at| {
+        let store = one_of((&at.value.store, &at.place), "store", &file.stores, reader);
+        let prefixes = prefixes(name, at, writers, reader);
+        Some(destination(store?, prefixes?))
+    });
+    let prefix = destination.as_ref().map(|destination| &destination.prefix);
+    if let Some(prefix) = prefix {
+        check_columns(&section.schema, prefix, reader);
+    }
+    let partitions = section.partitions.given();
+    let register = partitions
+        .zip(prefix)
+        .and_then(|(at, prefix)| register_partitions(&at.value.register, prefix, reader));
+    Some(DeliveryStream {
+        buffering: buffering?,
+        schema: schema?,
+        destination: destination?,
+        register_partitions: register?,
+        partitions_place: partitions?.place.clone(),
+    })
+}
+
+fn buffering(section: &BufferingSection) -> Option<Buffering> {
+    let size_bytes = section.size.value()?.0;
+    Some(Buffering { size_bytes, interval: section.interval.value()?.0 })
+}
+
+fn destination(store: String, prefixes: Prefixes) -> Destination {
+    let Prefixes { data, error } = prefixes;
+    Destination {
+        store,
+        prefix: data.template,
+        prefix_text: data.text,
+        prefix_place: data.place,
+        error_prefix: error.template,
+        error_prefix_text: error.text,
+        error_prefix_place: error.place,
+    }
+}
+
+/// The name that a stream gives, or the only one there is.
+fn one_of<S>(
+    (name, section_place): (&Field<Text>, &Place),
+    what: &str,
+    named: &Field<Named<S>>,
+    reader: &mut Reader<'_>,
+) -> Option<String> {
+    let known: Vec<&str> = named.value()?.names().collect();
+    match (name, known.as_slice()) {
+        // That there is none is a fault of the section itself.
+        (Field::Faulty, _) | (_, []) => None,
+        (Field::Given(At { value: Text(name), place }), known) => {
+            if !known.contains(&name.as_str()) {
+                reader.fault(place.clone(), unknown(what, name, known));
+                return None;
+            }
+            Some(name.clone())
+        }
+        (Field::Absent, [only]) => Some((*only).to_owned()),
+        (Field::Absent, known) => {
+            let known = listed(known.iter().copied());
+            let message =
+                format_args!("there are several, so one must be named: write one of {known}");
+            reader.fault(section_place.below(what), message);
+            None
+        }
+    }
+}
+
+fn schema_of(
+    stream: &StreamName,
+    At { value: section, place }: &At<SchemaSection>,
+    catalogs: &Field<Named<CatalogSection>>,
+    reader: &mut Reader<'_>,
+) -> Option<Schema> {
+    let catalog = one_of((&section.catalog, place), "catalog", catalogs, reader);
+    let columns = section.columns.given().and_then(|at| columns(at, reader));
+    let is_own = !section.columns.is_absent();
+    let database_default = if is_own { OWN_DATABASE_DEFAULT } else { DATABASE_DEFAULT };
+    let word = |field: &Field<TableWord>, default: String| match field {
+        Field::Given(at) => Some(at.value.0.clone()),
+        Field::Absent => Some(default),
+        Field::Faulty => None,
+    };
+    if !is_own && section.table.is_absent() {
+        let message = "it is missing: write the name of the table, or define columns here";
+        reader.fault(place.below("table"), message);
+        return None;
+    }
+    Some(Schema {
+        catalog: catalog?,
+        database: word(&section.database, database_default.to_owned())?,
+        table: word(&section.table, table_name(stream))?,
+        columns: if is_own { Some(columns?) } else { None },
+        place: place.clone(),
+    })
+}
+
+/// The table of a stream that defines its columns and names no table.
+fn table_name(stream: &StreamName) -> String {
+    stream.as_str().to_ascii_lowercase().replace(['.', '-'], "_")
+}
+
+fn columns(
+    At { value: Named(entries), place }: &At<Named<HiveType>>,
+    reader: &mut Reader<'_>,
+) -> Option<Vec<Column>> {
+    if entries.is_empty() {
+        reader.fault(place.clone(), "there is none: define at least one column as name: type");
+    }
+    let mut names = HashSet::new();
+    let mut columns = Vec::new();
+    for NamedEntry { name, place, field } in entries {
+        let is_name =
+            (1..=COLUMN_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control);
+        let name = name.to_lowercase();
+        if !is_name {
+            let rule = "write 1 to 255 bytes without control characters";
+            reader.fault(place.clone(), format_args!("{} is no column name: {rule}", shown(&name)));
+        } else if !names.insert(name.clone()) {
+            let message = "another column has this name in lower case, as tables keep names: \
+                           rename one of them";
+            reader.fault(place.clone(), message);
+        }
+        let hive_type = field.value().cloned();
+        columns.extend(hive_type.map(|hive_type| Column { name, hive_type }));
+    }
+    Some(columns)
+}
+
+/// Athena refuses a table whose column stands both in the file and in the path.
+fn check_columns(schema: &Field<SchemaSection>, prefix: &Template, reader: &mut Reader<'_>) {
+    let columns = schema.value().and_then(|schema| schema.columns.value());
+    let folders = prefix.partition_keys();
+    for column in columns.into_iter().flat_map(|Named(columns)| columns) {
+        let name = column.name.to_lowercase();
+        if folders.iter().any(|folder| folder.to_lowercase() == name) {
+            let message = format_args!(
+                "the prefix has a folder '{name}=', and no column may be in both file and path: \
+                 rename the column or the folder"
+            );
+            reader.fault(column.place.clone(), message);
+        }
+    }
+}
+
+fn register_partitions(
+    register: &Field<bool>,
+    prefix: &Template,
+    reader: &mut Reader<'_>,
+) -> Option<bool> {
+    let has_partitions = !prefix.partition_keys().is_empty();
+    match register {
+        Field::Faulty => None,
+        Field::Absent => Some(has_partitions),
+        Field::Given(At { value: true, place }) if !has_partitions => {
+            let message = "the prefix has no folders such as year=!{timestamp:yyyy}/ that could \
+                           be registered: add them, or write false";
+            reader.fault(place.clone(), message);
+            None
+        }
+        Field::Given(At { value, .. }) => Some(*value),
+    }
+}

@@ -1,0 +1,61 @@
+//! The only door to environment variables and to the files that hold secrets.
+
+use std::fmt;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+/// The most bytes that a file with a secret may have.
+const SECRET_BYTES_MAX: u64 = 64 * 1_024;
+
+/// What the configuration may ask of the machine.
+pub trait Environment: fmt::Debug {
+    /// The value of an environment variable, if it is set.
+    ///
+    /// # Errors
+    /// When the value is not UTF-8.
+    fn variable(&self, name: &str) -> io::Result<Option<String>>;
+
+    /// The text of a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, is not UTF-8, or is too large for a secret.
+    fn file(&self, path: &Path) -> io::Result<String>;
+
+    /// `path` as seen from the root; relative paths begin at the working directory.
+    ///
+    /// # Errors
+    /// When the working directory is not known.
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf>;
+}
+
+/// The operating system's environment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemEnvironment;
+
+impl Environment for SystemEnvironment {
+    #[expect(clippy::disallowed_methods, reason = "this is the door to the environment")]
+    fn variable(&self, name: &str) -> io::Result<Option<String>> {
+        match std::env::var(name) {
+            Ok(value) => Ok(Some(value)),
+            Err(std::env::VarError::NotPresent) => Ok(None),
+            Err(std::env::VarError::NotUnicode(_)) => {
+                Err(io::Error::new(io::ErrorKind::InvalidData, "its value is not UTF-8"))
+            }
+        }
+    }
+
+    fn file(&self, path: &Path) -> io::Result<String> {
+        let mut text = String::new();
+        let file = std::fs::File::open(path)?;
+        file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > SECRET_BYTES_MAX {
+            let message = format!("it has more than {SECRET_BYTES_MAX} bytes");
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        Ok(text)
+    }
+
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        std::path::absolute(path)
+    }
+}

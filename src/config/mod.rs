@@ -1,0 +1,55 @@
+//! The YAML file, checked: settings for every other part, or all faults at once.
+//!
+//! Owns every key of the file, its defaults, its relations and its secrets. Does not own what any
+//! of the settings does, and asks neither stores nor catalogs: what needs them is checked by those
+//! who have them, with the [`Place`]s kept here.
+//!
+//! The path: text -> `yaml` (a tree with lines) -> `shape` and `reader` (typed sections) ->
+//! `check` (relations) -> [`Config`].
+//!
+//! Invariants: an unknown key is a fault; a fault of syntax stands alone, and otherwise all faults
+//! of keys, types and meaning come together; no secret is ever printed.
+
+mod check;
+mod environment;
+mod faults;
+mod prefixes;
+mod reader;
+mod secret;
+mod settings;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod units;
+mod values;
+mod yaml;
+
+pub use environment::{Environment, SystemEnvironment};
+pub use faults::{Fault, Faults, Place};
+pub use secret::Secret;
+pub use settings::{
+    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema, Server,
+    Store, StoreUrl,
+};
+
+use reader::{Reader, Setting as _, Source};
+
+/// The file that runs when none is given.
+pub const DEFAULT_YAML: &str = include_str!("../../deploy/default.yaml");
+
+/// Reads and checks the text of a file.
+///
+/// # Errors
+/// All faults of the file; the first alone when it is no YAML, or exceeds a bound of size.
+pub fn load(text: &str, environment: &dyn Environment) -> Result<Config, Faults> {
+    let tree = yaml::parse(text).map_err(|fault| Faults::new(vec![fault]))?;
+    let mut reader = Reader::new(environment, tree.faults);
+    let source = Source { node: &tree.root, path: String::new() };
+    let file = shape::File::read(&source, &mut reader);
+    let config = file.and_then(|file| check::check(&file, &mut reader));
+    let faults = reader.into_faults();
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(Faults::new(faults)),
+    }
+}

@@ -1,0 +1,135 @@
+//! Secrets, and texts that come from the environment or a file.
+//!
+//! Owns the form `${env:NAME}` and `${file:/path}` and the type whose value is never printed. Does
+//! not own what secrets are for.
+//!
+//! Invariant: no fault and no `Debug` shows what a reference gave, nor a secret written literally.
+
+use std::fmt;
+use std::path::Path;
+
+use super::environment::Environment;
+use super::reader::{Reader, Setting, Source};
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Keeps `text`.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself, for those who sign with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Setting for Secret {
+    const EXPECTED: &'static str = "${env:NAME} or ${file:/path}";
+
+    fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let Some(text) = source.scalar() else {
+            // What was found is not shown: it may hold the secret.
+            reader.fault(source.place(), format_args!("expected {}", Self::EXPECTED));
+            return None;
+        };
+        match reference(text) {
+            Some(reference) => match reference.resolve(reader.environment) {
+                Ok(text) => Some(Self(text)),
+                Err(message) => reader.refuse(source, message),
+            },
+            None => reader.refuse(
+                source,
+                "a secret must not stand in this file: write ${env:NAME} or ${file:/path}",
+            ),
+        }
+    }
+}
+
+/// A text that may stand in the file as it is, or come from the environment or a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PlainOrReference(pub(super) String);
+
+impl Setting for PlainOrReference {
+    const EXPECTED: &'static str = "a text, ${env:NAME} or ${file:/path}";
+
+    fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let text = source.scalar_or_fault(Self::EXPECTED, reader)?;
+        match reference(text) {
+            Some(reference) => match reference.resolve(reader.environment) {
+                Ok(text) => Some(Self(text)),
+                Err(message) => reader.refuse(source, message),
+            },
+            None if text.is_empty() => reader.refuse(source, "it is empty: write a text"),
+            None => Some(Self(text.to_owned())),
+        }
+    }
+}
+
+/// Whether `text` tries to be a reference.
+pub(super) fn looks_like_reference(text: &str) -> bool {
+    text.contains("${")
+}
+
+enum Reference<'a> {
+    Variable(&'a str),
+    File(&'a str),
+    /// `${` without what should follow.
+    Malformed,
+}
+
+fn reference(text: &str) -> Option<Reference<'_>> {
+    let inside = text.strip_prefix("${").and_then(|text| text.strip_suffix('}'));
+    let parts = inside.and_then(|inside| inside.split_once(':'));
+    match parts {
+        Some(("env", name)) if is_variable_name(name) => Some(Reference::Variable(name)),
+        Some(("file", path)) if !path.is_empty() && !path.contains('\0') => {
+            Some(Reference::File(path))
+        }
+        _ if text.starts_with("${") => Some(Reference::Malformed),
+        _ => None,
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+impl Reference<'_> {
+    fn resolve(&self, environment: &dyn Environment) -> Result<String, String> {
+        let (text, what) = match self {
+            Self::Variable(name) => {
+                let what = format!("the environment variable {name}");
+                let value =
+                    environment.variable(name).map_err(|error| format!("{what}: {error}"))?;
+                (value.ok_or_else(|| format!("{what} is not set: set it, or write another"))?, what)
+            }
+            Self::File(path) => {
+                let what = format!("the file {path}");
+                let text = environment.file(Path::new(path));
+                (text.map_err(|error| format!("{what} cannot be read: {error}"))?, what)
+            }
+            Self::Malformed => {
+                return Err("it cannot be read: write ${env:NAME} or ${file:/path}".to_owned());
+            }
+        };
+        // Editors and `echo` end files with a newline that is no part of the secret.
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() {
+            return Err(format!("{what} is empty: put the value in it"));
+        }
+        Ok(line.to_owned())
+    }
+}

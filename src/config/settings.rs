@@ -1,0 +1,196 @@
+//! The checked settings: what the rest of the program is made from.
+//!
+//! Owns their types. Does not own where they come from; every value here has passed every check.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::faults::Place;
+use super::secret::Secret;
+use crate::partition::Template;
+use crate::plan::Target;
+use crate::record::{StreamName, Tenant};
+use crate::table::Column;
+
+/// The settings of one process.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the service listens.
+    pub server: Server,
+    /// Where journals and finished objects wait; may be relative to the working directory.
+    pub data_dir: PathBuf,
+    /// How much of the disk they may take.
+    pub disk_budget_bytes: u64,
+    /// Who may write; empty means everyone, and then `server.listen` is a loopback address.
+    pub identities: Vec<Identity>,
+    /// Where objects go, by name; at least one.
+    pub stores: BTreeMap<String, Store>,
+    /// Where tables are defined, by name; at least one.
+    pub catalogs: BTreeMap<String, Catalog>,
+    /// The streams; at least one.
+    pub delivery_streams: BTreeMap<StreamName, DeliveryStream>,
+}
+
+/// Where the service listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// For producers.
+    pub listen: SocketAddr,
+    /// For metrics and health.
+    pub admin: SocketAddr,
+}
+
+/// Someone who may write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The public half of the credentials; unique.
+    pub access_key: String,
+    /// The secret half.
+    pub secret: Secret,
+    /// Whose records they are.
+    pub tenant: Option<Tenant>,
+    /// The streams that the identity may write to; all of them if absent.
+    pub streams: Option<BTreeSet<StreamName>>,
+}
+
+impl Identity {
+    /// Whether the identity may write to `stream`.
+    #[must_use]
+    pub fn may_write(&self, stream: &StreamName) -> bool {
+        self.streams.as_ref().is_none_or(|streams| streams.contains(stream))
+    }
+}
+
+/// A place for objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Bucket or folder.
+    pub url: StoreUrl,
+    /// The URL of an S3-compatible server, without a slash at its end; absent for AWS and files.
+    pub endpoint: Option<String>,
+    /// The region to sign for; absent for files.
+    pub region: Option<String>,
+    /// Absent for files, and where the usual AWS chain of credentials is asked.
+    pub credentials: Option<Credentials>,
+}
+
+impl Store {
+    /// The store under its name, without its secrets.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Target {
+        Target {
+            store: name.to_owned(),
+            url: self.url.to_string(),
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+        }
+    }
+}
+
+/// What requests to a store are signed with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The public half.
+    pub access_key: String,
+    /// The secret half.
+    pub secret: Secret,
+}
+
+/// A bucket or a folder. Displays as `s3://bucket[/path]` or `file:///path`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StoreUrl {
+    /// A bucket of an S3-compatible server.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// The folder in it, without slashes at its ends; empty for the whole bucket.
+        path: String,
+    },
+    /// A folder of this machine.
+    File {
+        /// Its absolute path.
+        path: PathBuf,
+    },
+}
+
+impl std::fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::S3 { bucket, path } if path.is_empty() => write!(f, "s3://{bucket}"),
+            Self::S3 { bucket, path } => write!(f, "s3://{bucket}/{path}"),
+            Self::File { path } => {
+                write!(f, "file://{}", path.display().to_string().trim_end_matches('/'))
+            }
+        }
+    }
+}
+
+/// A place of table definitions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Catalog {
+    /// Files in a folder.
+    Files {
+        /// The folder; may be relative to the working directory.
+        path: PathBuf,
+    },
+}
+
+/// A delivery stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryStream {
+    /// When an object is closed.
+    pub buffering: Buffering,
+    /// The table that records are converted to.
+    pub schema: Schema,
+    /// Where its objects go.
+    pub destination: Destination,
+    /// Whether new partitions are registered in the schema's catalog.
+    pub register_partitions: bool,
+    /// Where `partitions` stands.
+    pub partitions_place: Place,
+}
+
+/// When an object is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffering {
+    /// By the bytes of its records.
+    pub size_bytes: u64,
+    /// By the age of its oldest record.
+    pub interval: Duration,
+}
+
+/// The table that records are converted to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schema {
+    /// The catalog that has the table, or gets it.
+    pub catalog: String,
+    /// The database that holds it, in lower case.
+    pub database: String,
+    /// The table, in lower case.
+    pub table: String,
+    /// Its columns, when they are defined by the stream; no partition folder is among them.
+    pub columns: Option<Vec<Column>>,
+    /// Where `schema` stands.
+    pub place: Place,
+}
+
+/// Where a stream's objects go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destination {
+    /// The name of the store.
+    pub store: String,
+    /// What the keys of converted objects begin with.
+    pub prefix: Template,
+    /// The text of `prefix` with what was appended or set by default.
+    pub prefix_text: String,
+    /// Where `prefix` stands, or what lacks it.
+    pub prefix_place: Place,
+    /// What the keys of error objects begin with.
+    pub error_prefix: Template,
+    /// The text of `error_prefix`, as it was set or made from `prefix`.
+    pub error_prefix_text: String,
+    /// Where `error_prefix` stands, or what lacks it.
+    pub error_prefix_place: Place,
+}

@@ -1,0 +1,152 @@
+//! Every key of the YAML file: its type, whether it must stand there, and its default.
+//!
+//! Owns the declarations and nothing else; what they give is checked and turned into settings by
+//! `check`.
+
+use std::net::SocketAddr;
+
+use super::reader::Presence::{Default, Optional, Required};
+use super::reader::{List, Named, section};
+use super::secret::{PlainOrReference, Secret};
+use super::settings::StoreUrl;
+use super::values::{
+    AccessKey, CatalogType, Endpoint, Folder, Region, Size, TableWord, Text, TimeUpTo,
+};
+use crate::record::{StreamName, Tenant};
+use crate::table::HiveType;
+
+/// Less than this could not hold one large object twice and the journal behind it.
+const DISK_BUDGET_BYTES_MIN: u64 = 64 << 20;
+const BUFFER_BYTES_MIN: u64 = 1 << 10;
+/// The largest object is kept in memory while it is converted.
+const BUFFER_BYTES_MAX: u64 = 512 << 20;
+const BUFFER_SECONDS_MAX: u64 = 86_400;
+
+section! {
+    /// The whole file.
+    File expects "a mapping with delivery_streams" {
+        /// Where the service listens.
+        server: ServerSection = Default("{}"),
+        /// Where journals and finished objects wait.
+        data_dir: Folder = Default("./lakehose/data"),
+        /// How much of the disk they may take.
+        disk_budget: Size<DISK_BUDGET_BYTES_MIN, { u64::MAX }> = Default("20 GiB"),
+        /// Who may write; with none, everyone on this machine.
+        identities: List<IdentitySection> = Default("[]"),
+        /// Where objects go.
+        stores: Named<StoreSection> = Default("lake: {url: 'file:./lakehose/lake'}"),
+        /// Where tables are defined.
+        catalogs: Named<CatalogSection> = Default("files: {type: files}"),
+        /// The streams by name.
+        delivery_streams: Named<StreamSection> = Required,
+    }
+}
+
+section! {
+    /// Where the service listens.
+    ServerSection expects "a mapping with listen and admin" {
+        /// For producers.
+        listen: SocketAddr = Default("127.0.0.1:4573"),
+        /// For metrics and health.
+        admin: SocketAddr = Default("127.0.0.1:9573"),
+    }
+}
+
+section! {
+    /// Someone who may write.
+    IdentitySection expects "a mapping with access_key and secret" {
+        /// The public half of the credentials.
+        access_key: AccessKey = Required,
+        /// The secret half.
+        secret: Secret = Required,
+        /// Whose records they are.
+        tenant: Tenant = Optional,
+        /// The streams that the identity may write to; all of them if absent.
+        streams: List<StreamName> = Optional,
+    }
+}
+
+section! {
+    /// A place for objects.
+    StoreSection expects "a mapping with url" {
+        /// Bucket or folder.
+        url: StoreUrl = Required,
+        /// The server, unless it is AWS.
+        endpoint: Endpoint = Optional,
+        /// The region to sign for.
+        region: Region = Optional,
+        /// The public half of the credentials.
+        access_key: PlainOrReference = Optional,
+        /// The secret half.
+        secret: Secret = Optional,
+    }
+}
+
+section! {
+    /// A place of table definitions.
+    CatalogSection expects "a mapping with type" {
+        /// The kind of catalog.
+        r#type: CatalogType = Required,
+        /// The folder of a `files` catalog.
+        path: Folder = Default("./lakehose/catalog"),
+    }
+}
+
+section! {
+    /// A delivery stream.
+    StreamSection expects "a mapping with schema" {
+        /// When an object is closed.
+        buffering: BufferingSection = Default("{}"),
+        /// The table that records are converted to.
+        schema: SchemaSection = Required,
+        /// Where its objects go.
+        destination: DestinationSection = Default("{}"),
+        /// What catalogs are told.
+        partitions: PartitionsSection = Default("{}"),
+    }
+}
+
+section! {
+    /// When an object is closed; the defaults are Firehose's for converted records.
+    BufferingSection expects "a mapping with size and interval" {
+        /// By the bytes of its records.
+        size: Size<BUFFER_BYTES_MIN, BUFFER_BYTES_MAX> = Default("128 MiB"),
+        /// By the age of its oldest record.
+        interval: TimeUpTo<BUFFER_SECONDS_MAX> = Default("300 s"),
+    }
+}
+
+section! {
+    /// The table that records are converted to.
+    SchemaSection expects
+        "schema: {database: NAME, table: NAME} or schema: {columns: {NAME: TYPE}}" {
+        /// The catalog that has the table.
+        catalog: Text = Optional,
+        /// The database that holds the table.
+        database: TableWord = Optional,
+        /// The table.
+        table: TableWord = Optional,
+        /// The table's columns, when they are defined here rather than in the catalog.
+        columns: Named<HiveType> = Optional,
+    }
+}
+
+section! {
+    /// Where a stream's objects go.
+    DestinationSection expects "a mapping with store, prefix and error_prefix" {
+        /// The store.
+        store: Text = Optional,
+        /// What the keys of converted objects begin with.
+        prefix: Text = Optional,
+        /// What the keys of error objects begin with.
+        error_prefix: Text = Optional,
+    }
+}
+
+section! {
+    /// What catalogs are told.
+    PartitionsSection expects "a mapping with register" {
+        /// Whether new partitions are registered.
+        register: bool = Optional,
+    }
+}

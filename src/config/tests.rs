@@ -1,0 +1,344 @@
+//! The file from text to settings and faults.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::StreamName;
+
+#[derive(Debug)]
+struct TestEnvironment {
+    variables: BTreeMap<&'static str, &'static str>,
+    files: BTreeMap<&'static str, &'static str>,
+}
+
+impl TestEnvironment {
+    fn new() -> Self {
+        let variables = [
+            ("ACME_SECRET", "acme-hunter2"),
+            ("GLOBEX_SECRET", "globex-hunter2"),
+            ("LAKE_KEY", "LAKEKEY"),
+            ("EMPTY", ""),
+        ];
+        let files = [("/run/secrets/lake", "lake-hunter2\n"), ("/run/secrets/empty", "\n")];
+        Self { variables: variables.into(), files: files.into() }
+    }
+}
+
+impl Environment for TestEnvironment {
+    fn variable(&self, name: &str) -> io::Result<Option<String>> {
+        Ok(self.variables.get(name).map(|value| (*value).to_owned()))
+    }
+
+    fn file(&self, path: &Path) -> io::Result<String> {
+        let text = path.to_str().and_then(|path| self.files.get(path));
+        text.map(|text| (*text).to_owned()).ok_or(io::ErrorKind::NotFound.into())
+    }
+
+    fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
+        std::path::absolute(Path::new("/here").join(path))
+    }
+}
+
+const FULL: &str = r#"
+server: {listen: 0.0.0.0:4573, admin: 127.0.0.1:9000}
+data_dir: /var/lib/lakehose
+disk_budget: 1 GiB
+identities:
+  - {access_key: ACME, secret: "${env:ACME_SECRET}", tenant: acme, streams: [clicks]}
+  - {access_key: GLOBEX, secret: "${env:GLOBEX_SECRET}", tenant: globex}
+stores:
+  lake:
+    url: "s3://my-lake/raw/"
+    endpoint: "http://minio:9000/"
+    access_key: "${env:LAKE_KEY}"
+    secret: "${file:/run/secrets/lake}"
+  disk: {url: "file:./lake"}
+catalogs:
+  files: {type: files, path: ./catalog}
+delivery_streams:
+  clicks:
+    buffering: {size: 64 MiB, interval: 60 s}
+    schema: {database: Analytics, table: Clicks}
+    destination:
+      store: lake
+      prefix: "c/t=!{lakehose:tenant}/year=!{timestamp:yyyy}/"
+      error_prefix: "e/!{lakehose:tenant}/!{firehose:error-output-type}/"
+    partitions: {register: false}
+  Web.Orders-2:
+    schema: {columns: {Id: bigint, tags: "array<string>"}}
+    destination: {store: disk}
+"#;
+
+fn load_good(text: &str) -> Config {
+    match load(text, &TestEnvironment::new()) {
+        Ok(config) => config,
+        Err(faults) => panic!("{}", faults.in_file("test.yaml")),
+    }
+}
+
+fn faults_of(text: &str) -> Faults {
+    load(text, &TestEnvironment::new()).expect_err(text)
+}
+
+fn name(text: &str) -> StreamName {
+    StreamName::new(text).expect(text)
+}
+
+/// A file of one stream with the given destination.
+fn with_destination(destination: &str) -> String {
+    format!(
+        "delivery_streams:\n  s:\n    schema: {{table: t}}\n    destination: {{{destination}}}\n"
+    )
+}
+
+#[test]
+fn every_key_reaches_its_setting() {
+    let config = load_good(FULL);
+    assert_eq!(config.server.listen.to_string(), "0.0.0.0:4573");
+    assert_eq!(config.server.admin.to_string(), "127.0.0.1:9000");
+    assert_eq!(config.data_dir, Path::new("/var/lib/lakehose"));
+    assert_eq!(config.disk_budget_bytes, 1 << 30);
+    let [acme, globex] = config.identities.as_slice() else { panic!("two identities") };
+    assert_eq!((acme.access_key.as_str(), acme.secret.expose()), ("ACME", "acme-hunter2"));
+    assert_eq!(acme.tenant.as_ref().map(|tenant| tenant.as_str()), Some("acme"));
+    assert!(acme.may_write(&name("clicks")) && !acme.may_write(&name("Web.Orders-2")));
+    assert!(globex.may_write(&name("Web.Orders-2")) && globex.streams.is_none());
+    let lake = &config.stores["lake"];
+    let credentials = lake.credentials.as_ref().expect("credentials");
+    assert_eq!(credentials.access_key, "LAKEKEY");
+    assert_eq!(credentials.secret.expose(), "lake-hunter2");
+    let target = lake.target("lake");
+    assert_eq!(target.url, "s3://my-lake/raw");
+    assert_eq!(target.endpoint.as_deref(), Some("http://minio:9000"));
+    assert_eq!(target.region.as_deref(), Some("us-east-1"));
+    let disk = config.stores["disk"].target("disk");
+    assert_eq!((disk.url.as_str(), disk.endpoint, disk.region), ("file:///here/lake", None, None));
+    let files = Catalog::Files { path: "./catalog".into() };
+    assert_eq!(config.catalogs["files"], files);
+
+    let clicks = &config.delivery_streams[&name("clicks")];
+    let buffering = Buffering { size_bytes: 64 << 20, interval: Duration::from_secs(60) };
+    assert_eq!(clicks.buffering, buffering);
+    let schema = &clicks.schema;
+    let table = (schema.catalog.as_str(), schema.database.as_str(), schema.table.as_str());
+    assert_eq!(table, ("files", "analytics", "clicks"));
+    assert!(schema.columns.is_none() && !clicks.register_partitions);
+    assert_eq!(
+        (schema.place.line, schema.place.path.as_str()),
+        (20, "delivery_streams.clicks.schema")
+    );
+    assert_eq!(clicks.destination.prefix_place.line, 23);
+    assert_eq!(clicks.destination.prefix.partition_keys(), ["t", "year"]);
+
+    let orders = &config.delivery_streams[&name("Web.Orders-2")];
+    let buffering = Buffering { size_bytes: 128 << 20, interval: Duration::from_secs(300) };
+    assert_eq!(orders.buffering, buffering);
+    let schema = &orders.schema;
+    assert_eq!((schema.database.as_str(), schema.table.as_str()), ("lakehose", "web_orders_2"));
+    let columns = schema.columns.as_ref().expect("columns").iter();
+    let columns: Vec<String> = columns.map(|c| format!("{} {}", c.name, c.hive_type)).collect();
+    assert_eq!(columns, ["id bigint", "tags array<string>"]);
+    assert_eq!(
+        orders.destination.prefix_text,
+        "Web.Orders-2/tenant=!{lakehose:tenant}/year=!{timestamp:yyyy}/\
+         month=!{timestamp:MM}/day=!{timestamp:dd}/"
+    );
+    assert_eq!(
+        orders.destination.error_prefix_text,
+        "errors/Web.Orders-2/tenant=!{lakehose:tenant}/!{firehose:error-output-type}/\
+         year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/"
+    );
+    assert!(orders.register_partitions);
+    assert_eq!(orders.partitions_place.path, "delivery_streams.Web.Orders-2.partitions");
+}
+
+#[test]
+fn the_default_file_needs_nothing_from_its_environment() {
+    let config = load_good(DEFAULT_YAML);
+    assert_eq!(config.server.listen.to_string(), "127.0.0.1:4573");
+    assert_eq!(config.server.admin.to_string(), "127.0.0.1:9573");
+    assert_eq!(config.data_dir, Path::new("./lakehose/data"));
+    assert_eq!(config.disk_budget_bytes, 20 << 30);
+    assert_eq!(config.stores["lake"].target("lake").url, "file:///here/lakehose/lake");
+    let catalog = Catalog::Files { path: "./lakehose/catalog".into() };
+    assert_eq!(config.catalogs["files"], catalog);
+    assert_eq!(config.delivery_streams.len(), 2);
+    for (name, stream) in &config.delivery_streams {
+        assert_eq!(stream.schema.database, "demo");
+        assert_eq!(stream.schema.table, name.as_str());
+        let buffering = Buffering { size_bytes: 8 << 20, interval: Duration::from_secs(5) };
+        assert_eq!(stream.buffering, buffering);
+        assert!(stream.register_partitions);
+    }
+}
+
+#[test]
+fn prefixes_follow_firehoses_rules() {
+    let texts = |destination: &str| {
+        let config = load_good(&with_destination(destination));
+        let stream = &config.delivery_streams[&name("s")];
+        let destination = stream.destination.clone();
+        (destination.prefix_text, destination.error_prefix_text, stream.register_partitions)
+    };
+    let date = "!{timestamp:yyyy/MM/dd/HH}/";
+    let error = "!{firehose:error-output-type}/";
+    let literal =
+        |prefix: &str| (format!("{prefix}{date}"), format!("{prefix}{error}{date}"), false);
+    assert_eq!(texts("prefix: legacy"), literal("legacy"));
+    assert_eq!(texts("prefix: ''"), literal(""));
+    let (prefix, own_error, _) = texts("prefix: a/, error_prefix: b/");
+    assert_eq!((prefix, own_error), (format!("a/{date}"), "b/".to_owned()));
+    let (prefix, _, _) = texts("prefix: 'r=!{firehose:random-string}/', error_prefix: b/");
+    assert_eq!(prefix, format!("r=!{{firehose:random-string}}/{date}"));
+    let (_, _, registers) = texts("prefix: 'y=!{timestamp:yyyy}/', error_prefix: b/");
+    assert!(registers);
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let shown = format!("{:?}", load_good(FULL));
+    assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");
+    for literal in ["hunter2", "${env:hunter2", "[hunter2]", "x${env:ACME_SECRET}hunter2"] {
+        let text = FULL.replace("\"${env:ACME_SECRET}\"", &format!("'{literal}'"));
+        let shown = faults_of(&text).to_string();
+        assert!(!shown.contains("hunter2") && shown.contains("${env:NAME}"), "{shown}");
+    }
+}
+
+#[test]
+fn references_say_why_they_give_nothing() {
+    for (reference, part) in [
+        ("${env:NOWHERE}", "the environment variable NOWHERE is not set"),
+        ("${env:EMPTY}", "the environment variable EMPTY is empty"),
+        ("${file:/nowhere}", "the file /nowhere cannot be read"),
+        ("${file:/run/secrets/empty}", "the file /run/secrets/empty is empty"),
+        ("${vault:x}", "write ${env:NAME} or ${file:/path}"),
+        ("${env:A B}", "write ${env:NAME} or ${file:/path}"),
+    ] {
+        let faults = faults_of(&FULL.replace("${env:LAKE_KEY}", reference));
+        let [fault] = faults.as_slice() else { panic!("{faults}") };
+        assert!(fault.message().contains(part), "{fault}");
+        assert_eq!(fault.place().path, "stores.lake.access_key");
+    }
+}
+
+#[test]
+fn faults_display_as_file_line_column_path_message() {
+    let faults = faults_of("delivery_streams:\n  s:\n    schema: {table: t}\n    bufering: {}\n");
+    assert_eq!(
+        faults.in_file("a.yaml").to_string(),
+        "a.yaml:4:5: delivery_streams.s.bufering: unknown key 'bufering': write 'buffering'"
+    );
+    assert_eq!(faults_of("").as_slice().len(), 1);
+    assert_eq!(
+        faults_of("[a]").to_string(),
+        "1:1: expected a mapping with server, data_dir, \
+        disk_budget, identities, stores, catalogs, delivery_streams, found a list"
+    );
+}
+
+#[test]
+fn bounds_hold_before_anything_is_built() {
+    let large = "#".repeat(yaml::FILE_BYTES_MAX + 1);
+    assert!(faults_of(&large).to_string().contains("1048576 are read"));
+    let deep = format!("a: {}", "[".repeat(200));
+    assert!(faults_of(&deep).to_string().contains("32 levels"));
+    let wide = "- a\n".repeat(200_000);
+    assert!(faults_of(&wide).to_string().contains("100000 keys and values"));
+}
+
+#[test]
+fn tenants_that_make_keys_too_long_are_found_before_any_record() {
+    let tenant = "/".repeat(128);
+    let prefix = "x".repeat(200);
+    let text = format!(
+        "identities:\n  - {{access_key: A, secret: \"${{env:ACME_SECRET}}\", tenant: {tenant}}}\n{}",
+        with_destination(&format!("prefix: '{prefix}!{{lakehose:tenant}}/', error_prefix: e/"))
+    );
+    let faults = faults_of(&text);
+    assert!(faults.to_string().contains("584 characters") || faults.to_string().contains("585"));
+}
+
+/// What a file in `tests/faulty` says about itself.
+fn expectations(text: &str) -> Vec<(usize, String)> {
+    let lines = text.lines().map_while(|line| line.strip_prefix("# expect: "));
+    let expectation = |line: &str| {
+        let (number, part) = line.split_once(": ").expect("a line and a text");
+        (number.parse().expect("a line"), part.to_owned())
+    };
+    lines.map(expectation).collect()
+}
+
+#[test]
+fn faulty_files_give_exactly_the_faults_that_they_expect() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faulty");
+    let mut count = 0;
+    let mut surprises = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder") {
+        let path = entry.expect("an entry").path();
+        let text = std::fs::read_to_string(&path).expect("a file");
+        let file = path.display().to_string();
+        let mut expected = expectations(&text);
+        assert!(!expected.is_empty(), "{file}: expects nothing");
+        for fault in faults_of(&text).as_slice() {
+            let shown = fault.to_string();
+            assert!(!shown.contains("hunter2"), "{file}:{shown}");
+            let is_this = |(line, part): &(usize, String)| {
+                *line == fault.place().line && shown.contains(part)
+            };
+            match expected.iter().position(is_this) {
+                Some(index) => drop(expected.remove(index)),
+                None => surprises.push(format!("{file}:{shown}")),
+            }
+        }
+        let missing = expected.iter().map(|(line, part)| format!("{file}: no {line}: {part}"));
+        surprises.extend(missing);
+        count += 1;
+    }
+    assert!(surprises.is_empty(), "{}", surprises.join("\n"));
+    assert!(count >= 14, "{count} files");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_500))]
+
+    #[test]
+    fn foreign_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = load(&String::from_utf8_lossy(&bytes), &TestEnvironment::new());
+    }
+
+    #[test]
+    fn foreign_yaml_never_panics(text in "([a-z]{1,3}|: |\n|  |- |\\{|\\}|\\[|\\]|\"|'|&a|\\*a|!!x|\\||>|#|,|\\?|%|---|~){0,40}") {
+        let _ = load(&text, &TestEnvironment::new());
+    }
+
+    #[test]
+    fn a_mutated_file_loads_or_has_faults_and_never_shows_a_secret(
+        cuts in proptest::collection::vec((0usize..2_000, 0usize..40, "(\\PC|\n|: |\\{|\\}|'|\"){0,6}"), 1..6),
+    ) {
+        let mut text: Vec<char> = FULL.chars().collect();
+        for (at, length, replacement) in cuts {
+            let at = at % text.len();
+            let end = (at + length).min(text.len());
+            text.splice(at..end, replacement.chars());
+        }
+        let text: String = text.into_iter().collect();
+        match load(&text, &TestEnvironment::new()) {
+            Ok(config) => {
+                let shown = format!("{config:?}");
+                prop_assert!(!shown.contains("hunter2"));
+            }
+            Err(faults) => {
+                prop_assert!(!faults.as_slice().is_empty());
+                prop_assert!(!faults.to_string().contains("hunter2"));
+                let lines = faults.to_string().lines().count();
+                prop_assert_eq!(lines, faults.as_slice().len());
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! The line of an error object that tells of one rejected record.
+//!
+//! Owns the line's form, which is Firehose's, so that tools made for real error objects read ours.
+//! Does not own the object's key or the rest of its lines.
+
+use base64::display::Base64Display;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
+
+use super::Rejection;
+use crate::record::{Record, UnixMillis};
+
+/// One rejected record and why.
+#[derive(Clone, Copy, Debug)]
+pub struct FailureLine<'a> {
+    /// The record as it was accepted.
+    pub record: Record<'a>,
+    /// Why it was rejected.
+    pub rejection: &'a Rejection,
+    /// When the conversion ended.
+    pub attempt_ending: UnixMillis,
+    /// The table whose columns it did not fit.
+    pub table: TableName<'a>,
+}
+
+/// A table as a failure line names it.
+#[derive(Clone, Copy, Debug)]
+pub struct TableName<'a> {
+    /// The database that holds it.
+    pub database: &'a str,
+    /// The table.
+    pub table: &'a str,
+    /// The region of its catalog; none for a catalog of files.
+    pub region: Option<&'a str>,
+    /// The version of its columns.
+    pub version: &'a str,
+}
+
+impl FailureLine<'_> {
+    /// Appends the line and a line feed to `out`.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        let sequence_number = self.record.position.to_string();
+        let line = Line {
+            attempts_made: 1,
+            arrival_timestamp: self.record.arrival,
+            last_error_code: self.rejection.code.as_str(),
+            last_error_message: &self.rejection.message,
+            attempt_ending_timestamp: self.attempt_ending,
+            raw_data: self.record.data,
+            sequence_number: &sequence_number,
+            sub_sequence_number: 0,
+            data_catalog_table: DataCatalogTable {
+                catalog_id: (),
+                database_name: self.table.database,
+                table_name: self.table.table,
+                region: self.table.region,
+                version_id: self.table.version,
+                role_arn: (),
+                catalog_arn: (),
+            },
+        };
+        serde_json::to_writer(&mut *out, &line).expect("plain fields into memory cannot fail");
+        out.push(b'\n');
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Line<'a> {
+    attempts_made: u32,
+    arrival_timestamp: UnixMillis,
+    last_error_code: &'a str,
+    last_error_message: &'a str,
+    attempt_ending_timestamp: UnixMillis,
+    #[serde(serialize_with = "as_base64")]
+    raw_data: &'a [u8],
+    sequence_number: &'a str,
+    sub_sequence_number: u32,
+    data_catalog_table: DataCatalogTable<'a>,
+}
+
+/// What we have no value for is null, as it is in Firehose's own lines.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DataCatalogTable<'a> {
+    catalog_id: (),
+    database_name: &'a str,
+    table_name: &'a str,
+    region: Option<&'a str>,
+    version_id: &'a str,
+    role_arn: (),
+    catalog_arn: (),
+}
+
+fn as_base64<S: Serializer>(data: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&Base64Display::new(data, &STANDARD))
+}

@@ -1,0 +1,253 @@
+//! A table's columns, prepared once for decoding and writing.
+//!
+//! Owns the check of the columns, the tree of shapes that the decoder follows and the lookup of keys.
+//! The forms of the columns in Arrow and Parquet are made in `parquet`.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use arrow_schema::SchemaRef;
+use parquet::schema::types::SchemaDescriptor;
+
+use super::json::{StringToken, unescape};
+use super::parquet::{arrow_schema, parquet_schema};
+use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
+
+/// A table's columns, ready to convert records by.
+#[derive(Debug)]
+pub struct Schema {
+    pub(super) root: Fields,
+    pub(super) arrow: SchemaRef,
+    pub(super) parquet: SchemaDescriptor,
+}
+
+/// Why no file can have these columns.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// A Parquet file without columns has no rows either.
+    #[error("a table needs at least one column, got none")]
+    NoColumns,
+    /// Two columns, or two fields of a struct, with one name.
+    #[error("name '{name}' stands twice in {place}, names are compared in lower case")]
+    DuplicateName {
+        /// The name in lower case.
+        name: String,
+        /// What holds both.
+        place: String,
+    },
+    /// A type that `HiveType::parse` would not have made.
+    #[error("type of column '{column}' is not possible: {reason}")]
+    BadType {
+        /// The column.
+        column: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The Parquet library refused the schema.
+    #[error("make the parquet schema of the table")]
+    Parquet(#[from] parquet::errors::ParquetError),
+}
+
+impl Schema {
+    /// Prepares `columns`; their names are compared in lower case.
+    ///
+    /// # Errors
+    /// When there are no columns, a name stands twice, or a type is not one that
+    /// [`HiveType::parse`] makes.
+    pub fn new(columns: &[Column]) -> Result<Self, SchemaError> {
+        if columns.is_empty() {
+            return Err(SchemaError::NoColumns);
+        }
+        let named = columns.iter().map(|column| (column.name.as_str(), &column.hive_type));
+        for (name, hive_type) in named.clone() {
+            check_type(hive_type, 0)
+                .map_err(|reason| SchemaError::BadType { column: name.to_owned(), reason })?;
+        }
+        let root = Fields::new(named, "the table")?;
+        let arrow = arrow_schema(&root);
+        let parquet = parquet_schema(&root)?;
+        Ok(Self { root, arrow, parquet })
+    }
+}
+
+/// The fields of a struct, or the columns of the table.
+#[derive(Debug)]
+pub(super) struct Fields {
+    pub(super) list: Vec<Field>,
+    /// How many values they make in the columns when all are absent.
+    pub(super) null_values: usize,
+    index: HashMap<Box<str>, usize, BuildHasherDefault<NameHasher>>,
+}
+
+/// A named value.
+#[derive(Debug)]
+pub(super) struct Field {
+    /// In lower case.
+    pub(super) name: String,
+    /// Whether JSON writes the name without escapes.
+    pub(super) is_plain: bool,
+    pub(super) node: Node,
+}
+
+/// A type and how to read it.
+#[derive(Debug)]
+pub(super) struct Node {
+    /// What the user wrote, for messages and for the file's schema.
+    pub(super) hive_type: HiveType,
+    pub(super) shape: Shape,
+    /// How many values a null makes in the columns: one, and for a struct its fields' as well.
+    pub(super) null_values: usize,
+}
+
+/// What the decoder does for a type.
+#[derive(Debug)]
+pub(super) enum Shape {
+    Boolean,
+    Integer { min: i64, max: i64 },
+    Float,
+    Double,
+    Decimal { precision: u8, scale: u8 },
+    Text { characters_max: Option<u32> },
+    Date,
+    Timestamp,
+    List(Box<Node>),
+    Map(Box<MapNodes>),
+    Struct(Fields),
+}
+
+/// The two sides of a map.
+#[derive(Debug)]
+pub(super) struct MapNodes {
+    pub(super) key: Node,
+    pub(super) value: Node,
+}
+
+impl Node {
+    fn new(hive_type: &HiveType) -> Result<Self, SchemaError> {
+        let integer = |min, max| Shape::Integer { min, max };
+        let shape = match hive_type {
+            HiveType::Boolean => Shape::Boolean,
+            HiveType::TinyInt => integer(i8::MIN.into(), i8::MAX.into()),
+            HiveType::SmallInt => integer(i16::MIN.into(), i16::MAX.into()),
+            HiveType::Int => integer(i32::MIN.into(), i32::MAX.into()),
+            HiveType::BigInt => integer(i64::MIN, i64::MAX),
+            HiveType::Float => Shape::Float,
+            HiveType::Double => Shape::Double,
+            HiveType::Decimal { precision, scale } => {
+                Shape::Decimal { precision: *precision, scale: *scale }
+            }
+            HiveType::String => Shape::Text { characters_max: None },
+            HiveType::Char(length) | HiveType::VarChar(length) => {
+                Shape::Text { characters_max: Some(*length) }
+            }
+            HiveType::Date => Shape::Date,
+            HiveType::Timestamp => Shape::Timestamp,
+            HiveType::Array(item) => Shape::List(Box::new(Self::new(item)?)),
+            HiveType::Map(key, value) => {
+                Shape::Map(Box::new(MapNodes { key: Self::new(key)?, value: Self::new(value)? }))
+            }
+            HiveType::Struct(fields) => {
+                let named = fields.iter().map(|(name, field)| (name.as_str(), field));
+                Shape::Struct(Fields::new(named, &hive_type.to_string())?)
+            }
+        };
+        let null_values = match &shape {
+            Shape::Struct(fields) => 1 + fields.null_values,
+            _ => 1,
+        };
+        Ok(Self { hive_type: hive_type.clone(), shape, null_values })
+    }
+}
+
+impl Fields {
+    fn new<'a>(
+        named: impl Iterator<Item = (&'a str, &'a HiveType)>,
+        place: &str,
+    ) -> Result<Self, SchemaError> {
+        let mut list = Vec::new();
+        let mut index = HashMap::default();
+        for (name, hive_type) in named {
+            let name = name.to_lowercase();
+            if index.insert(name.as_str().into(), list.len()).is_some() {
+                let place = place.to_owned();
+                return Err(SchemaError::DuplicateName { name, place });
+            }
+            let is_plain = !name.contains(|c: char| c < ' ' || c == '"' || c == '\\');
+            let node = Node::new(hive_type)?;
+            list.push(Field { name, is_plain, node });
+        }
+        let null_values = list.iter().map(|field: &Field| field.node.null_values).sum();
+        Ok(Self { list, null_values, index })
+    }
+
+    /// The field that a key names once it is in lower case. `guess` is looked at first.
+    pub(super) fn find(&self, key: StringToken<'_>, guess: usize) -> Option<usize> {
+        if key.escaped {
+            let mut name = String::new();
+            unescape(key.source, &mut name);
+            return self.index.get(name.to_lowercase().as_str()).copied();
+        }
+        let guessed = self.list.get(guess);
+        if guessed.is_some_and(|field| field.name.eq_ignore_ascii_case(key.source)) {
+            return Some(guess);
+        }
+        let found = self.index.get(key.source).copied();
+        let may_change = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
+        if found.is_none() && key.source.bytes().any(may_change) {
+            return self.index.get(key.source.to_lowercase().as_str()).copied();
+        }
+        found
+    }
+}
+
+/// Checks what the parser of types guarantees, for types made in other ways.
+fn check_type(hive_type: &HiveType, depth: usize) -> Result<(), &'static str> {
+    if depth > TYPE_DEPTH_MAX {
+        return Err("it is nested too deep");
+    }
+    match hive_type {
+        HiveType::Decimal { precision, scale }
+            if !(1..=38).contains(precision) || scale > precision =>
+        {
+            return Err("decimal(p,s) needs 1 <= p <= 38 and 0 <= s <= p");
+        }
+        HiveType::Array(item) => check_type(item, depth + 1)?,
+        HiveType::Map(key, value) => {
+            if key.is_nested() {
+                return Err("a map's key must be a primitive type");
+            }
+            check_type(key, depth + 1)?;
+            check_type(value, depth + 1)?;
+        }
+        HiveType::Struct(fields) => {
+            if fields.is_empty() {
+                return Err("a struct needs at least one field");
+            }
+            for (_, field) in fields {
+                check_type(field, depth + 1)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// A fast hash of short names. The names come from the table, never from records, so nobody can fill
+/// one bucket from outside.
+#[derive(Default)]
+struct NameHasher(u64);
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            let mixed = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
+            self.0 = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+}

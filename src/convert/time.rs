@@ -1,0 +1,158 @@
+//! Dates and timestamps, from the forms that producers send to the numbers that Parquet stores.
+//!
+//! Owns the forms and the range: every value lies in the years 1 to 9999, since most readers fail on
+//! a whole file for one value outside. Does not own a clock.
+
+use chrono::{Datelike, NaiveDate};
+
+use super::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
+
+/// `NaiveDate` counts days from 0001-01-01 as 1, Parquet from 1970-01-01 as 0.
+const DAYS_BEFORE_1970: i32 = 719_163;
+const MICROS_PER_SECOND: i64 = 1_000_000;
+const SECONDS_PER_DAY: i64 = 86_400;
+/// 0001-01-01T00:00:00Z.
+const MICROS_MIN: i64 = -62_135_596_800_000_000;
+/// 9999-12-31T23:59:59.999999Z.
+const MICROS_MAX: i64 = 253_402_300_799_999_999;
+/// Numbers from here on are milliseconds, smaller ones seconds.
+const MILLIS_FROM: i128 = 1_000_000_000_000;
+const OFFSET_HOURS_MAX: u32 = 18;
+
+const NO_DATE: Why = "not a date of the form yyyy-MM-dd";
+const NO_TIMESTAMP: Why = "not a timestamp";
+
+/// Days since 1970-01-01 of `yyyy-[M]M-[d]d`.
+pub(super) fn days_of_text(text: &str) -> Result<i32, Why> {
+    let mut reader = Reader::new(text);
+    let days = reader.date(1).ok_or(NO_DATE)?;
+    if reader.is_at_end() { Ok(days) } else { Err(NO_DATE) }
+}
+
+/// Microseconds since 1970 of a timestamp's text, or of a number in a string.
+pub(super) fn micros_of_text(text: &str) -> Result<i64, Why> {
+    match micros_of_calendar(text) {
+        Some(micros) => in_range(micros),
+        None => micros_of_number(text),
+    }
+}
+
+/// Microseconds since 1970 of a number of seconds (below 10^12) or milliseconds; digits behind the
+/// microsecond are left out.
+pub(super) fn micros_of_number(text: &str) -> Result<i64, Why> {
+    let (whole, number) = match parse_short_integer(text) {
+        Some(short) => (i128::from(short), None),
+        None => {
+            let number = Number::parse(text).ok_or(NO_TIMESTAMP)?;
+            (number.scaled(0, Excess::Drop)?, Some(number))
+        }
+    };
+    let scale = if whole.abs() < MILLIS_FROM { 6 } else { 3 };
+    let micros = match number {
+        Some(number) => number.scaled(scale, Excess::Drop)?,
+        None => whole * 10i128.pow(u32::from(scale)),
+    };
+    in_range(i64::try_from(micros).map_err(|_| OUT_OF_RANGE)?)
+}
+
+fn in_range(micros: i64) -> Result<i64, Why> {
+    if (MICROS_MIN..=MICROS_MAX).contains(&micros) { Ok(micros) } else { Err(OUT_OF_RANGE) }
+}
+
+/// `yyyy-MM-ddTHH:mm:ss[.f][zone]`, or with a space instead of the `T` and one-digit fields.
+fn micros_of_calendar(text: &str) -> Option<i64> {
+    let is_strict = text.as_bytes().get(10) == Some(&b'T');
+    let digits_min = if is_strict { 2 } else { 1 };
+    let mut reader = Reader::new(text);
+    let days = reader.date(digits_min)?;
+    reader.take(if is_strict { b'T' } else { b' ' })?;
+    let hour = reader.number(digits_min, 2).filter(|hour| *hour < 24)?;
+    reader.take(b':')?;
+    let minute = reader.number(digits_min, 2).filter(|minute| *minute < 60)?;
+    reader.take(b':')?;
+    let second = reader.number(digits_min, 2).filter(|second| *second < 60)?;
+    let micros = match reader.take(b'.') {
+        Some(()) => reader.fraction_micros()?,
+        None => 0,
+    };
+    let offset_seconds = reader.zone_seconds()?;
+    let second_of_day = i64::from(hour * 3600 + minute * 60 + second);
+    let seconds = i64::from(days) * SECONDS_PER_DAY + second_of_day - offset_seconds;
+    Some(seconds * MICROS_PER_SECOND + i64::from(micros))
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn new(text: &'a str) -> Self {
+        let rest = text.as_bytes();
+        Self { rest }
+    }
+
+    fn is_at_end(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// A day of the calendar in the years 1 to 9999.
+    fn date(&mut self, digits_min: usize) -> Option<i32> {
+        let year = self.number(4, 4).filter(|year| *year > 0)?;
+        self.take(b'-')?;
+        let month = self.number(digits_min, 2)?;
+        self.take(b'-')?;
+        let day = self.number(digits_min, 2)?;
+        let date = NaiveDate::from_ymd_opt(year as i32, month, day)?;
+        Some(date.num_days_from_ce() - DAYS_BEFORE_1970)
+    }
+
+    /// One to nine digits behind the point, cut to six.
+    fn fraction_micros(&mut self) -> Option<u32> {
+        let before = self.rest.len();
+        let fraction = self.number(1, 9)?;
+        let digit_count = (before - self.rest.len()) as u32;
+        let nanos = fraction * 10u32.pow(9 - digit_count);
+        Some(nanos / 1000)
+    }
+
+    /// Nothing, `Z`, or `+HH`, `+HHMM`, `+HH:MM` and the like with `-`, up to the end.
+    fn zone_seconds(&mut self) -> Option<i64> {
+        let sign = match self.rest {
+            [] | [b'Z'] => return Some(0),
+            [b'+', ..] => 1,
+            [b'-', ..] => -1,
+            _ => return None,
+        };
+        self.rest = &self.rest[1..];
+        let length_before = self.rest.len();
+        let digits = self.number(2, 4)?;
+        let (hours, minutes) = match length_before - self.rest.len() {
+            4 => (digits / 100, digits % 100),
+            2 if self.take(b':').is_some() => (digits, self.number(2, 2)?),
+            2 => (digits, 0),
+            _ => return None,
+        };
+        let fits = minutes < 60 && hours * 60 + minutes <= OFFSET_HOURS_MAX * 60;
+        (fits && self.is_at_end()).then(|| sign * i64::from(hours * 3600 + minutes * 60))
+    }
+
+    fn take(&mut self, wanted: u8) -> Option<()> {
+        let (first, rest) = self.rest.split_first()?;
+        (*first == wanted).then(|| self.rest = rest)
+    }
+
+    /// A number of `digits_min` to `digits_max` digits; no digit may follow.
+    fn number(&mut self, digits_min: usize, digits_max: usize) -> Option<u32> {
+        let mut length = 0;
+        let mut number = 0;
+        while let Some(digit) = self.rest.get(length).filter(|byte| byte.is_ascii_digit()) {
+            if length == digits_max {
+                return None;
+            }
+            number = number * 10 + u32::from(digit - b'0');
+            length += 1;
+        }
+        self.rest = &self.rest[length..];
+        (length >= digits_min).then_some(number)
+    }
+}

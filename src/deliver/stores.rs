@@ -1,0 +1,171 @@
+//! Object stores by their targets.
+//!
+//! Owns how a [`Target`] and its credentials become a client, and how a key becomes a path in it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path as FilePath;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+
+use crate::disk::create_shared_dir_all;
+use crate::plan::Target;
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// An access key and its secret.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The access key id.
+    pub access_key: String,
+    /// The secret access key.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("access_key", &self.access_key).finish_non_exhaustive()
+    }
+}
+
+/// Why a store cannot be used as it is set.
+#[derive(Debug, thiserror::Error)]
+#[error("could not use store '{store}' at {url}: {reason}")]
+pub struct StoreError {
+    store: String,
+    url: String,
+    reason: String,
+}
+
+/// The stores of the configuration, and clients for those in use.
+#[derive(Debug)]
+pub struct Stores {
+    /// By store name; a store without an entry uses the AWS chain (environment, web identity,
+    /// container, instance).
+    credentials: BTreeMap<String, Credentials>,
+    clients: Mutex<HashMap<Target, Arc<dyn ObjectStore>>>,
+}
+
+impl Stores {
+    /// Stores whose credentials are known by store name.
+    #[must_use]
+    pub fn new(credentials: BTreeMap<String, Credentials>) -> Self {
+        Self { credentials, clients: Mutex::default() }
+    }
+
+    /// The client for `target`, made at its first use.
+    ///
+    /// # Errors
+    /// When the target's settings make no client.
+    pub fn get(&self, target: &Target) -> Result<Arc<dyn ObjectStore>, StoreError> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(target) {
+            return Ok(client.clone());
+        }
+        let client = self.build(target).map_err(|reason| refuse(target, reason))?;
+        clients.insert(target.clone(), client.clone());
+        Ok(client)
+    }
+
+    fn build(&self, target: &Target) -> Result<Arc<dyn ObjectStore>, String> {
+        if let Some(path) = file_path(target) {
+            create_shared_dir_all(FilePath::new(path)).map_err(|error| error.to_string())?;
+            return Ok(Arc::new(LocalFileSystem::new().with_fsync(true)));
+        }
+        let (bucket, _) = bucket_and_path(target).ok_or("the URL is neither s3:// nor file:///")?;
+        let mut builder = match self.credentials.get(&target.store) {
+            Some(credentials) => AmazonS3Builder::new()
+                .with_access_key_id(&credentials.access_key)
+                .with_secret_access_key(&credentials.secret),
+            None => AmazonS3Builder::from_env(),
+        };
+        builder = builder.with_bucket_name(bucket);
+        if let Some(region) = &target.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(endpoint) = &target.endpoint {
+            builder = builder.with_endpoint(endpoint).with_virtual_hosted_style_request(false);
+        }
+        let plain = target.endpoint.as_ref().is_some_and(|url| url.starts_with("http://"));
+        let options = ClientOptions::new()
+            .with_allow_http(plain)
+            .with_connect_timeout(CONNECT_PATIENCE)
+            // Each attempt has its own deadline, by the size of the object.
+            .with_timeout_disabled();
+        // Attempts are repeated in one place only: `deliver`.
+        let no_retries = RetryConfig {
+            max_retries: 0,
+            retry_timeout: Duration::ZERO,
+            backoff: BackoffConfig::default(),
+        };
+        let builder = builder.with_client_options(options).with_retry(no_retries);
+        let store = builder.build().map_err(|error| error.to_string())?;
+        Ok(Arc::new(store))
+    }
+}
+
+/// Whether the target's store keeps metadata with an object.
+pub(super) fn keeps_metadata(target: &Target) -> bool {
+    file_path(target).is_none()
+}
+
+/// The path of `key` in the client of `target`. The key is escaped already and is taken as it is.
+pub(super) fn object_path(target: &Target, key: &str) -> Result<Path, StoreError> {
+    let base = match file_path(target) {
+        Some(path) => path,
+        None => bucket_and_path(target).map_or("", |(_, path)| path),
+    };
+    let joined = format!("{}/{key}", base.trim_matches('/'));
+    Path::parse(joined.trim_start_matches('/')).map_err(|error| refuse(target, error.to_string()))
+}
+
+fn file_path(target: &Target) -> Option<&str> {
+    target.url.strip_prefix("file://").filter(|path| path.starts_with('/'))
+}
+
+fn bucket_and_path(target: &Target) -> Option<(&str, &str)> {
+    let rest = target.url.strip_prefix("s3://")?;
+    let (bucket, path) = rest.split_once('/').unwrap_or((rest, ""));
+    (!bucket.is_empty()).then_some((bucket, path))
+}
+
+fn refuse(target: &Target, reason: impl Into<String>) -> StoreError {
+    StoreError { store: target.store.clone(), url: target.url.clone(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(url: &str) -> Target {
+        Target { store: "lake".into(), url: url.into(), endpoint: None, region: None }
+    }
+
+    #[test]
+    fn escaped_keys_are_not_escaped_again() {
+        for (url, path) in [
+            ("s3://bucket", "a/b=c%2Fd/x"),
+            ("s3://bucket/sub/folder", "sub/folder/a/b=c%2Fd/x"),
+            ("file:///tmp/lake", "tmp/lake/a/b=c%2Fd/x"),
+        ] {
+            let found = object_path(&target(url), "a/b=c%2Fd/x").expect(url);
+            assert_eq!(found.as_ref(), path);
+        }
+    }
+
+    #[test]
+    fn keys_cannot_climb_out() {
+        assert!(object_path(&target("s3://bucket/a"), "../b").is_err());
+        assert!(object_path(&target("s3://bucket/a"), "x//y").is_err());
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let credentials = Credentials { access_key: "AK".into(), secret: "hidden".into() };
+        assert!(!format!("{credentials:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,298 @@
+//! The only door to the local disk.
+//!
+//! Owns what durability is made of: positional writes, `fdatasync`, names that survive a power cut,
+//! the lock on a data directory, and the count of bytes that the service holds on disk. Does not
+//! know any file format.
+//!
+//! [`Disk`] has two implementations: [`OsDisk`], and in tests one that loses whatever was not
+//! synced.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[cfg(test)]
+pub(crate) mod simulated;
+
+/// A folder tree of files.
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// Creates a folder and its missing parents, and syncs the parent of each.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens a file as `mode` says.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// The names of the files and folders in a folder, sorted.
+    ///
+    /// # Errors
+    /// What the file system answers; a missing folder is `NotFound`.
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name in the same folder, replacing what had it. Durable only after
+    /// [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file. Durable only after [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a folder durable.
+    ///
+    /// # Errors
+    /// What the file system answers; after an error nothing may be assumed of the names.
+    fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+}
+
+/// How to open a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// To read; the file must be there.
+    Read,
+    /// To read and write, new or emptied.
+    Create,
+    /// To read and write; the file must be there and keeps its bytes.
+    Write,
+}
+
+/// An open file.
+pub trait DiskFile: Send + Sync + fmt::Debug {
+    /// Reads at most `buffer.len()` bytes from `offset` on; 0 only at the end of the file.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`. Durable only after [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// What the file system answers; some of the bytes may have been written.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes the bytes and the length durable (`fdatasync`).
+    ///
+    /// # Errors
+    /// What the file system answers. After an error the file must not be synced again: the kernel
+    /// may have forgotten the lost pages, and a second sync would lie.
+    fn sync(&self) -> io::Result<()>;
+
+    /// The length in bytes.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn len_bytes(&self) -> io::Result<u64>;
+}
+
+/// The operating system's disk. Files are readable by their owner only.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsDisk;
+
+impl Disk for OsDisk {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        if path.as_os_str().is_empty() || path.try_exists()? {
+            return Ok(());
+        }
+        let parent = path.parent().unwrap_or(Path::new(""));
+        self.create_dir_all(parent)?;
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let parent_or_here = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        self.sync_dir(parent_or_here)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.read(true).mode(0o600);
+        match mode {
+            OpenMode::Read => &mut options,
+            OpenMode::Create => options.write(true).create(true).truncate(true),
+            OpenMode::Write => options.write(true),
+        };
+        Ok(Arc::new(OsFile(options.open(path)?)))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            // A name that is not UTF-8 is not ours.
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        File::open(directory)?.sync_all()
+    }
+}
+
+#[derive(Debug)]
+struct OsFile(File);
+
+impl DiskFile for OsFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        loop {
+            match self.0.read_at(buffer, offset) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn len_bytes(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+}
+
+/// Fills `buffer` from `offset` on as far as the file goes and tells how many bytes that were.
+///
+/// # Errors
+/// What the file system answers.
+pub fn read_up_to(file: &dyn DiskFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64)? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    Ok(filled)
+}
+
+/// Reads a whole file of at most `bytes_max` bytes.
+///
+/// # Errors
+/// `FileTooLarge` for a longer file, otherwise what the file system answers.
+pub fn read_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = disk.open(path, OpenMode::Read)?;
+    let length = file.len_bytes()?;
+    if length > bytes_max {
+        return Err(ErrorKind::FileTooLarge.into());
+    }
+    let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+    let read = read_up_to(file.as_ref(), &mut bytes, 0)?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
+
+/// Puts a file in place so that a reader, also one after a power cut, finds either what was there
+/// before or all of `bytes`: written and synced under another name, renamed, the folder synced.
+///
+/// # Errors
+/// What the file system answers.
+pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let temporary = path.with_added_extension("tmp");
+    let file = disk.open(&temporary, OpenMode::Create)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync()?;
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(directory)
+}
+
+/// Creates a folder and its missing parents for files that others may read, such as a lake's.
+///
+/// # Errors
+/// What the file system answers.
+pub fn create_shared_dir_all(path: &Path) -> io::Result<()> {
+    fs::create_dir_all(path)
+}
+
+/// The lock of a data directory, held until it is dropped or the process ends.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+/// Takes the lock on `directory/LOCK` for this process.
+///
+/// # Errors
+/// `WouldBlock` when another process holds it, otherwise what the file system answers.
+pub fn lock_directory(directory: &Path) -> io::Result<DirectoryLock> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(directory.join("LOCK"))?;
+    match file.try_lock() {
+        Ok(()) => Ok(DirectoryLock { _file: file }),
+        Err(fs::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
+        Err(fs::TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The bytes that journals and outboxes may hold on disk, and those that they do.
+///
+/// A reserve is never given to producers, so that what was accepted can always be frozen and
+/// delivered out of a full budget.
+#[derive(Debug)]
+pub struct DiskBudget {
+    limit_bytes: u64,
+    used_bytes: AtomicU64,
+}
+
+impl DiskBudget {
+    /// A budget of `limit_bytes`, nothing used.
+    #[must_use]
+    pub fn new(limit_bytes: u64) -> Self {
+        Self { limit_bytes, used_bytes: AtomicU64::new(0) }
+    }
+
+    /// Counts bytes that came to the disk.
+    pub fn add(&self, bytes: u64) {
+        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts bytes that left the disk.
+    pub fn remove(&self, bytes: u64) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// The bytes in use.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether `bytes` more may be taken from producers: nine tenths of the budget are theirs.
+    #[must_use]
+    pub fn admits(&self, bytes: u64) -> bool {
+        self.used_bytes().saturating_add(bytes) <= self.limit_bytes / 10 * 9
+    }
+
+    /// Whether it is time to close what is buffered early: seven tenths are used.
+    #[must_use]
+    pub fn is_pressed(&self) -> bool {
+        self.used_bytes() > self.limit_bytes / 10 * 7
+    }
+}

@@ -1,0 +1,243 @@
+//! How DescribeDeliveryStream shows a stream.
+//!
+//! Owns the facts that are shown and the shape of the answer: a DirectPut stream with an
+//! ExtendedS3 destination that converts JSON to Parquet. Does not own the settings of a stream: who
+//! makes a [`Description`] copies them.
+
+use serde::Serialize;
+
+use super::reply::ACCOUNT;
+use crate::record::{StreamName, UnixMillis};
+
+/// The type of a stream that producers write to; the only one there is.
+pub(super) const STREAM_TYPE: &str = "DirectPut";
+/// Streams do not change while the program runs, so there is one version and one destination.
+const VERSION_ID: &str = "1";
+const DESTINATION_ID: &str = "destinationId-000000000001";
+
+/// The facts of a stream that producers and tools may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Description {
+    /// When the stream was first configured.
+    pub created: UnixMillis,
+    /// The bucket, or what stands for it where the store is a folder.
+    pub bucket: String,
+    /// The prefix of data objects, with its expressions.
+    pub prefix: String,
+    /// The prefix of error objects, with its expressions.
+    pub error_prefix: String,
+    /// The size at which an object is closed, in MiB.
+    pub buffering_mib: u64,
+    /// The age at which an object is closed, in seconds.
+    pub buffering_seconds: u64,
+    /// The database of the table.
+    pub database: String,
+    /// The table whose columns the objects have.
+    pub table: String,
+    /// The region of the table's catalog.
+    pub catalog_region: String,
+}
+
+/// The answer of a DescribeDeliveryStream.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct Answer<'a> {
+    delivery_stream_description: StreamDescription<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct StreamDescription<'a> {
+    delivery_stream_name: &'a str,
+    #[serde(rename = "DeliveryStreamARN")]
+    delivery_stream_arn: String,
+    delivery_stream_status: &'static str,
+    delivery_stream_type: &'static str,
+    delivery_stream_encryption_configuration: EncryptionStatus,
+    version_id: &'static str,
+    /// Seconds.
+    create_timestamp: f64,
+    destinations: [Destination<'a>; 1],
+    has_more_destinations: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct EncryptionStatus {
+    status: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Destination<'a> {
+    destination_id: &'static str,
+    s3_destination_description: S3Destination<'a>,
+    extended_s3_destination_description: ExtendedS3Destination<'a>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct S3Destination<'a> {
+    #[serde(rename = "RoleARN")]
+    role_arn: String,
+    #[serde(rename = "BucketARN")]
+    bucket_arn: String,
+    prefix: &'a str,
+    error_output_prefix: &'a str,
+    buffering_hints: BufferingHints,
+    compression_format: &'static str,
+    encryption_configuration: NoEncryption,
+    cloud_watch_logging_options: Enabled,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ExtendedS3Destination<'a> {
+    #[serde(flatten)]
+    destination: S3Destination<'a>,
+    s3_backup_mode: &'static str,
+    data_format_conversion_configuration: Conversion<'a>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+struct BufferingHints {
+    #[serde(rename = "SizeInMBs")]
+    size_mib: u64,
+    #[serde(rename = "IntervalInSeconds")]
+    interval_seconds: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct NoEncryption {
+    no_encryption_config: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Enabled {
+    enabled: bool,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Conversion<'a> {
+    enabled: bool,
+    input_format_configuration: InputFormat,
+    output_format_configuration: OutputFormat,
+    schema_configuration: Schema<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct InputFormat {
+    deserializer: Deserializer,
+}
+
+#[derive(Debug, Serialize)]
+struct Deserializer {
+    #[serde(rename = "OpenXJsonSerDe")]
+    openx_json: Defaults,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct OutputFormat {
+    serializer: Serializer,
+}
+
+#[derive(Debug, Serialize)]
+struct Serializer {
+    #[serde(rename = "ParquetSerDe")]
+    parquet: Defaults,
+}
+
+/// `{}`: everything as documented.
+#[derive(Debug, Serialize)]
+struct Defaults {}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Schema<'a> {
+    #[serde(rename = "RoleARN")]
+    role_arn: String,
+    database_name: &'a str,
+    table_name: &'a str,
+    region: &'a str,
+    version_id: &'static str,
+}
+
+impl<'a> Answer<'a> {
+    /// The answer for the stream `name` of an endpoint in `region`.
+    pub(super) fn new(name: &'a StreamName, region: &str, facts: &'a Description) -> Self {
+        let destination = S3Destination::new(facts);
+        let seconds = facts.created.0 as f64 / 1000.0;
+        Self {
+            delivery_stream_description: StreamDescription {
+                delivery_stream_name: name.as_str(),
+                delivery_stream_arn: format!(
+                    "arn:aws:firehose:{region}:{ACCOUNT}:deliverystream/{name}"
+                ),
+                delivery_stream_status: "ACTIVE",
+                delivery_stream_type: STREAM_TYPE,
+                delivery_stream_encryption_configuration: EncryptionStatus { status: "DISABLED" },
+                version_id: VERSION_ID,
+                create_timestamp: seconds,
+                destinations: [Destination {
+                    destination_id: DESTINATION_ID,
+                    s3_destination_description: destination.clone(),
+                    extended_s3_destination_description: ExtendedS3Destination {
+                        destination,
+                        s3_backup_mode: "Disabled",
+                        data_format_conversion_configuration: Conversion::new(facts),
+                    },
+                }],
+                has_more_destinations: false,
+            },
+        }
+    }
+}
+
+impl<'a> S3Destination<'a> {
+    fn new(facts: &'a Description) -> Self {
+        Self {
+            role_arn: role_arn(),
+            bucket_arn: format!("arn:aws:s3:::{}", facts.bucket),
+            prefix: &facts.prefix,
+            error_output_prefix: &facts.error_prefix,
+            buffering_hints: BufferingHints {
+                size_mib: facts.buffering_mib,
+                interval_seconds: facts.buffering_seconds,
+            },
+            compression_format: "UNCOMPRESSED",
+            encryption_configuration: NoEncryption { no_encryption_config: "NoEncryption" },
+            cloud_watch_logging_options: Enabled { enabled: false },
+        }
+    }
+}
+
+impl<'a> Conversion<'a> {
+    fn new(facts: &'a Description) -> Self {
+        Self {
+            enabled: true,
+            input_format_configuration: InputFormat {
+                deserializer: Deserializer { openx_json: Defaults {} },
+            },
+            output_format_configuration: OutputFormat {
+                serializer: Serializer { parquet: Defaults {} },
+            },
+            schema_configuration: Schema {
+                role_arn: role_arn(),
+                database_name: &facts.database,
+                table_name: &facts.table,
+                region: &facts.catalog_region,
+                version_id: "LATEST",
+            },
+        }
+    }
+}
+
+/// The API model demands a role; no role is ever taken.
+fn role_arn() -> String {
+    format!("arn:aws:iam::{ACCOUNT}:role/lakehose")
+}

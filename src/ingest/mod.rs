@@ -1,0 +1,150 @@
+//! The producer API of Firehose over HTTP.
+//!
+//! The path of a call: method and path, then the head of the message and its body (`body`), then
+//! who signed it (`auth`), the operation (`operations`), its shape and constraints (`wire`), the
+//! stream, and the append to the stream's journal. The answer (`reply`) is sent only after the
+//! journal has synced. Nothing of a refused call is stored.
+//!
+//! Owns the listener's connections (`server`), the API's texts and limits, and RecordIds. Does not
+//! own durability (the journal does) or anything that happens to a record afterwards.
+
+mod auth;
+mod body;
+mod counters;
+mod description;
+mod operations;
+mod record_id;
+mod reply;
+mod server;
+mod violations;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::Response;
+use axum::http::request::Parts;
+use axum::routing::post;
+use futures::FutureExt;
+
+pub use auth::{Auth, AuthError, Caller, Identities, Identity};
+pub use counters::Counters;
+pub use description::Description;
+pub use record_id::{RECORD_ID_CHARS, RecordId};
+pub use server::{ConnectionLimits, serve};
+
+use crate::clock::Clock;
+use crate::journal::Journal;
+use crate::record::StreamName;
+use operations::{Operation, Prepared};
+use reply::ErrorReply;
+
+/// Hashing, parsing and decoding more than this would keep other calls of the thread waiting.
+const INLINE_BODY_BYTES_MAX: usize = 128 * 1024;
+/// The code under which accepted calls are counted.
+const CODE_OK: &str = "OK";
+/// The operation under which calls without one are counted.
+const NO_OPERATION: &str = "none";
+
+/// What calls need.
+#[derive(Debug)]
+pub struct Service {
+    /// Who may call.
+    pub auth: Auth,
+    /// The streams that exist.
+    pub streams: BTreeMap<StreamName, Stream>,
+    /// Dates signatures, arrivals and durations.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub counters: Arc<Counters>,
+    /// While this is false, every call is answered with `ServiceUnavailableException`.
+    pub accepting: Arc<AtomicBool>,
+    /// The region that ARNs name.
+    pub region: String,
+}
+
+/// A delivery stream as producers see it.
+#[derive(Debug)]
+pub struct Stream {
+    /// Where its records become durable.
+    pub journal: Journal,
+    /// What DescribeDeliveryStream shows.
+    pub description: Description,
+}
+
+/// The routes of the API: `POST /`, and AWS-shaped refusals for the rest.
+pub fn router(service: Arc<Service>) -> Router {
+    let call = post(call).fallback(unknown_method);
+    Router::new().route("/", call).fallback(unknown_path).with_state(service)
+}
+
+async fn call(State(service): State<Arc<Service>>, request: Request) -> Response<Body> {
+    let started = service.clock.steady();
+    let operation = Operation::of(request.headers());
+    // A panic is answered like every other fault; the panic hook has told about it.
+    let answered = AssertUnwindSafe(answer(&service, request)).catch_unwind().await;
+    let result = answered.unwrap_or_else(|_| Err(ErrorReply::internal_failure()));
+    respond(&service, operation, started, result)
+}
+
+async fn unknown_method(State(service): State<Arc<Service>>) -> Response<Body> {
+    let started = service.clock.steady();
+    respond(&service, None, started, Err(ErrorReply::unknown_method()))
+}
+
+async fn unknown_path(State(service): State<Arc<Service>>) -> Response<Body> {
+    let started = service.clock.steady();
+    respond(&service, None, started, Err(ErrorReply::unknown_path()))
+}
+
+async fn answer(service: &Arc<Service>, request: Request) -> Result<String, ErrorReply> {
+    if !service.accepting.load(Ordering::Acquire) {
+        return Err(ErrorReply::not_accepting());
+    }
+    let (parts, body) = request.into_parts();
+    body::check_head(&parts)?;
+    let body = body::read(body, body::BODY_TIME_MAX).await?;
+    match prepare(service, parts, body).await? {
+        Prepared::Answer(json) => Ok(json),
+        Prepared::Append(append) => operations::append(service, append).await,
+    }
+}
+
+async fn prepare(
+    service: &Arc<Service>,
+    parts: Parts,
+    body: Bytes,
+) -> Result<Prepared, ErrorReply> {
+    if body.len() <= INLINE_BODY_BYTES_MAX {
+        return operations::prepare(service, &parts, &body);
+    }
+    let service = service.clone();
+    let work = move || operations::prepare(&service, &parts, &body);
+    let prepared = tokio::task::spawn_blocking(work).await;
+    prepared.unwrap_or_else(|_| Err(ErrorReply::internal_failure()))
+}
+
+fn respond(
+    service: &Service,
+    operation: Option<Operation>,
+    started: Duration,
+    result: Result<String, ErrorReply>,
+) -> Response<Body> {
+    let operation = operation.map_or(NO_OPERATION, Operation::name);
+    let code = result.as_ref().map_or_else(|error| error.code, |_| CODE_OK);
+    let took = service.clock.steady().saturating_sub(started);
+    service.counters.answered(operation, code, took);
+    match result {
+        Ok(json) => reply::success(json),
+        Err(error) => error.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! The connections of a listener.
+//!
+//! Owns accepting, the limits on connections, and their graceful end. Every connection is a task of
+//! one set whose ends are observed. Does not know what is served.
+//!
+//! Limits: connections beyond the cap wait in the system's backlog. The head of a request must be
+//! complete within its time, counted from the connection or from the end of the request before, so
+//! it is also the longest time that a connection may be idle.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+use tower::ServiceExt;
+
+/// More headers than any client sends.
+const HEADER_COUNT_MAX: usize = 100;
+const HEADERS_BYTES_MAX: u32 = 32 * 1024;
+/// Calls that one HTTP/2 connection may have under way.
+const HTTP2_STREAMS_MAX: u32 = 100;
+const HTTP2_PING_INTERVAL: Duration = Duration::from_secs(20);
+const HTTP2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The system has run out of something, most likely file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How many connections there are, and how long they may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// Connections at one time.
+    pub connection_count_max: usize,
+    /// From the first byte that may come to the end of a request's head.
+    pub head_time_max: Duration,
+    /// From the shutdown to the end of the last call.
+    pub grace: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            connection_count_max: 10_000,
+            head_time_max: Duration::from_secs(10),
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Serves `router` on `listener` until `shutdown` is over, then lets calls under way finish within
+/// the grace period and ends all connections.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: ConnectionLimits,
+    shutdown: impl Future<Output = ()>,
+) {
+    let places = Arc::new(Semaphore::new(limits.connection_count_max));
+    let graceful = GracefulShutdown::new();
+    let mut connections = JoinSet::new();
+    let mut shutdown = pin!(shutdown);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(ended) = connections.join_next() => observe(ended),
+            accepted = accept(&listener, &places) => match accepted {
+                Ok((stream, place)) => {
+                    let connection = Connection { router: router.clone(), limits, place };
+                    connections.spawn(connection.run(stream, graceful.watcher()));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+    drop(listener);
+    let all_ended = async {
+        graceful.shutdown().await;
+        while let Some(ended) = connections.join_next().await {
+            observe(ended);
+        }
+    };
+    if timeout(limits.grace, all_ended).await.is_err() {
+        let count = connections.len();
+        tracing::warn!(count, "connections were cut at the end of the grace period");
+    }
+    connections.shutdown().await;
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+    let place = places.clone().acquire_owned().await;
+    let place = place.expect("the semaphore is never closed");
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, place))
+}
+
+fn observe(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection panicked");
+    }
+}
+
+struct Connection {
+    router: Router,
+    limits: ConnectionLimits,
+    place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream, graceful: Watcher) {
+        let Self { router, limits, place: _place } = self;
+        if let Err(error) = stream.set_nodelay(true) {
+            // The peer is gone; reading says so too.
+            tracing::debug!(%error, "a connection could not be set up");
+        }
+        let has_called = Arc::new(AtomicBool::new(false));
+        let service = service_fn({
+            let has_called = has_called.clone();
+            move |request: hyper::Request<Incoming>| {
+                has_called.store(true, Ordering::Relaxed);
+                let router = router.clone();
+                async move { Ok::<_, Infallible>(infallible(router.oneshot(request).await)) }
+            }
+        });
+        let builder = builder(limits.head_time_max);
+        let served = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let mut served = pin!(graceful.watch(served));
+        // While hyper finds out which version of HTTP a client speaks, it has no timer of its own.
+        let ended = match timeout(limits.head_time_max, &mut served).await {
+            Ok(ended) => ended,
+            Err(_) if !has_called.load(Ordering::Relaxed) => return,
+            Err(_) => served.await,
+        };
+        if let Err(error) = ended {
+            // Resets and garbage are everyday events of a public port.
+            tracing::debug!(%error, "a connection ended with an error");
+        }
+    }
+}
+
+fn builder(head_time_max: Duration) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head_time_max)
+        .keep_alive(true)
+        .max_headers(HEADER_COUNT_MAX)
+        .max_buf_size(HEADERS_BYTES_MAX as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HTTP2_PING_INTERVAL)
+        .keep_alive_timeout(HTTP2_PING_TIMEOUT)
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(HEADERS_BYTES_MAX);
+    builder
+}
+
+fn infallible<T>(result: Result<T, Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+use std::net::SocketAddr;
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
+
+use super::*;
+
+const QUICK: ConnectionLimits = ConnectionLimits {
+    connection_count_max: 2,
+    head_time_max: Duration::from_millis(200),
+    grace: Duration::from_secs(5),
+};
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let slow = || async {
+            sleep(Duration::from_millis(300)).await;
+            "slow"
+        };
+        let router = Router::new().route("/", get(|| async { "quick" })).route("/slow", get(slow));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(serve(listener, router, QUICK, async {
+            let _ = stopped.await;
+        }));
+        Self { address, stop, tasks }
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+}
+
+/// Sends `request` and reads until the server closes.
+async fn exchange(stream: &mut TcpStream, request: &str) -> String {
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // A reset after the answer is an end, too.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+fn get_of(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+}
+
+#[tokio::test]
+async fn answers_carry_the_date() {
+    let server = Running::start().await;
+    let answer = exchange(&mut server.connect().await, &get_of("/")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("\r\ndate: "), "{answer}");
+}
+
+#[tokio::test]
+async fn s26_connections_that_never_ask_are_closed() {
+    let server = Running::start().await;
+    for start in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: "] {
+        let mut stream = server.connect().await;
+        let closed = exchange(&mut stream, start);
+        let closed = timeout(Duration::from_secs(5), closed).await;
+        assert!(closed.is_ok_and(|answer| !answer.contains("200 OK")), "{start:?}");
+    }
+}
+
+#[tokio::test]
+async fn s26_too_many_or_too_long_headers_are_refused() {
+    let server = Running::start().await;
+    let many = "X-A: b\r\n".repeat(1000);
+    let long = format!("X-A: {}\r\n", "b".repeat(64 * 1024));
+    for headers in [many, long] {
+        let request = format!("GET / HTTP/1.1\r\nHost: a\r\n{headers}\r\n");
+        let answer = exchange(&mut server.connect().await, &request).await;
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_cap_waits_for_a_place() {
+    let server = Running::start().await;
+    let first = server.connect().await;
+    let second = server.connect().await;
+    let mut third = server.connect().await;
+    let started = tokio::time::Instant::now();
+    let answer = exchange(&mut third, &get_of("/")).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    // The idle ones were closed at the end of their time and made room.
+    assert!(started.elapsed() >= Duration::from_millis(100));
+    drop((first, second));
+}
+
+#[tokio::test]
+async fn calls_under_way_are_answered_at_a_shutdown() {
+    let mut server = Running::start().await;
+    let mut stream = server.connect().await;
+    stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+    server.stop.send(()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("slow"), "{answer}");
+    let ended = timeout(Duration::from_secs(5), server.tasks.join_next()).await;
+    assert!(matches!(ended, Ok(Some(Ok(())))));
+    assert!(TcpStream::connect(server.address).await.is_err());
+}

@@ -1,0 +1,327 @@
+//! Group commit: threads that take whatever is waiting, write it, sync it, and only then answer.
+//!
+//! Owns the queue and the answers. One thread serves many streams; a stream always belongs to the
+//! same thread, so that its frames keep their order. There is no timer: a lone call costs one sync,
+//! and while a sync runs the next group gathers.
+//!
+//! After an error of the disk nothing is answered with success any more, by any thread: what the
+//! disk holds is unknown until the next start. [`Committer::failed`] tells the program to end.
+
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use prometheus_client::metrics::histogram::Histogram;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::control::Control;
+use super::frame::{self, Kind, Slot};
+use super::log::{Log, left_untouched, locked};
+use super::{AppendError, Appended, Batch};
+use crate::clock::Clock;
+use crate::record::Position;
+
+/// Calls that may wait for one thread; beyond it callers are refused.
+const QUEUE_CALLS_MAX: usize = 4096;
+/// Bytes of records that may wait for one thread.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
+/// A group is closed at this many bytes; what waits goes into the next one.
+const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Committing threads: a sync sleeps, so a few per core keep the disk's queue filled.
+const THREADS: usize = 4;
+
+/// What is to be appended.
+#[derive(Debug)]
+pub(super) enum Payload {
+    Batch(Batch),
+    Control(Kind, Vec<u8>),
+    /// Ends the active segment.
+    Seal,
+}
+
+impl Payload {
+    pub(super) fn control(control: &Control) -> Self {
+        Self::Control(control.kind(), control.encode())
+    }
+
+    pub(super) fn record_count(&self) -> u64 {
+        match self {
+            Self::Batch(batch) => batch.record_count() as u64,
+            Self::Control(..) | Self::Seal => 0,
+        }
+    }
+
+    /// An upper bound of the bytes of its frame.
+    pub(super) fn frame_bytes_at_most(&self) -> usize {
+        let payload = match self {
+            Self::Batch(batch) => batch.data_bytes() + batch.record_count() * 8 + 256,
+            Self::Control(_, body) => body.len(),
+            Self::Seal => 0,
+        };
+        payload + frame::HEADER_BYTES + frame::ALIGNMENT
+    }
+
+    pub(super) fn put_frame(&self, out: &mut Vec<u8>, slot: Slot) {
+        match self {
+            Self::Batch(batch) => frame::put_batch(out, slot, batch),
+            Self::Control(kind, body) => frame::put_control(out, slot, *kind, body),
+            Self::Seal => {}
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Request {
+    log: Arc<Mutex<Log>>,
+    payload: Payload,
+    answer: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+/// The committing threads of the process.
+#[derive(Clone, Debug)]
+pub struct Committer {
+    queues: Arc<[Queue]>,
+    failure: watch::Receiver<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    sender: mpsc::Sender<Request>,
+    waiting_bytes: Arc<AtomicUsize>,
+}
+
+/// The queue of one journal.
+#[derive(Clone, Debug)]
+pub(super) struct Lane {
+    committer: Committer,
+    queue: usize,
+    log: Arc<Mutex<Log>>,
+}
+
+impl Committer {
+    /// Starts the threads. `syncs` is told how long each sync took.
+    ///
+    /// # Errors
+    /// When the operating system gives no thread.
+    pub fn start(syncs: Option<SyncTimer>) -> io::Result<Self> {
+        let (failure, failed) = watch::channel(None);
+        let failure = Arc::new(failure);
+        let mut queues = Vec::with_capacity(THREADS);
+        for number in 0..THREADS {
+            let (sender, receiver) = mpsc::channel(QUEUE_CALLS_MAX);
+            let waiting_bytes = Arc::new(AtomicUsize::new(0));
+            let worker = Worker {
+                receiver,
+                waiting_bytes: waiting_bytes.clone(),
+                failure: failure.clone(),
+                syncs: syncs.clone(),
+            };
+            thread::Builder::new().name(format!("journal-{number}")).spawn(move || worker.run())?;
+            queues.push(Queue { sender, waiting_bytes });
+        }
+        Ok(Self { queues: queues.into(), failure: failed })
+    }
+
+    /// Waits until the disk has failed, and tells how. Never ends while it works.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => "the committing threads ended".to_owned(),
+        }
+    }
+
+    /// The queue for a log; `spread` decides which thread serves it.
+    pub(super) fn lane(&self, log: Log, spread: usize) -> Lane {
+        let queue = spread % self.queues.len();
+        Lane { committer: self.clone(), queue, log: Arc::new(Mutex::new(log)) }
+    }
+}
+
+impl Lane {
+    /// Appends records when the queue has room.
+    pub(super) async fn append(&self, batch: Batch) -> Result<Appended, AppendError> {
+        let queue = &self.committer.queues[self.queue];
+        let bytes = batch.data_bytes();
+        let waiting = queue.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let permit = if waiting + bytes > QUEUE_BYTES_MAX {
+            Err(AppendError::QueueFull)
+        } else {
+            queue.sender.try_reserve().map_err(|error| match error {
+                mpsc::error::TrySendError::Full(()) => AppendError::QueueFull,
+                mpsc::error::TrySendError::Closed(()) => AppendError::Failed,
+            })
+        };
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(error) => {
+                queue.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                return Err(error);
+            }
+        };
+        let (answer, answered) = oneshot::channel();
+        permit.send(Request { log: self.log.clone(), payload: Payload::Batch(batch), answer });
+        answered.await.unwrap_or(Err(AppendError::Failed))
+    }
+
+    /// Appends a control frame, waiting for room in the queue.
+    pub(super) async fn append_control(&self, payload: Payload) -> Result<(), AppendError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Request { log: self.log.clone(), payload, answer };
+        let sent = self.committer.queues[self.queue].sender.send(request).await;
+        sent.map_err(|_| AppendError::Failed)?;
+        answered.await.unwrap_or(Err(AppendError::Failed)).map(|_| ())
+    }
+}
+
+struct Worker {
+    receiver: mpsc::Receiver<Request>,
+    waiting_bytes: Arc<AtomicUsize>,
+    failure: Arc<watch::Sender<Option<String>>>,
+    syncs: Option<SyncTimer>,
+}
+
+/// Measures syncs.
+#[derive(Clone, Debug)]
+pub struct SyncTimer {
+    /// What tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Where the seconds are counted.
+    pub seconds: Histogram,
+}
+
+impl SyncTimer {
+    fn time<T>(timer: Option<&Self>, work: impl FnOnce() -> T) -> T {
+        let Some(timer) = timer else {
+            return work();
+        };
+        let started = timer.clock.steady();
+        let result = work();
+        timer.seconds.observe((timer.clock.steady() - started).as_secs_f64());
+        result
+    }
+}
+
+impl Worker {
+    fn run(mut self) {
+        let _watch = PanicWatch(self.failure.clone());
+        let mut round = Vec::new();
+        while self.gather(&mut round) {
+            if self.failure.borrow().is_some() {
+                refuse(round.drain(..), AppendError::Failed);
+            } else {
+                self.commit(&mut round);
+            }
+        }
+    }
+
+    /// Takes what waits, at least one request; false when nobody can send any more.
+    fn gather(&mut self, round: &mut Vec<Request>) -> bool {
+        let Some(first) = self.receiver.blocking_recv() else {
+            return false;
+        };
+        let mut bytes = self.taken(&first);
+        round.push(first);
+        while bytes < GROUP_BYTES_MAX {
+            let Ok(request) = self.receiver.try_recv() else {
+                break;
+            };
+            bytes += self.taken(&request);
+            round.push(request);
+        }
+        true
+    }
+
+    fn taken(&self, request: &Request) -> usize {
+        if let Payload::Batch(batch) = &request.payload {
+            self.waiting_bytes.fetch_sub(batch.data_bytes(), Ordering::Relaxed);
+        }
+        request.payload.frame_bytes_at_most()
+    }
+
+    /// Writes one group for each log of the round, syncs each, answers all.
+    fn commit(&self, round: &mut Vec<Request>) {
+        let mut groups: Vec<(Arc<Mutex<Log>>, Vec<Request>)> = Vec::new();
+        for request in round.drain(..) {
+            let group = groups.iter_mut().find(|(log, _)| Arc::ptr_eq(log, &request.log));
+            match group {
+                Some((_, requests)) => requests.push(request),
+                None => groups.push((request.log.clone(), vec![request])),
+            }
+        }
+        let mut written = Vec::with_capacity(groups.len());
+        for (log, requests) in groups {
+            match write(&log, &requests) {
+                Ok(firsts) => written.push((log, requests, firsts)),
+                Err(error) if left_untouched(&error) => {
+                    tracing::warn!(%error, "the disk has no room for a new journal segment");
+                    refuse(requests, AppendError::BudgetUsedUp);
+                }
+                Err(error) => {
+                    self.fail("write the journal", &error);
+                    refuse(requests, AppendError::Failed);
+                }
+            }
+        }
+        for (log, requests, firsts) in written {
+            if self.failure.borrow().is_some() {
+                refuse(requests, AppendError::Failed);
+                continue;
+            }
+            let synced = SyncTimer::time(self.syncs.as_ref(), || sync(&log, &requests));
+            match synced {
+                Ok(()) => answer(requests, firsts),
+                Err(error) => {
+                    self.fail("sync the journal", &error);
+                    refuse(requests, AppendError::Failed);
+                }
+            }
+        }
+    }
+
+    fn fail(&self, attempt: &str, error: &io::Error) {
+        tracing::error!(%error, "could not {attempt}; nothing more is accepted");
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            failure.get_or_insert_with(|| format!("could not {attempt}: {error}"));
+            first
+        });
+    }
+}
+
+fn write(log: &Mutex<Log>, requests: &[Request]) -> io::Result<Vec<Position>> {
+    let payloads: Vec<&Payload> = requests.iter().map(|request| &request.payload).collect();
+    locked(log).write_group(&payloads)
+}
+
+fn sync(log: &Mutex<Log>, requests: &[Request]) -> io::Result<()> {
+    let mut log = locked(log);
+    let seals = requests.iter().any(|request| matches!(request.payload, Payload::Seal));
+    if seals { log.seal() } else { log.sync() }
+}
+
+fn answer(requests: Vec<Request>, firsts: Vec<Position>) {
+    for (request, first) in requests.into_iter().zip(firsts) {
+        let appended = Appended { first, count: request.payload.record_count() };
+        // A caller that went away is not owed an answer; its records stay.
+        let _ = request.answer.send(Ok(appended));
+    }
+}
+
+fn refuse(requests: impl IntoIterator<Item = Request>, error: AppendError) {
+    for request in requests {
+        let _ = request.answer.send(Err(error));
+    }
+}
+
+/// Reports a committing thread that panics.
+struct PanicWatch(Arc<watch::Sender<Option<String>>>);
+
+impl Drop for PanicWatch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.send_replace(Some("a committing thread panicked".to_owned()));
+        }
+    }
+}

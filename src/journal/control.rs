@@ -1,0 +1,239 @@
+//! Control frames and checkpoints as bytes: plans, commits, registrations, and what has come of
+//! everything so far.
+//!
+//! Owns both directions of each encoding. Does not decide what they lead to: that is the
+//! pipeline's state.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::frame::{Kind, u32_at, u64_at};
+use crate::disk::{Disk, read_file, replace_file};
+use crate::plan::{CatalogPartition, ObjectHeader, Plan, PlanId, PlannedObject};
+use crate::positions::Positions;
+use crate::record::Position;
+
+/// What a control frame says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// These objects will be put, whatever happens.
+    Plan(Plan),
+    /// Every object of the plan is in its store.
+    Commit(PlanId),
+    /// The partition is in its catalog.
+    Registered(CatalogPartition),
+}
+
+impl Control {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Plan(_) => Kind::Plan,
+            Self::Commit(_) => Kind::Commit,
+            Self::Registered(_) => Kind::Registered,
+        }
+    }
+
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self {
+            Self::Plan(plan) => put_plan(&mut out, plan),
+            Self::Commit(id) => out.extend_from_slice(&id.0.to_le_bytes()),
+            Self::Registered(partition) => put_json(&mut out, partition),
+        }
+        out
+    }
+
+    /// Reads the body of a frame whose checksum held; `None` when it says nothing that this program
+    /// understands.
+    pub(super) fn decode(kind: Kind, mut body: &[u8]) -> Option<Self> {
+        match kind {
+            Kind::Plan => take_plan(&mut body).map(Self::Plan),
+            Kind::Commit => (body.len() == 8).then(|| Self::Commit(PlanId(u64_at(body, 0)))),
+            Kind::Registered => take_json(&mut body).map(Self::Registered),
+            Kind::Batch | Kind::Seal => None,
+        }
+    }
+}
+
+/// What has come of the records of a stream, up to some instant.
+///
+/// The journal's segments hold everything newer; control frames that a checkpoint already reflects
+/// may be applied again without effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Records accepted: the position after the last one.
+    pub end: Position,
+    /// The settled records: planned or damaged.
+    pub settled: Positions,
+    /// Plans without a commit.
+    pub open_plans: Vec<Plan>,
+    /// The number of the last plan; every plan up to it is open here or committed.
+    pub last_plan: PlanId,
+    /// Records in committed objects of rows.
+    pub delivered: u64,
+    /// Records in committed objects of failures.
+    pub failed: u64,
+    /// Records that the disk lost.
+    pub damaged: u64,
+    /// Partitions of committed objects that no catalog has confirmed.
+    pub unregistered: Vec<CatalogPartition>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CheckpointText {
+    end: Position,
+    last_plan: PlanId,
+    delivered: u64,
+    failed: u64,
+    damaged: u64,
+    unregistered: Vec<CatalogPartition>,
+    open_plan_count: u64,
+}
+
+const CHECKPOINT_MAGIC: &[u8; 8] = b"LKHCKP01";
+const CHECKPOINT_HEADER_BYTES: usize = 16;
+const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
+/// Checkpoints kept: the newest may be damaged.
+const CHECKPOINTS_KEPT: usize = 2;
+
+impl Checkpoint {
+    fn encode(&self) -> Vec<u8> {
+        let text = CheckpointText {
+            end: self.end,
+            last_plan: self.last_plan,
+            delivered: self.delivered,
+            failed: self.failed,
+            damaged: self.damaged,
+            unregistered: self.unregistered.clone(),
+            open_plan_count: self.open_plans.len() as u64,
+        };
+        let mut body = Vec::new();
+        put_json(&mut body, &text);
+        self.settled.encode(&mut body);
+        for plan in &self.open_plans {
+            put_plan(&mut body, plan);
+        }
+        let mut out = Vec::with_capacity(CHECKPOINT_HEADER_BYTES + body.len());
+        out.extend_from_slice(CHECKPOINT_MAGIC);
+        out.extend_from_slice(&(body.len() as u32).to_le_bytes());
+        out.extend_from_slice(&crc32c::crc32c(&body).to_le_bytes());
+        out.extend_from_slice(&body);
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (header, mut body) = bytes.split_at_checked(CHECKPOINT_HEADER_BYTES)?;
+        let whole = &header[..8] == CHECKPOINT_MAGIC
+            && u32_at(header, 8) as usize == body.len()
+            && u32_at(header, 12) == crc32c::crc32c(body);
+        if !whole {
+            return None;
+        }
+        let text: CheckpointText = take_json(&mut body)?;
+        let settled = Positions::decode(&mut body).ok()?;
+        let plans = (0..text.open_plan_count).map(|_| take_plan(&mut body));
+        Some(Self {
+            end: text.end,
+            settled,
+            open_plans: plans.collect::<Option<_>>()?,
+            last_plan: text.last_plan,
+            delivered: text.delivered,
+            failed: text.failed,
+            damaged: text.damaged,
+            unregistered: text.unregistered,
+        })
+    }
+}
+
+/// The checkpoint files of one stream.
+#[derive(Debug)]
+pub(super) struct CheckpointFiles {
+    directory: PathBuf,
+    newest: u64,
+}
+
+impl CheckpointFiles {
+    /// Opens the folder and reads the newest checkpoint that is whole; tells also how many were
+    /// not.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        directory: &Path,
+    ) -> io::Result<(Self, Option<Checkpoint>, usize)> {
+        disk.create_dir_all(directory)?;
+        let names = disk.list(directory)?;
+        let mut numbers: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
+        numbers.sort_unstable();
+        let mut files = Self { directory: directory.to_owned(), newest: 0 };
+        files.newest = numbers.last().copied().unwrap_or(0);
+        let mut damaged = 0;
+        for number in numbers.into_iter().rev() {
+            let bytes = read_file(disk, &files.path(number), CHECKPOINT_BYTES_MAX)?;
+            match Checkpoint::decode(&bytes) {
+                Some(checkpoint) => return Ok((files, Some(checkpoint), damaged)),
+                None => damaged += 1,
+            }
+        }
+        Ok((files, None, damaged))
+    }
+
+    /// Makes `checkpoint` durable, then removes the ones that are no longer kept.
+    pub(super) fn write(&mut self, disk: &dyn Disk, checkpoint: &Checkpoint) -> io::Result<()> {
+        self.newest += 1;
+        replace_file(disk, &self.path(self.newest), &checkpoint.encode())?;
+        let keep_from = self.newest.saturating_sub(CHECKPOINTS_KEPT as u64 - 1);
+        for name in disk.list(&self.directory)? {
+            if parse_name(&name).is_some_and(|number| number < keep_from) {
+                disk.remove(&self.directory.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        self.directory.join(format!("{number:016x}.ckpt"))
+    }
+}
+
+fn parse_name(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.strip_suffix(".ckpt")?, 16).ok()
+}
+
+#[derive(Serialize, Deserialize)]
+struct PlanText {
+    id: PlanId,
+    objects: Vec<ObjectHeader>,
+}
+
+fn put_plan(out: &mut Vec<u8>, plan: &Plan) {
+    let objects = plan.objects.iter().map(|object| object.header.clone());
+    put_json(out, &PlanText { id: plan.id, objects: objects.collect() });
+    for positions in plan.settled() {
+        positions.encode(out);
+    }
+}
+
+fn take_plan(bytes: &mut &[u8]) -> Option<Plan> {
+    let text: PlanText = take_json(bytes)?;
+    let mut objects = Vec::with_capacity(text.objects.len());
+    for header in text.objects {
+        objects.push(PlannedObject { header, positions: Positions::decode(bytes).ok()? });
+    }
+    Some(Plan { id: text.id, objects, damaged: Positions::decode(bytes).ok()? })
+}
+
+/// A length and that many bytes of JSON: readable by a person with a hex viewer, and open to new
+/// members.
+fn put_json(out: &mut Vec<u8>, value: &impl Serialize) {
+    let text = serde_json::to_vec(value).expect("strings and numbers always serialise");
+    out.extend_from_slice(&(text.len() as u32).to_le_bytes());
+    out.extend_from_slice(&text);
+}
+
+fn take_json<T: for<'de> Deserialize<'de>>(bytes: &mut &[u8]) -> Option<T> {
+    let (length, rest) = bytes.split_at_checked(4)?;
+    let (text, rest) = rest.split_at_checked(u32_at(length, 0) as usize)?;
+    *bytes = rest;
+    serde_json::from_slice(text).ok()
+}

@@ -1,0 +1,428 @@
+//! The journal: one append-only log for each delivery stream, on disk before any answer.
+//!
+//! Owns the bytes of accepted records and of the decisions about them (plans, commits,
+//! registrations), their checksums, and the files they lie in. Does not look inside a record, does
+//! not know what a plan is good for, and never answers before `fdatasync` has returned.
+//!
+//! # Files
+//!
+//! ```text
+//! <stream>/journal/<sequence, 16 hex digits>.seg    segments; the last one is being written
+//! <stream>/journal/spare                            a used-up segment file, waiting for reuse
+//! <stream>/checkpoint/<number, 16 hex digits>.ckpt  the last two checkpoints
+//! ```
+//!
+//! # Format 1
+//!
+//! Little-endian. A segment is a header of 64 bytes and frames that begin at multiples of 8.
+//!
+//! ```text
+//! segment header  magic "LKHSEG01" | format u16 | 0 u16 | 0 u32 | instance uuid (16)
+//!                 | sequence u64 | first position u64 | created ms i64 | salt u32
+//!                 | crc32c of the 60 bytes before u32
+//!
+//! frame header    magic u32 0x4C4B4652 | crc u32 of bytes 8..48 | payload length u32
+//! (48 bytes)      | meta length u32 | crc u32 of the meta bytes | kind u8 | 0 u8 | 0 u16
+//!                 | first position u64 | arrival ms i64 | records u32 | group offset u32
+//!
+//! batch payload   meta: tenant length u8 | tenant | for each record: length u32, crc u32
+//!                 then the records' bytes, one after another
+//! plan, commit,   meta: the whole payload
+//! registered
+//! seal            no payload; nothing follows in the segment
+//! ```
+//!
+//! Checksums are CRC-32C begun with the segment's salt (the segment header's own is not salted). A
+//! record's checksum covers its position (u64) and its bytes, so one record can be read and
+//! checked without its neighbours. `group offset` is the distance to the first frame of the group
+//! that one sync covered. Kinds: 1 batch, 2 plan, 3 commit, 4 registered, 15 seal.
+//!
+//! # Order of writes
+//!
+//! group written -> `fdatasync` -> visible to readers -> callers answered. New segment: header
+//! written under another name -> file synced -> renamed -> folder synced -> first group. Checkpoint
+//! written -> synced -> renamed -> folder synced -> segments that the checkpoint *before* it no
+//! longer needs are removed, so that a damaged newest checkpoint costs nothing.
+//!
+//! How damage is judged stands in `recovery`.
+
+mod committer;
+mod control;
+mod frame;
+mod log;
+mod reader;
+mod recovery;
+mod segment;
+mod shared;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use self::committer::{Committer, SyncTimer};
+pub use self::control::{Checkpoint, Control};
+pub use self::reader::{Arrived, Scanned};
+
+use self::committer::{Lane, Payload};
+use self::control::CheckpointFiles;
+use self::log::{Log, locked};
+use self::shared::Shared;
+use crate::clock::Clock;
+use crate::disk::{Disk, DiskBudget};
+use crate::positions::Positions;
+use crate::record::{Position, StreamName, Tenant, UnixMillis};
+
+/// The records of one call, gathered for one frame.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    tenant: Option<Tenant>,
+    arrival: UnixMillis,
+    data: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// An empty batch of `tenant`'s records that arrived at `arrival`.
+    #[must_use]
+    pub fn new(tenant: Option<Tenant>, arrival: UnixMillis) -> Self {
+        Self { tenant, arrival, data: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Makes room for `bytes` bytes of records.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.data.reserve(bytes);
+    }
+
+    /// Appends a record.
+    pub fn push(&mut self, record: &[u8]) {
+        self.data.extend_from_slice(record);
+        self.ends.push(self.data.len());
+    }
+
+    /// Appends one record whose bytes `write` puts at the end of the buffer, and tells its length.
+    ///
+    /// # Errors
+    /// What `write` answers; the batch is then as before.
+    pub fn push_with<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        let start = self.data.len();
+        if let Err(error) = write(&mut self.data) {
+            self.data.truncate(start);
+            return Err(error);
+        }
+        self.ends.push(self.data.len());
+        Ok(self.data.len() - start)
+    }
+
+    /// How many records the batch holds.
+    #[must_use]
+    pub fn record_count(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of all records.
+    #[must_use]
+    pub fn data_bytes(&self) -> usize {
+        self.data.len()
+    }
+
+    fn tenant(&self) -> Option<&Tenant> {
+        self.tenant.as_ref()
+    }
+
+    fn arrival(&self) -> UnixMillis {
+        self.arrival
+    }
+
+    fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn records(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, &end)| &self.data[start..end])
+    }
+}
+
+/// Where the records of a call stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The position of the first.
+    pub first: Position,
+    /// How many there are.
+    pub count: u64,
+}
+
+/// Why records were not accepted. Nothing of the call was kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// More is waiting for the disk than fits in memory.
+    #[error("the queue in front of the disk is full, send again later")]
+    QueueFull,
+    /// The disk budget has no room until something is delivered.
+    #[error("the disk budget is used up, send again when the backlog has been delivered")]
+    BudgetUsedUp,
+    /// The disk failed; the process is about to end.
+    #[error("the journal's disk failed, the service is restarting")]
+    Failed,
+}
+
+/// Why a journal could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The disk did not do what was asked.
+    #[error("could not open the journal file path={path}: {error}")]
+    Disk {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "the journal has format {format}, this program reads {known}: use the newer lakehose again \
+         path={path}"
+    )]
+    NewerFormat {
+        /// The file.
+        path: PathBuf,
+        /// Its format.
+        format: u16,
+        /// The one that this program knows.
+        known: u16,
+    },
+}
+
+/// What all journals of a process share.
+#[derive(Clone, Debug)]
+pub struct Environment {
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The clock that dates segments.
+    pub clock: Arc<dyn Clock>,
+    /// The committing threads.
+    pub committer: Committer,
+    /// The disk budget.
+    pub budget: Arc<DiskBudget>,
+    /// The identity of the data directory.
+    pub instance: Uuid,
+}
+
+/// The journal of one stream. Clones are handles to the same journal.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    disk: Arc<dyn Disk>,
+    budget: Arc<DiskBudget>,
+    lane: Lane,
+    shared: Arc<Shared>,
+    stamp: [u8; 8],
+    keeper: Mutex<Keeper>,
+}
+
+/// Writes checkpoints and lets go of what they no longer need.
+#[derive(Debug)]
+struct Keeper {
+    files: CheckpointFiles,
+    /// What the last checkpoint of this process had settled, and when it was taken.
+    last: Option<(Positions, Mark)>,
+}
+
+/// An instant in the life of a journal: segments that were sealed by then.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    sealed_before: u64,
+}
+
+/// An opened journal and what its files said.
+#[derive(Debug)]
+pub struct Opened {
+    /// The journal, ready to append.
+    pub journal: Journal,
+    /// The newest checkpoint that was whole.
+    pub checkpoint: Option<Checkpoint>,
+    /// Decisions in the order in which they were made, some of them from before the checkpoint.
+    pub controls: Vec<Control>,
+    /// Bytes of unfinished writes that were cut from the end; nobody was answered for them.
+    pub torn_bytes: u64,
+    /// Things that a person should know about the files.
+    pub warnings: Vec<String>,
+}
+
+impl Journal {
+    /// Opens the journal of `stream` in its `directory`, or begins it.
+    ///
+    /// # Errors
+    /// When the disk fails or the files were written by a newer program; nothing has been changed
+    /// then.
+    pub fn open(
+        environment: &Environment,
+        stream: &StreamName,
+        directory: &Path,
+    ) -> Result<Opened, OpenError> {
+        let segments_directory = directory.join("journal");
+        let fault = |error| OpenError::Disk { path: directory.to_owned(), error };
+        let disk = &environment.disk;
+        disk.create_dir_all(&segments_directory).map_err(fault)?;
+        let checkpoints = directory.join("checkpoint");
+        let (files, checkpoint, damaged_checkpoints) =
+            CheckpointFiles::open(disk.as_ref(), &checkpoints).map_err(fault)?;
+        let found = recovery::scan(disk, &segments_directory, environment.instance)?;
+        log::remove_leftovers(disk.as_ref(), &segments_directory).map_err(fault)?;
+
+        let mut warnings = Vec::new();
+        if damaged_checkpoints > 0 {
+            warnings.push(format!("{damaged_checkpoints} damaged checkpoints were passed over"));
+        }
+        for name in &found.foreign_files {
+            warnings.push(format!("file {name} is not a segment of this instance and is ignored"));
+        }
+        let begins_at = found.segments.first().map_or(Position(0), |segment| segment.first);
+        let checkpoint = match checkpoint {
+            None if begins_at > Position(0) => {
+                warnings.push(format!(
+                    "no checkpoint is whole: records before {begins_at} are taken as settled, and \
+                     the counters begin anew"
+                ));
+                let settled = Positions::from_run(Position(0), begins_at.0);
+                Some(Checkpoint { end: begins_at, settled, ..Checkpoint::default() })
+            }
+            checkpoint => checkpoint,
+        };
+        let known_end = checkpoint.as_ref().map_or(Position(0), |checkpoint| checkpoint.end);
+        let end = found.end().max(known_end);
+        let shared = Arc::new(Shared::new(found.segments, end, environment.budget.clone()));
+        let log = Log::new(log::Start {
+            directory: segments_directory.clone(),
+            disk: disk.clone(),
+            clock: environment.clock.clone(),
+            instance: environment.instance,
+            shared: shared.clone(),
+            next: end,
+            next_sequence: found.next_sequence,
+        });
+        let hash = crc32c::crc32c(stream.as_str().as_bytes());
+        let mut stamp = [0; 8];
+        stamp[..4].copy_from_slice(&environment.instance.as_bytes()[..4]);
+        stamp[4..].copy_from_slice(&hash.to_le_bytes());
+        let inner = Inner {
+            directory: segments_directory,
+            disk: disk.clone(),
+            budget: environment.budget.clone(),
+            lane: environment.committer.lane(log, hash as usize),
+            shared,
+            stamp,
+            keeper: Mutex::new(Keeper { files, last: None }),
+        };
+        Ok(Opened {
+            journal: Self { inner: Arc::new(inner) },
+            checkpoint,
+            controls: found.controls,
+            torn_bytes: found.torn_bytes,
+            warnings,
+        })
+    }
+
+    /// Makes the records of one call durable and tells their positions. When this returns `Ok`, the
+    /// disk has them; dropping the future does not undo anything.
+    ///
+    /// # Errors
+    /// When nothing of the batch was kept, and why.
+    pub async fn append(&self, batch: Batch) -> Result<Appended, AppendError> {
+        if !self.inner.budget.admits(batch.data_bytes() as u64) {
+            return Err(AppendError::BudgetUsedUp);
+        }
+        self.inner.lane.append(batch).await
+    }
+
+    /// Makes a decision durable.
+    ///
+    /// # Errors
+    /// [`AppendError::BudgetUsedUp`] when the disk had no room and a later attempt may succeed;
+    /// otherwise the process is about to end.
+    pub async fn append_control(&self, control: &Control) -> Result<(), AppendError> {
+        self.inner.lane.append_control(Payload::control(control)).await
+    }
+
+    /// Ends the active segment, so that the next start finds a clean end.
+    ///
+    /// # Errors
+    /// When the disk failed.
+    pub async fn seal(&self) -> Result<(), AppendError> {
+        self.inner.lane.append_control(Payload::Seal).await
+    }
+
+    /// The position after the last durable record, as it moves.
+    #[must_use]
+    pub fn end(&self) -> watch::Receiver<Position> {
+        self.inner.shared.end()
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.inner.shared.bytes()
+    }
+
+    /// Marks the records of this journal among those of other streams and instances.
+    #[must_use]
+    pub fn stamp(&self) -> [u8; 8] {
+        self.inner.stamp
+    }
+
+    /// Marks the present instant, for [`checkpoint`](Self::checkpoint).
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark { sealed_before: self.inner.shared.first_unsealed() }
+    }
+
+    /// Makes a checkpoint durable and removes the segments that the one before it no longer needs:
+    /// those that were sealed and wholly settled when it was taken. `mark` is the instant at which
+    /// `checkpoint` was taken; every plan that was durable by then must be in it.
+    ///
+    /// # Errors
+    /// What the disk answers; the checkpoint before is then still there, and so is every segment.
+    pub fn checkpoint(&self, checkpoint: &Checkpoint, mark: Mark) -> io::Result<()> {
+        let inner = &self.inner;
+        let mut keeper = locked(&inner.keeper);
+        keeper.files.write(inner.disk.as_ref(), checkpoint)?;
+        let last = keeper.last.replace((checkpoint.settled.clone(), mark));
+        let Some((settled, mark)) = last else {
+            return Ok(());
+        };
+        let used_up = inner.shared.take_used_up(|segment| {
+            segment.sequence < mark.sealed_before
+                && settled.contains_range(segment.first, segment.end)
+        });
+        for segment in &used_up {
+            let worth_keeping = log::is_worth_keeping(segment);
+            inner.shared.retire(segment, worth_keeping, |keep| {
+                log::retire_file(inner.disk.as_ref(), &inner.directory, segment, keep)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Journal {
+    /// A journal on a disk in memory.
+    pub(crate) fn for_test(stream: &str) -> Self {
+        let environment = tests::environment(&crate::disk::simulated::SimulatedDisk::default());
+        let stream = StreamName::new(stream).expect("a name");
+        let opened = Self::open(&environment, &stream, Path::new("/data/streams/test"));
+        opened.expect("the journal opens").journal
+    }
+}

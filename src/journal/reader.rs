@@ -1,0 +1,275 @@
+//! The reading end of a journal: what has arrived, and the bytes of chosen records.
+//!
+//! Owns the walk over durable frames in the order of positions. Reads block: call them where
+//! blocking is allowed. A damaged record is told as lost, it never ends the walk.
+
+use std::io;
+
+use super::Journal;
+use super::frame::{BatchView, Header, Kind};
+use super::segment::Frames;
+use super::shared::Segment;
+use crate::positions::{Positions, Run};
+use crate::record::{Position, Record, Tenant, UnixMillis};
+
+/// The records of one call, without their bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// The position of the first.
+    pub first: Position,
+    /// Whose they are.
+    pub tenant: Option<Tenant>,
+    /// When they arrived.
+    pub arrival: UnixMillis,
+    /// The length of each in bytes.
+    pub lengths: Vec<u32>,
+}
+
+/// What stands in a stretch of the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Scanned {
+    /// The calls, in order.
+    pub calls: Vec<Arrived>,
+    /// Positions in the stretch that no whole frame holds.
+    pub lost: Positions,
+    /// Where the stretch ends.
+    pub next: Position,
+}
+
+impl Journal {
+    /// Lists what arrived from `from` on, until about `bytes_max` bytes of records or the durable
+    /// end.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn scan(&self, from: Position, bytes_max: usize) -> io::Result<Scanned> {
+        let mut scanned = Scanned { next: from, ..Scanned::default() };
+        let mut walk = Walk::new(self, from);
+        let mut bytes = 0;
+        while bytes < bytes_max {
+            let Some(step) = walk.next()? else {
+                break;
+            };
+            match step {
+                Step::Lost(run) => {
+                    scanned.lost.push_run(run.first, run.count);
+                    scanned.next = run.end();
+                }
+                Step::Frame(header) => {
+                    let view = walk.view(&header)?;
+                    let skipped = from.0.saturating_sub(header.first.0);
+                    let lengths: Vec<u32> = view.lengths().skip(skipped as usize).collect();
+                    bytes += lengths.iter().map(|length| *length as usize).sum::<usize>();
+                    scanned.calls.push(Arrived {
+                        first: header.first.advanced_by(skipped),
+                        tenant: view.tenant,
+                        arrival: header.arrival,
+                        lengths,
+                    });
+                    scanned.next = header.end();
+                }
+            }
+        }
+        Ok(scanned)
+    }
+
+    /// Visits the chosen records in the order of positions. For one that cannot be read the visitor
+    /// gets its position alone.
+    ///
+    /// # Errors
+    /// What the disk answers; some records may have been visited.
+    pub fn read(
+        &self,
+        positions: &Positions,
+        visit: &mut dyn FnMut(Position, Option<Record<'_>>),
+    ) -> io::Result<()> {
+        let Some(first) = positions.first() else {
+            return Ok(());
+        };
+        let mut wanted = positions.runs().iter().copied().peekable();
+        let mut walk = Walk::new(self, first);
+        while let Some(run) = wanted.peek().copied() {
+            walk.skip_to(run.first);
+            let Some(step) = walk.next()? else {
+                break;
+            };
+            let stretch = match step {
+                Step::Lost(lost) => {
+                    for position in lost.first.0..lost.end().0 {
+                        if positions.contains(Position(position)) {
+                            visit(Position(position), None);
+                        }
+                    }
+                    lost
+                }
+                Step::Frame(header) => {
+                    let view = walk.view(&header)?;
+                    let mut chosen = Chosen::new(wanted.clone());
+                    for (position, data) in view.records() {
+                        if chosen.contains(position) {
+                            let arrival = header.arrival;
+                            visit(position, data.map(|data| Record { position, arrival, data }));
+                        }
+                    }
+                    Run { first: header.first, count: u64::from(header.count) }
+                }
+            };
+            while wanted.next_if(|run| run.end() <= stretch.end()).is_some() {}
+            if let Some(run) = wanted.peek()
+                && run.first < stretch.end()
+            {
+                walk.skip_to(stretch.end());
+            }
+        }
+        for run in wanted {
+            let from = walk.position.max(run.first);
+            for position in from.0..run.end().0 {
+                visit(Position(position), None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells for ascending positions whether they are in one of the runs.
+struct Chosen<I: Iterator<Item = Run>> {
+    runs: std::iter::Peekable<I>,
+}
+
+impl<I: Iterator<Item = Run>> Chosen<std::iter::Peekable<I>> {
+    fn new(runs: std::iter::Peekable<I>) -> Self {
+        Self { runs: runs.peekable() }
+    }
+}
+
+impl<I: Iterator<Item = Run>> Chosen<I> {
+    fn contains(&mut self, position: Position) -> bool {
+        while self.runs.next_if(|run| run.end() <= position).is_some() {}
+        self.runs.peek().is_some_and(|run| run.first <= position)
+    }
+}
+
+enum Step {
+    /// A batch frame that holds the walk's position or a later one.
+    Frame(Header),
+    /// Positions that no whole frame holds.
+    Lost(Run),
+}
+
+/// A walk over batch frames.
+struct Walk<'a> {
+    journal: &'a Journal,
+    /// The next position to tell of.
+    position: Position,
+    /// The durable end when the walk began: whatever stands before it is there or lost.
+    until: Position,
+    open: Option<Open>,
+    /// The frame told last.
+    frame_offset: u64,
+}
+
+struct Open {
+    segment: Segment,
+    frames: Frames,
+    offset: u64,
+}
+
+impl<'a> Walk<'a> {
+    fn new(journal: &'a Journal, position: Position) -> Self {
+        let until = *journal.end().borrow();
+        Self { journal, position, until, open: None, frame_offset: 0 }
+    }
+
+    /// Moves on to `position` when it lies ahead, by the index where that saves reading.
+    fn skip_to(&mut self, position: Position) {
+        if position <= self.position {
+            return;
+        }
+        self.position = position;
+        if let Some(open) = &mut self.open {
+            if position < open.segment.end {
+                open.offset = open.offset.max(open.segment.offset_before(position));
+            } else {
+                self.open = None;
+            }
+        }
+    }
+
+    fn next(&mut self) -> io::Result<Option<Step>> {
+        loop {
+            if self.position >= self.until {
+                return Ok(None);
+            }
+            if self.open.is_none() && !self.open_segment() {
+                return Ok(Some(self.lose(self.until.0 - self.position.0)));
+            }
+            let Some(open) = &mut self.open else {
+                return Ok(None);
+            };
+            if self.position < open.segment.first {
+                let count = open.segment.first.0 - self.position.0;
+                return Ok(Some(self.lose(count)));
+            }
+            match open.next_batch()? {
+                Some((_, header)) if header.end() <= self.position => {}
+                Some((offset, header)) if header.first <= self.position => {
+                    self.frame_offset = offset;
+                    self.position = header.end();
+                    return Ok(Some(Step::Frame(header)));
+                }
+                Some((offset, header)) => {
+                    open.offset = offset;
+                    return Ok(Some(self.lose(header.first.0 - self.position.0)));
+                }
+                None => {
+                    let missing = open.segment.end.0.saturating_sub(self.position.0);
+                    self.open = None;
+                    if missing > 0 {
+                        return Ok(Some(self.lose(missing)));
+                    }
+                }
+            }
+        }
+    }
+
+    fn lose(&mut self, count: u64) -> Step {
+        let run = Run { first: self.position, count };
+        self.position = run.end();
+        Step::Lost(run)
+    }
+
+    fn open_segment(&mut self) -> bool {
+        let Some(segment) = self.journal.inner.shared.segment_from(self.position) else {
+            return false;
+        };
+        let frames = Frames::new(segment.file.clone(), segment.salt, segment.end_offset);
+        let offset = segment.offset_before(self.position);
+        self.open = Some(Open { segment, frames, offset });
+        true
+    }
+
+    /// The records of the frame told last.
+    fn view(&mut self, header: &Header) -> io::Result<BatchView<'_>> {
+        let changed = || io::Error::other("a journal segment changed while it was read");
+        let open = self.open.as_mut().ok_or_else(changed)?;
+        let salt = open.segment.salt;
+        let payload = open.frames.payload(self.frame_offset, header)?;
+        BatchView::decode(header, payload, salt).ok_or_else(changed)
+    }
+}
+
+impl Open {
+    /// The next whole batch frame in the segment.
+    fn next_batch(&mut self) -> io::Result<Option<(u64, Header)>> {
+        while let Some((offset, header)) = self.frames.find(self.offset)? {
+            self.offset = offset + header.frame_bytes() as u64;
+            if header.kind == Kind::Batch {
+                let payload = self.frames.payload(offset, &header)?;
+                if BatchView::decode(&header, payload, self.segment.salt).is_some() {
+                    return Ok(Some((offset, header)));
+                }
+            }
+        }
+        Ok(None)
+    }
+}

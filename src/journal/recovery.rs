@@ -1,0 +1,293 @@
+//! What a journal's files say at the start of the program.
+//!
+//! Owns the judgement of damage:
+//!
+//! - In the last segment, when it has no seal, the first frame that is not whole ends the log,
+//!   unless a later frame belongs to a later group. A frame carries the distance to its group's
+//!   start, and a group is only begun after the one before was synced: such a frame proves that
+//!   the broken one had been durable. Without it the broken frame is a *torn tail*, of which
+//!   nobody was told; it is cut and counted.
+//! - Everywhere else a frame that is not whole is *damage*: the way is picked up at the next whole
+//!   frame, and the positions in between are lost; readers tell which.
+//! - A single record whose checksum fails inside a whole frame is found when it is read.
+//!
+//! The last segment is never written to again: after a failed sync the page cache may show bytes
+//! that the disk does not have. Its whole frames are copied into a new file, which is synced and
+//! takes its place, sealed. Nothing here guesses: a bit that rots in the very last group of a
+//! process that was killed looks like a torn write and is treated as one.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::control::Control;
+use super::frame::{self, BatchView, Header, Kind, Slot};
+use super::log::new_salt;
+use super::segment::{self, Frames, HeaderError, SegmentHeader};
+use super::shared::{IndexEntry, Segment};
+use super::{Batch, OpenError};
+use crate::disk::{Disk, DiskFile, OpenMode, read_up_to};
+use crate::record::Position;
+
+/// Everything that the segments of a stream say.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) segments: Vec<Segment>,
+    pub(super) controls: Vec<Control>,
+    /// Bytes of frames that were cut from the end.
+    pub(super) torn_bytes: u64,
+    /// Files named like segments that are none of this instance's.
+    pub(super) foreign_files: Vec<String>,
+    pub(super) next_sequence: u64,
+}
+
+/// Reads all segments in `directory` and replaces an unsealed last one by a sealed copy.
+pub(super) fn scan(
+    disk: &Arc<dyn Disk>,
+    directory: &Path,
+    instance: Uuid,
+) -> Result<Found, OpenError> {
+    let fault = |error| OpenError::Disk { path: directory.to_owned(), error };
+    let names = disk.list(directory).map_err(fault)?;
+    let mut sequences: Vec<_> = names.iter().filter_map(|n| segment::parse_file_name(n)).collect();
+    sequences.sort_unstable();
+    let mut found =
+        Found { next_sequence: sequences.last().map_or(1, |last| last + 1), ..Found::default() };
+    let last = sequences.last().copied();
+    for sequence in sequences {
+        let name = segment::file_name(sequence);
+        let path = directory.join(&name);
+        let fault = |error| OpenError::Disk { path: path.clone(), error };
+        let file = disk.open(&path, OpenMode::Read).map_err(fault)?;
+        let mut bytes = [0; segment::HEADER_BYTES];
+        read_up_to(file.as_ref(), &mut bytes, 0).map_err(fault)?;
+        let header = match SegmentHeader::decode(&bytes) {
+            Ok(header) if header.instance == instance && header.sequence == sequence => header,
+            Ok(_) | Err(HeaderError::Damaged) => {
+                found.foreign_files.push(name);
+                continue;
+            }
+            Err(HeaderError::Newer(format)) => {
+                return Err(OpenError::NewerFormat { path, format, known: segment::FORMAT });
+            }
+        };
+        let mut scan = SegmentScan::new(file, &header, last == Some(sequence));
+        let mut segment = scan.run(&mut found).map_err(fault)?;
+        if !segment.sealed && last == Some(sequence) {
+            segment = rewrite(disk, directory, &header, &segment).map_err(fault)?;
+        }
+        segment.sealed = true;
+        found.segments.push(segment);
+    }
+    Ok(found)
+}
+
+impl Found {
+    /// The position after the last one found.
+    pub(super) fn end(&self) -> Position {
+        self.segments.last().map_or(Position(0), |segment| segment.end)
+    }
+}
+
+struct SegmentScan<'a> {
+    frames: Frames,
+    file: Arc<dyn DiskFile>,
+    header: &'a SegmentHeader,
+    may_be_torn: bool,
+    offset: u64,
+    segment: Segment,
+}
+
+impl<'a> SegmentScan<'a> {
+    fn new(file: Arc<dyn DiskFile>, header: &'a SegmentHeader, may_be_torn: bool) -> Self {
+        let segment = Segment {
+            sequence: header.sequence,
+            first: header.first,
+            end: header.first,
+            end_offset: segment::HEADER_BYTES as u64,
+            salt: header.salt,
+            sealed: false,
+            capacity_bytes: 0,
+            file: file.clone(),
+            index: Vec::new(),
+        };
+        Self {
+            frames: Frames::new(file.clone(), header.salt, 0),
+            file,
+            header,
+            may_be_torn,
+            offset: segment::HEADER_BYTES as u64,
+            segment,
+        }
+    }
+
+    fn run(&mut self, found: &mut Found) -> io::Result<Segment> {
+        let length = self.file.len_bytes()?;
+        self.frames = Frames::new(self.file.clone(), self.header.salt, length);
+        self.segment.capacity_bytes = length;
+        while let Some(header) = self.next_frame(length, found)? {
+            let end = header.end();
+            if header.first < self.segment.end {
+                // A position that was seen already cannot come again.
+                self.offset += header.frame_bytes() as u64;
+                continue;
+            }
+            self.take(&header, found)?;
+            self.segment.end = end;
+            self.offset += header.frame_bytes() as u64;
+            self.segment.end_offset = self.offset;
+            if header.kind == Kind::Seal {
+                self.segment.sealed = true;
+                break;
+            }
+        }
+        Ok(self.segment.clone())
+    }
+
+    /// The frame at the present offset or, past damage, at the next one; `None` at the end.
+    fn next_frame(&mut self, length: u64, found: &mut Found) -> io::Result<Option<Header>> {
+        let here = self.frames.at(self.offset)?;
+        if let Some(header) = here
+            && (!self.may_be_torn || self.is_whole(&header)?)
+        {
+            return Ok(Some(header));
+        }
+        let broken_at = self.offset;
+        let mut from = broken_at + frame::ALIGNMENT as u64;
+        while let Some((offset, header)) = self.frames.find(from)? {
+            let group_start = offset.saturating_sub(u64::from(header.group_offset));
+            if !self.may_be_torn || group_start > broken_at {
+                // The broken frame had been durable. What of it is whole still counts.
+                if here.is_none() {
+                    self.offset = offset;
+                }
+                return Ok(Some(here.unwrap_or(header)));
+            }
+            from = offset + frame::ALIGNMENT as u64;
+        }
+        if let Some(header) = here {
+            found.torn_bytes += header.frame_bytes() as u64;
+        } else if self.may_be_torn {
+            found.torn_bytes += self.unexplained_bytes(length)?;
+        }
+        Ok(None)
+    }
+
+    fn is_whole(&mut self, header: &Header) -> io::Result<bool> {
+        if header.kind != Kind::Batch {
+            return Ok(true);
+        }
+        let salt = self.header.salt;
+        let payload = self.frames.payload(self.offset, header)?;
+        let view = BatchView::decode(header, payload, salt);
+        Ok(view.is_some_and(|view| view.records().all(|(_, record)| record.is_some())))
+    }
+
+    /// Bytes after the last frame when they begin like a frame of this segment; old bytes of a
+    /// recycled file do not count.
+    fn unexplained_bytes(&mut self, length: u64) -> io::Result<u64> {
+        let mut front = [0; frame::HEADER_BYTES];
+        let read = read_up_to(self.file.as_ref(), &mut front, self.offset)?;
+        let is_frame_like = Header::decode(&front[..read], self.header.salt).is_some();
+        Ok(if is_frame_like { length - self.offset } else { 0 })
+    }
+
+    fn take(&mut self, header: &Header, found: &mut Found) -> io::Result<()> {
+        self.segment.note(IndexEntry { first: header.first, offset: self.offset });
+        if matches!(header.kind, Kind::Batch | Kind::Seal) {
+            return Ok(());
+        }
+        let payload = self.frames.payload(self.offset, header)?;
+        match Control::decode(header.kind, payload) {
+            Some(control) => found.controls.push(control),
+            None => tracing::error!(
+                kind = ?header.kind,
+                segment = self.header.sequence,
+                offset = self.offset,
+                "a control frame of the journal cannot be understood and is passed over"
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// Copies the whole frames of an unsealed segment into a sealed file that takes its name.
+fn rewrite(
+    disk: &Arc<dyn Disk>,
+    directory: &Path,
+    header: &SegmentHeader,
+    found: &Segment,
+) -> io::Result<Segment> {
+    let path = directory.join(segment::file_name(header.sequence));
+    let temporary = path.with_extension("tmp");
+    let header = SegmentHeader { salt: new_salt(), ..*header };
+    let file = disk.open(&temporary, OpenMode::Create)?;
+    file.write_all_at(&header.encode(), 0)?;
+    let mut copy = Segment {
+        salt: header.salt,
+        end: header.first,
+        end_offset: segment::HEADER_BYTES as u64,
+        file: file.clone(),
+        index: Vec::new(),
+        ..found.clone()
+    };
+    let mut frames = Frames::new(found.file.clone(), found.salt, found.end_offset);
+    let mut offset = segment::HEADER_BYTES as u64;
+    let mut out = Vec::new();
+    while let Some((at, frame_header)) = frames.find(offset)? {
+        offset = at + frame_header.frame_bytes() as u64;
+        out.clear();
+        let payload = frames.payload(at, &frame_header)?;
+        let slot = Slot { salt: header.salt, first: frame_header.first, group_offset: 0 };
+        put_copy(&mut out, slot, &frame_header, payload, found.salt);
+        if out.is_empty() {
+            continue;
+        }
+        copy.note(IndexEntry { first: frame_header.first, offset: copy.end_offset });
+        file.write_all_at(&out, copy.end_offset)?;
+        copy.end_offset += out.len() as u64;
+        copy.end = frame_header.end();
+    }
+    out.clear();
+    let slot = Slot { salt: header.salt, first: copy.end, group_offset: 0 };
+    frame::put_control(&mut out, slot, Kind::Seal, &[]);
+    file.write_all_at(&out, copy.end_offset)?;
+    copy.end_offset += out.len() as u64;
+    file.sync()?;
+    disk.rename(&temporary, &path)?;
+    disk.sync_dir(directory)?;
+    copy.capacity_bytes = copy.end_offset;
+    Ok(copy)
+}
+
+/// Writes a frame again under another salt. Of a batch with damaged records, the whole ones before
+/// and after each damaged one become batches of their own, so that no damage is sealed as sound.
+fn put_copy(out: &mut Vec<u8>, slot: Slot, header: &Header, payload: &[u8], salt: u32) {
+    if header.kind != Kind::Batch {
+        frame::put_control(out, slot, header.kind, payload);
+        return;
+    }
+    let Some(view) = BatchView::decode(header, payload, salt) else {
+        return;
+    };
+    let new_batch = || Batch::new(view.tenant.clone(), header.arrival);
+    let mut batch = new_batch();
+    let mut first = header.first;
+    let mut put = |batch: &Batch, first| {
+        if batch.record_count() > 0 {
+            frame::put_batch(out, Slot { first, ..slot }, batch);
+        }
+    };
+    for (position, record) in view.records() {
+        if let Some(record) = record {
+            batch.push(record);
+        } else {
+            put(&batch, first);
+            batch = new_batch();
+            first = position.advanced_by(1);
+        }
+    }
+    put(&batch, first);
+}

@@ -1,0 +1,153 @@
+//! Segment files: their names, their headers, and the way through their frames.
+//!
+//! Owns how a segment file is named and recognised and how valid frames are found in it. Does not
+//! decide what damage means: that is [`recovery`](super::recovery).
+
+use std::io;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::frame::{self, Header, u32_at, u64_at};
+use crate::disk::{DiskFile, read_up_to};
+use crate::record::{Position, UnixMillis};
+
+/// Bytes of a segment before its first frame.
+pub(super) const HEADER_BYTES: usize = 64;
+/// The format that this program writes, and the only one that it reads.
+pub(super) const FORMAT: u16 = 1;
+const MAGIC: &[u8; 8] = b"LKHSEG01";
+const WINDOW_BYTES: usize = 256 << 10;
+
+/// The name of the segment with number `sequence`.
+pub(super) fn file_name(sequence: u64) -> String {
+    format!("{sequence:016x}.seg")
+}
+
+/// The number in a segment's name; `None` for every other file.
+pub(super) fn parse_file_name(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".seg")?;
+    let sequence = u64::from_str_radix(digits, 16).ok()?;
+    (file_name(sequence) == name).then_some(sequence)
+}
+
+/// The front of a segment file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    pub(super) instance: Uuid,
+    pub(super) sequence: u64,
+    /// The first record that the segment may hold.
+    pub(super) first: Position,
+    pub(super) created: UnixMillis,
+    /// Begins every checksum of the segment, so that neither stale bytes of a recycled file nor a
+    /// record that imitates a frame can pass.
+    pub(super) salt: u32,
+}
+
+/// Why a file's front is not a segment's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HeaderError {
+    /// Not a segment, or its header is damaged.
+    Damaged,
+    /// A format that this program does not know.
+    Newer(u16),
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[0..8].copy_from_slice(MAGIC);
+        bytes[8..10].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[16..32].copy_from_slice(self.instance.as_bytes());
+        bytes[32..40].copy_from_slice(&self.sequence.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.first.0.to_le_bytes());
+        bytes[48..56].copy_from_slice(&self.created.0.to_le_bytes());
+        bytes[56..60].copy_from_slice(&self.salt.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..60]);
+        bytes[60..64].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let bytes = bytes.get(..HEADER_BYTES).ok_or(HeaderError::Damaged)?;
+        if &bytes[..8] != MAGIC || u32_at(bytes, 60) != crc32c::crc32c(&bytes[..60]) {
+            return Err(HeaderError::Damaged);
+        }
+        let format = u16::from_le_bytes([bytes[8], bytes[9]]);
+        if format != FORMAT {
+            return Err(HeaderError::Newer(format));
+        }
+        Ok(Self {
+            instance: Uuid::from_slice(&bytes[16..32]).expect("sixteen bytes were taken"),
+            sequence: u64_at(bytes, 32),
+            first: Position(u64_at(bytes, 40)),
+            created: UnixMillis(u64_at(bytes, 48).cast_signed()),
+            salt: u32_at(bytes, 56),
+        })
+    }
+}
+
+/// Reads frames of one segment through a window of the file.
+#[derive(Debug)]
+pub(super) struct Frames {
+    file: Arc<dyn DiskFile>,
+    salt: u32,
+    limit: u64,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl Frames {
+    /// Reads `file` up to the offset `limit`.
+    pub(super) fn new(file: Arc<dyn DiskFile>, salt: u32, limit: u64) -> Self {
+        Self { file, salt, limit, window: Vec::new(), window_start: 0 }
+    }
+
+    /// The frame at `offset`, when a frame stands there whose header and meta part are whole.
+    pub(super) fn at(&mut self, offset: u64) -> io::Result<Option<Header>> {
+        let salt = self.salt;
+        let bytes = self.bytes(offset, frame::HEADER_BYTES)?;
+        let Some(header) = Header::decode(bytes, salt) else {
+            return Ok(None);
+        };
+        if offset + header.frame_bytes() as u64 > self.limit {
+            return Ok(None);
+        }
+        let payload = self.bytes(offset + frame::HEADER_BYTES as u64, header.meta_bytes)?;
+        Ok(frame::meta_is_whole(&header, payload, salt).then_some(header))
+    }
+
+    /// The payload of the frame at `offset`, of which [`at`](Self::at) told the header; shorter
+    /// only when the file has been cut since.
+    pub(super) fn payload(&mut self, offset: u64, header: &Header) -> io::Result<&[u8]> {
+        self.bytes(offset + frame::HEADER_BYTES as u64, header.payload_bytes)
+    }
+
+    /// The first frame at or after `offset`.
+    pub(super) fn find(&mut self, offset: u64) -> io::Result<Option<(u64, Header)>> {
+        let mut offset = offset.next_multiple_of(frame::ALIGNMENT as u64);
+        while offset + frame::HEADER_BYTES as u64 <= self.limit {
+            if let Some(header) = self.at(offset)? {
+                return Ok(Some((offset, header)));
+            }
+            offset += frame::ALIGNMENT as u64;
+        }
+        Ok(None)
+    }
+
+    /// At most `count` bytes from `offset` on; fewer at the limit or the end of the file.
+    fn bytes(&mut self, offset: u64, count: usize) -> io::Result<&[u8]> {
+        let count = (count as u64).min(self.limit.saturating_sub(offset)) as usize;
+        let window_end = self.window_start + self.window.len() as u64;
+        if offset < self.window_start || offset + count as u64 > window_end {
+            let wanted = count.max(WINDOW_BYTES) as u64;
+            let wanted = wanted.min(self.limit.saturating_sub(offset)) as usize;
+            self.window.resize(wanted, 0);
+            self.window_start = offset;
+            let read = read_up_to(self.file.as_ref(), &mut self.window, offset)?;
+            self.window.truncate(read);
+        }
+        let start = (offset - self.window_start) as usize;
+        Ok(&self.window[start..self.window.len().min(start + count)])
+    }
+}

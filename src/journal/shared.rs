@@ -1,0 +1,183 @@
+//! What the writing end and the reading end of a journal share: the list of its segments, as far as
+//! they are durable.
+//!
+//! Owns the visible end of the log. A reader never sees a byte that was not synced.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::watch;
+
+use super::log::locked;
+use crate::disk::{DiskBudget, DiskFile};
+use crate::record::Position;
+
+/// One entry of a segment's index stands for at least this many bytes of frames.
+const INDEX_STEP_BYTES: u64 = 64 << 10;
+
+/// Where a frame stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct IndexEntry {
+    pub(super) first: Position,
+    pub(super) offset: u64,
+}
+
+/// A segment as readers see it.
+#[derive(Clone, Debug)]
+pub(super) struct Segment {
+    pub(super) sequence: u64,
+    /// The first position that the segment may hold.
+    pub(super) first: Position,
+    /// The position after its last durable record.
+    pub(super) end: Position,
+    /// The offset after its last durable frame.
+    pub(super) end_offset: u64,
+    pub(super) salt: u32,
+    pub(super) sealed: bool,
+    /// Bytes counted in the budget for the file.
+    pub(super) capacity_bytes: u64,
+    pub(super) file: Arc<dyn DiskFile>,
+    /// Frames at least [`INDEX_STEP_BYTES`] apart, in order.
+    pub(super) index: Vec<IndexEntry>,
+}
+
+impl Segment {
+    /// Adds a frame to the index where the last entry is far enough behind.
+    pub(super) fn note(&mut self, entry: IndexEntry) {
+        let far = |last: &IndexEntry| entry.offset >= last.offset + INDEX_STEP_BYTES;
+        if self.index.last().is_none_or(far) {
+            self.index.push(entry);
+        }
+    }
+
+    /// An offset at or before the frame that holds `position`.
+    pub(super) fn offset_before(&self, position: Position) -> u64 {
+        let after = self.index.partition_point(|entry| entry.first <= position);
+        let entry = after.checked_sub(1).map(|index| self.index[index]);
+        entry.map_or(super::segment::HEADER_BYTES as u64, |entry| entry.offset)
+    }
+}
+
+/// The segments of a journal and its durable end.
+#[derive(Debug)]
+pub(super) struct Shared {
+    segments: Mutex<BTreeMap<u64, Segment>>,
+    has_spare: Mutex<Option<u64>>,
+    end: watch::Sender<Position>,
+    budget: Arc<DiskBudget>,
+}
+
+impl Shared {
+    pub(super) fn new(segments: Vec<Segment>, end: Position, budget: Arc<DiskBudget>) -> Self {
+        budget.add(segments.iter().map(|segment| segment.capacity_bytes).sum());
+        let numbered = segments.into_iter().map(|segment| (segment.sequence, segment));
+        Self {
+            segments: Mutex::new(numbered.collect()),
+            has_spare: Mutex::new(None),
+            end: watch::Sender::new(end),
+            budget,
+        }
+    }
+
+    pub(super) fn end(&self) -> watch::Receiver<Position> {
+        self.end.subscribe()
+    }
+
+    pub(super) fn begin(&self, segment: Segment) {
+        self.budget.add(segment.capacity_bytes);
+        locked(&self.segments).insert(segment.sequence, segment);
+    }
+
+    pub(super) fn publish(
+        &self,
+        sequence: u64,
+        entries: &[IndexEntry],
+        end_offset: u64,
+        end: Position,
+    ) {
+        if let Some(segment) = locked(&self.segments).get_mut(&sequence) {
+            for entry in entries {
+                segment.note(*entry);
+            }
+            segment.end = end;
+            segment.end_offset = end_offset;
+            let grown = end_offset.saturating_sub(segment.capacity_bytes);
+            segment.capacity_bytes += grown;
+            self.budget.add(grown);
+        }
+        self.end.send_if_modified(|seen| std::mem::replace(seen, end) != end);
+    }
+
+    pub(super) fn seal(&self, sequence: u64) {
+        if let Some(segment) = locked(&self.segments).get_mut(&sequence) {
+            segment.sealed = true;
+            // A sealed segment takes what it holds; a recycled file keeps its whole length.
+            let length = segment.file.len_bytes().unwrap_or(segment.capacity_bytes);
+            let given_back = segment.capacity_bytes.saturating_sub(length);
+            segment.capacity_bytes -= given_back;
+            self.budget.remove(given_back);
+        }
+    }
+
+    /// The sequence below which every segment is sealed.
+    pub(super) fn first_unsealed(&self) -> u64 {
+        let segments = locked(&self.segments);
+        let unsealed = segments.values().find(|segment| !segment.sealed);
+        let after_last = || segments.keys().last().map_or(0, |last| last + 1);
+        unsealed.map_or_else(after_last, |segment| segment.sequence)
+    }
+
+    /// The segment that holds `position`, or the first one after it.
+    pub(super) fn segment_from(&self, position: Position) -> Option<Segment> {
+        let segments = locked(&self.segments);
+        segments.values().find(|segment| position < segment.end).cloned()
+    }
+
+    /// Sealed segments that `is_used_up` picks, taken out of the list.
+    pub(super) fn take_used_up(&self, is_used_up: impl Fn(&Segment) -> bool) -> Vec<Segment> {
+        let mut segments = locked(&self.segments);
+        let used_up = segments.extract_if(.., |_, segment| segment.sealed && is_used_up(segment));
+        used_up.map(|(_, segment)| segment).collect()
+    }
+
+    /// Bytes on disk: segments and the spare.
+    pub(super) fn bytes(&self) -> u64 {
+        let segments: u64 = locked(&self.segments).values().map(|s| s.capacity_bytes).sum();
+        segments + locked(&self.has_spare).unwrap_or(0)
+    }
+
+    /// Counts a used-up file's bytes as gone, or as the spare's when there is none yet; tells
+    /// whether it became the spare, after `keep` has made it so.
+    pub(super) fn retire(
+        &self,
+        segment: &Segment,
+        worth_keeping: bool,
+        act: impl FnOnce(bool) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let mut spare = locked(&self.has_spare);
+        let keep = worth_keeping && spare.is_none();
+        act(keep)?;
+        if keep {
+            *spare = Some(segment.capacity_bytes);
+        } else {
+            self.budget.remove(segment.capacity_bytes);
+        }
+        Ok(())
+    }
+
+    /// Runs `reuse` when there is a spare; its bytes are counted by the segment that it becomes.
+    pub(super) fn take_spare<T>(
+        &self,
+        reuse: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<Option<T>> {
+        let mut spare = locked(&self.has_spare);
+        let Some(bytes) = *spare else {
+            return Ok(None);
+        };
+        let reused = reuse()?;
+        *spare = None;
+        self.budget.remove(bytes);
+        Ok(Some(reused))
+    }
+}

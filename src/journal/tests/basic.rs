@@ -1,0 +1,132 @@
+//! What is appended is read back; what is settled goes.
+
+use super::*;
+use crate::journal::{Checkpoint, Control};
+use crate::plan::{Plan, PlanId};
+
+#[tokio::test]
+async fn records_read_back_in_order_with_tenant_and_arrival() {
+    let opened = open(&SimulatedDisk::default());
+    append(&opened.journal, 0, 3, 20).await;
+    append(&opened.journal, 3, 2, 20).await;
+    let scanned = opened.journal.scan(Position(1), usize::MAX).expect("it is scanned");
+    assert_eq!(scanned.next, Position(5));
+    let calls: Vec<_> = scanned.calls.iter().map(|c| (c.first.0, c.lengths.len())).collect();
+    assert_eq!(calls, [(1, 2), (3, 2)]);
+    assert_eq!(scanned.calls[1].tenant, Tenant::new("acme").ok());
+    assert_eq!(scanned.calls[1].arrival, UnixMillis(3));
+    assert_eq!(read_all(&opened.journal, 20).0, Positions::from_run(Position(0), 5));
+}
+
+#[tokio::test]
+async fn chosen_records_are_visited_and_no_others() {
+    let opened = open(&SimulatedDisk::default());
+    for call in 0..300 {
+        append(&opened.journal, call * 7, 7, 900).await;
+    }
+    let chosen: Positions =
+        (0..2100).filter(|p| p % 97 == 3 || p / 400 == 2).map(Position).collect();
+    let mut visited = Positions::default();
+    let visit = &mut |position, found: Option<crate::record::Record<'_>>| {
+        assert!(found.is_some());
+        visited.push(position);
+    };
+    opened.journal.read(&chosen, visit).expect("it is read");
+    assert_eq!(visited, chosen);
+}
+
+#[tokio::test]
+async fn a_restart_finds_records_and_decisions_in_order() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    let plan =
+        Plan { id: PlanId(1), objects: Vec::new(), damaged: Positions::from_run(Position(1), 1) };
+    append(&opened.journal, 0, 3, 20).await;
+    let controls = [Control::Plan(plan), Control::Commit(PlanId(1))];
+    for control in &controls {
+        opened.journal.append_control(control).await.expect("it is appended");
+    }
+    append(&opened.journal, 3, 3, 20).await;
+    for sealed in [false, true] {
+        if sealed {
+            opened.journal.seal().await.expect("it is sealed");
+        }
+        let again = open(&disk.copied());
+        assert_eq!(again.controls, controls);
+        assert_eq!(again.torn_bytes, 0);
+        assert_eq!(read_all(&again.journal, 20).0, Positions::from_run(Position(0), 6));
+        append(&again.journal, 6, 1, 20).await;
+    }
+}
+
+#[tokio::test]
+async fn segments_go_with_the_second_checkpoint_after_they_are_settled() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    // Segments of 1, 2, 4 ... MiB.
+    for call in 0..20 {
+        append(&opened.journal, call * 10, 10, 50_000).await;
+    }
+    let before = opened.journal.bytes();
+    let checkpoint = Checkpoint {
+        end: Position(200),
+        settled: Positions::from_run(Position(0), 150),
+        ..Checkpoint::default()
+    };
+    let write = || opened.journal.checkpoint(&checkpoint, opened.journal.mark());
+    write().expect("it is written");
+    assert_eq!(opened.journal.bytes(), before, "the checkpoint before knew nothing");
+    write().expect("it is written");
+    let freed = before - opened.journal.bytes();
+    assert!(freed > 6_000_000, "{freed} of {before} bytes");
+    let again = open(&disk.copied());
+    assert_eq!(again.checkpoint.as_ref(), Some(&checkpoint));
+    let (whole, _) = read_all(&again.journal, 50_000);
+    assert!(whole.contains_range(Position(150), Position(200)));
+}
+
+#[tokio::test]
+async fn a_damaged_newest_checkpoint_falls_back_to_the_one_before() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    append(&opened.journal, 0, 10, 20).await;
+    for settled in [3, 6] {
+        let settled = Positions::from_run(Position(0), settled);
+        let checkpoint = Checkpoint { end: Position(10), settled, ..Checkpoint::default() };
+        let mark = opened.journal.mark();
+        opened.journal.checkpoint(&checkpoint, mark).expect("it is written");
+    }
+    disk.flip(&directory().join("checkpoint/0000000000000002.ckpt"), 30, 4);
+    let again = open(&disk);
+    let settled = again.checkpoint.map(|checkpoint| checkpoint.settled.count());
+    assert_eq!(settled, Some(3));
+    assert_eq!(again.warnings.len(), 1, "{:?}", again.warnings);
+}
+
+#[tokio::test]
+async fn used_up_segments_are_written_over_and_their_old_frames_stay_dead() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    let mut end = 0;
+    // Enough for several segments of the longest kind.
+    for round in 0..12 {
+        for _ in 0..8 {
+            append(&opened.journal, end, 4, 900_000).await;
+            end += 4;
+        }
+        let settled = Positions::from_run(Position(0), end - 4);
+        let checkpoint = Checkpoint { end: Position(end), settled, ..Checkpoint::default() };
+        let mark = opened.journal.mark();
+        opened.journal.checkpoint(&checkpoint, mark).expect("it is written");
+        assert!(opened.journal.bytes() < 4 * (64 << 20), "round {round}");
+    }
+    let again = open(&disk.copied());
+    assert_eq!(*again.journal.end().borrow(), Position(end));
+    let (whole, _) = read_all(&again.journal, 900_000);
+    assert!(whole.contains_range(Position(end - 4), Position(end)));
+}
+
+#[test]
+fn the_checksum_is_crc32c() {
+    assert_eq!(crc32c::crc32c(b"123456789"), 0xE306_9283);
+}

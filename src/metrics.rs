@@ -1,0 +1,113 @@
+//! The numbers that the service shows of itself.
+//!
+//! Owns the metric families of the inside: journal, pipeline and delivery. Who counts what is
+//! decided where it happens. No label carries a tenant's values or a partition's.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// Labels of a family: names and values.
+pub type Labels = Vec<(&'static str, String)>;
+
+/// The metric families. Clones count into the same numbers.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// Seconds that one sync of a journal took.
+    pub journal_sync_seconds: Histogram,
+    /// Records by `stream` and `state`: accepted, delivered, failed, dropped, damaged, pending.
+    pub records: Family<Labels, Gauge>,
+    /// What accepted is more than the other states together; anything but 0 is a defect.
+    pub conservation_delta: Family<Labels, Gauge>,
+    /// Bytes on the local disk by `stream` and `place`: journal, outbox.
+    pub disk_bytes: Family<Labels, Gauge>,
+    /// 1 while something holds a `stream` up.
+    pub blocked: Family<Labels, Gauge>,
+    /// Batches closed by `stream` and `trigger`: size, interval, flush, pressure.
+    pub closed_batches: Family<Labels, Counter>,
+    /// Objects in their store by `stream` and `kind`: data, error.
+    pub delivered_objects: Family<Labels, Counter>,
+    /// Bytes of those objects.
+    pub delivered_bytes: Family<Labels, Counter>,
+    /// Attempts to put an object that did not succeed, by `stream`.
+    pub failed_puts: Family<Labels, Counter>,
+    /// Partitions confirmed by their catalog, by `stream`.
+    pub registered_partitions: Family<Labels, Counter>,
+    /// Bytes of unfinished writes cut from journals at the start, by `stream`.
+    pub torn_bytes: Family<Labels, Counter>,
+}
+
+impl Metrics {
+    /// Makes the families and enters them into `registry`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            // 50 us to 1.6 s.
+            journal_sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
+            records: Family::default(),
+            conservation_delta: Family::default(),
+            disk_bytes: Family::default(),
+            blocked: Family::default(),
+            closed_batches: Family::default(),
+            delivered_objects: Family::default(),
+            delivered_bytes: Family::default(),
+            failed_puts: Family::default(),
+            registered_partitions: Family::default(),
+            torn_bytes: Family::default(),
+        };
+        let m = metrics.clone();
+        registry.register(
+            "journal_sync_seconds",
+            "Seconds that one sync of a journal took",
+            m.journal_sync_seconds,
+        );
+        registry.register(
+            "records",
+            "Records by state; accepted is the sum of the others",
+            m.records,
+        );
+        registry.register(
+            "conservation_delta",
+            "Accepted records that no state accounts for; anything but 0 is a defect",
+            m.conservation_delta,
+        );
+        registry.register("disk_bytes", "Bytes on the local disk", m.disk_bytes);
+        registry.register("blocked", "1 while something holds the stream up", m.blocked);
+        registry.register("closed_batches", "Batches by what closed them", m.closed_batches);
+        registry.register("delivered_objects", "Objects in their store", m.delivered_objects);
+        registry.register(
+            "delivered_bytes",
+            "Bytes of the objects in their store",
+            m.delivered_bytes,
+        );
+        registry.register(
+            "failed_puts",
+            "Attempts to put an object that did not succeed",
+            m.failed_puts,
+        );
+        registry.register(
+            "registered_partitions",
+            "Partitions confirmed by their catalog",
+            m.registered_partitions,
+        );
+        registry.register(
+            "torn_bytes",
+            "Bytes of unfinished writes cut from journals at the start",
+            m.torn_bytes,
+        );
+        metrics
+    }
+}
+
+/// Labels of a stream.
+#[must_use]
+pub fn stream_labels(stream: &str) -> Labels {
+    vec![("stream", stream.to_owned())]
+}
+
+/// Labels of a stream and one thing more.
+#[must_use]
+pub fn stream_labels_with(stream: &str, name: &'static str, value: &str) -> Labels {
+    vec![("stream", stream.to_owned()), (name, value.to_owned())]
+}

@@ -1,0 +1,181 @@
+//! The outbox: finished objects on the local disk, until they are in their store.
+//!
+//! Owns the bytes between the plan that fixes them and the checkpoint after their commit. One file
+//! a plan, objects one after another. Does not decide what is frozen or when it can go.
+//!
+//! Order of writes: file written -> synced -> folder synced; only then may the plan be appended to
+//! the journal. A file without a plan is an interrupted attempt and is removed at the next start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aws_lc_rs::digest;
+use bytes::Bytes;
+
+use crate::disk::{Disk, DiskBudget, OpenMode, read_up_to};
+use crate::fault::Action;
+use crate::plan::{ObjectHeader, PlanId};
+
+/// The outbox of one stream.
+#[derive(Debug)]
+pub struct Outbox {
+    directory: PathBuf,
+    disk: Arc<dyn Disk>,
+    budget: Arc<DiskBudget>,
+    /// Bytes of files by plan.
+    files: Mutex<BTreeMap<PlanId, u64>>,
+}
+
+/// Where an object's bytes lie in its plan's file, and what they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frozen {
+    /// Where they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub size_bytes: u64,
+    /// Their SHA-256, lower-case hex.
+    pub sha256: String,
+}
+
+/// Why an object could not be taken from the outbox.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The disk did not do what was asked.
+    #[error("could not read a frozen object: {error} path={path}")]
+    Disk {
+        /// The outbox file.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+    /// The bytes are not those that the plan promised.
+    #[error(
+        "a frozen object is damaged on disk and is not sent; its records are safe nowhere else: \
+         restore the file from a copy path={path} offset={offset}"
+    )]
+    Damaged {
+        /// The outbox file.
+        path: PathBuf,
+        /// Where the object begins in it.
+        offset: u64,
+    },
+}
+
+impl ReadError {
+    /// Both need a person; trying again does no harm.
+    #[must_use]
+    pub fn action(&self) -> Action {
+        Action::Alarm
+    }
+}
+
+impl Outbox {
+    /// Opens the outbox in the stream's `directory`, keeping the files of `open_plans` only.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        budget: Arc<DiskBudget>,
+        directory: &Path,
+        open_plans: &BTreeSet<PlanId>,
+    ) -> io::Result<Self> {
+        let directory = directory.join("outbox");
+        disk.create_dir_all(&directory)?;
+        let mut files = BTreeMap::new();
+        for name in disk.list(&directory)? {
+            match parse_file_name(&name).filter(|id| open_plans.contains(id)) {
+                Some(id) => {
+                    let file = disk.open(&directory.join(&name), OpenMode::Read)?;
+                    files.insert(id, file.len_bytes()?);
+                }
+                None => disk.remove(&directory.join(&name))?,
+            }
+        }
+        budget.add(files.values().sum());
+        Ok(Self { directory, disk, budget, files: Mutex::new(files) })
+    }
+
+    /// Makes the bytes of a plan's objects durable.
+    ///
+    /// # Errors
+    /// What the disk answers; nothing may be planned on the bytes then.
+    pub fn freeze(&self, id: PlanId, objects: &[Vec<u8>]) -> io::Result<Vec<Frozen>> {
+        let path = self.directory.join(file_name(id));
+        let file = self.disk.open(&path, OpenMode::Create)?;
+        let mut offset = 0;
+        let mut frozen = Vec::with_capacity(objects.len());
+        for bytes in objects {
+            file.write_all_at(bytes, offset)?;
+            let size_bytes = bytes.len() as u64;
+            frozen.push(Frozen { offset, size_bytes, sha256: sha256_hex(bytes) });
+            offset += size_bytes;
+        }
+        file.sync()?;
+        self.disk.sync_dir(&self.directory)?;
+        self.budget.add(offset);
+        self.files().insert(id, offset);
+        Ok(frozen)
+    }
+
+    /// The bytes of one object, checked against its hash.
+    ///
+    /// # Errors
+    /// When they cannot be read or are not what was frozen.
+    pub fn read(&self, id: PlanId, header: &ObjectHeader) -> Result<Bytes, ReadError> {
+        let path = self.directory.join(file_name(id));
+        let damaged = || ReadError::Damaged { path: path.clone(), offset: header.offset };
+        let fault = |error| ReadError::Disk { path: path.clone(), error };
+        let file = self.disk.open(&path, OpenMode::Read).map_err(fault)?;
+        let length = file.len_bytes().map_err(fault)?;
+        let end = header.offset.checked_add(header.size_bytes);
+        if end.is_none_or(|end| end > length) {
+            return Err(damaged());
+        }
+        let size = usize::try_from(header.size_bytes).map_err(|_| damaged())?;
+        let mut bytes = vec![0; size];
+        read_up_to(file.as_ref(), &mut bytes, header.offset).map_err(fault)?;
+        if sha256_hex(&bytes) == header.sha256 { Ok(bytes.into()) } else { Err(damaged()) }
+    }
+
+    /// Removes the file of a plan that is committed, after a checkpoint has recorded it.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn remove(&self, id: PlanId) -> io::Result<()> {
+        if let Some(bytes) = self.files().remove(&id) {
+            self.disk.remove(&self.directory.join(file_name(id)))?;
+            self.budget.remove(bytes);
+        }
+        Ok(())
+    }
+
+    /// Bytes on disk.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.files().values().sum()
+    }
+
+    fn files(&self) -> MutexGuard<'_, BTreeMap<PlanId, u64>> {
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn file_name(id: PlanId) -> String {
+    format!("{:016x}.obx", id.0)
+}
+
+fn parse_file_name(name: &str) -> Option<PlanId> {
+    u64::from_str_radix(name.strip_suffix(".obx")?, 16).ok().map(PlanId)
+}
+
+fn sha256_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let hash = digest::digest(&digest::SHA256, bytes);
+    hash.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}

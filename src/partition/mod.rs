@@ -1,0 +1,29 @@
+//! Where records belong: the group they are gathered in and the key that their object gets.
+//!
+//! Owns the language of prefixes, the escaping of values into keys, and the names of objects. Does
+//! not own buffering, nor any bytes of an object.
+//!
+//! Invariants: no value of a record or an identity can leave the folder that the prefix gives it,
+//! since it is escaped to exactly one path segment; the same inputs give the same key; no key has an
+//! empty, `.` or `..` segment or a control character, all of which stores refuse.
+
+mod escape;
+mod key;
+mod pattern;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use escape::{DEFAULT_PARTITION, escape, unescape};
+pub use key::{KEY_BYTES_MAX, KeyTooLong, ObjectName};
+pub use pattern::PatternError;
+pub use template::{EvaluateError, Evaluated, Place, Template, TemplateError};
+
+use crate::record::Tenant;
+
+/// What records are gathered by: those of one group share objects, those of two never do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group {
+    /// Whose records they are.
+    pub tenant: Option<Tenant>,
+}

@@ -1,0 +1,204 @@
+//! Prefixes from end to end: what is refused, what is printed, and what no input can change.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::{ErrorOutputType, UnixMillis};
+
+/// 2018-08-27T10:30:05Z, the instant of Firehose's own examples.
+const INSTANT: UnixMillis = UnixMillis(1_535_365_805_000);
+const FAILED: ErrorOutputType = ErrorOutputType::FormatConversionFailed;
+
+fn prefix(text: &str) -> Template {
+    Template::parse(text, Place::Prefix).expect(text)
+}
+
+fn evaluate(template: &Template, tenant: Option<&str>) -> Evaluated {
+    let tenant = tenant.map(|tenant| Tenant::new(tenant).expect(tenant));
+    let mut random = counted_randoms();
+    let evaluated = template.evaluate(INSTANT, tenant.as_ref(), Some(FAILED), &mut random);
+    evaluated.expect("a short prefix")
+}
+
+fn counted_randoms() -> impl FnMut() -> u128 {
+    let mut next = 0x5abf_82da_aa5b_4c1d_9e2f_0011_2233_4455_u128;
+    move || {
+        next = next.rotate_left(8);
+        next
+    }
+}
+
+fn text_of(text: &str, place: Place) -> String {
+    let template = Template::parse(text, place).expect(text);
+    evaluate(&template, Some("acme")).prefix
+}
+
+#[test]
+fn expressions_print_as_firehose_documents() {
+    for (text, printed) in [
+        ("!{timestamp:yyyy/MM/dd}", "2018/08/27"),
+        ("a/year=!{timestamp:yyyy}/hour=!{timestamp:HH}/", "a/year=2018/hour=10/"),
+        ("!{timestamp:'year='yyyy'/month='MM}/", "year=2018/month=08/"),
+        ("t=!{lakehose:tenant}/x-", "t=acme/x-"),
+        ("plain !text {here}/", "plain !text {here}/"),
+        ("", ""),
+    ] {
+        assert_eq!(text_of(text, Place::Prefix), printed);
+    }
+    let text = "failed/result=!{firehose:error-output-type}/!{timestamp:yyyy/MM/dd}/";
+    let printed = "failed/result=format-conversion-failed/2018/08/27/";
+    assert_eq!(text_of(text, Place::ErrorPrefix), printed);
+}
+
+#[test]
+fn every_random_string_is_new_and_has_eleven_characters() {
+    let text = text_of("!{firehose:random-string}/!{firehose:random-string}/", Place::Prefix);
+    assert_eq!(text, "bf82daaa-5b/82daaa5b-4c/");
+}
+
+#[test]
+fn the_implicit_date_is_appended_without_a_slash() {
+    let date = |text: &str| evaluate(&prefix(text).with_implicit_date(), None).prefix;
+    assert_eq!(date("legacy"), "legacy2018/08/27/10/");
+    assert_eq!(date("legacy/"), "legacy/2018/08/27/10/");
+    assert_eq!(date(""), "2018/08/27/10/");
+    assert!(!prefix("legacy").has_timestamp());
+    assert!(prefix("legacy").with_implicit_date().has_timestamp());
+    assert!(!prefix("legacy").with_implicit_date().has_expressions());
+    let dated = prefix("day=").with_implicit_date();
+    assert_eq!(dated.partition_keys(), ["day"]);
+    assert_eq!(evaluate(&dated, None).partition_folder, "day=2018/");
+}
+
+#[test]
+fn only_whole_folders_are_partitions() {
+    let template = prefix("in/year=!{timestamp:yyyy}/raw/t=!{lakehose:tenant}/part/n=7");
+    assert_eq!(template.partition_keys(), ["year", "t"]);
+    let evaluated = evaluate(&template, Some("a/b=c"));
+    assert_eq!(evaluated.prefix, "in/year=2018/raw/t=a%2Fb%3Dc/part/n=7");
+    assert_eq!(evaluated.partition_folder, "in/year=2018/raw/t=a%2Fb%3Dc/");
+    let values = [("year", "2018"), ("t", "a/b=c")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    assert_eq!(evaluated.partition, values);
+    let plain = evaluate(&prefix("a/b/c"), None);
+    assert_eq!((plain.partition.len(), plain.partition_folder.as_str()), (0, ""));
+}
+
+#[test]
+fn tenants_cannot_leave_their_folder() {
+    let template = prefix("clicks/!{lakehose:tenant}/");
+    for (tenant, printed) in [
+        ("../../other/x", "clicks/..%2F..%2Fother%2Fx/"),
+        ("..", "clicks/%2E%2E/"),
+        (".", "clicks/%2E/"),
+        ("=x", "clicks/%3Dx/"),
+    ] {
+        assert_eq!(evaluate(&template, Some(tenant)).prefix, printed);
+    }
+    assert_eq!(evaluate(&template, None).prefix, "clicks/__HIVE_DEFAULT_PARTITION__/");
+}
+
+#[test]
+fn evaluated_prefixes_are_bounded_without_the_implicit_date() {
+    let longest = prefix(&"x".repeat(512)).with_implicit_date();
+    assert_eq!(evaluate(&longest, None).prefix.len(), 512 + "yyyy/MM/dd/HH/".len());
+    let longer = prefix(&"x".repeat(513)).with_implicit_date();
+    let error = longer.evaluate(INSTANT, None, None, &mut || 0).expect_err("513");
+    assert_eq!(error, EvaluateError::TooLong(513));
+    let no_error = Template::parse("!{firehose:error-output-type}/", Place::ErrorPrefix);
+    let no_error = no_error.expect("a prefix").evaluate(INSTANT, None, None, &mut || 0);
+    assert_eq!(no_error, Err(EvaluateError::NoErrorOutputType));
+}
+
+#[test]
+fn faulty_prefixes_are_refused_with_what_to_write() {
+    for (text, part) in [
+        ("a/!{timestamp:yyyy", "'}' is missing"),
+        ("a/!{", "'}' is missing"),
+        ("!{timestamp}/", "has no colon"),
+        ("!{time:yyyy}/", "unknown namespace 'time': write timestamp, firehose or lakehose"),
+        ("!{firehose:random}/", "write !{firehose:random-string}"),
+        ("!{lakehose:stream}/", "write !{lakehose:tenant}"),
+        ("!{partitionKeyFromQuery:id}/", "not supported yet"),
+        ("!{partitionKeyFromLambda:id}/", "not supported yet"),
+        ("!{firehose:error-output-type}/", "error_prefix only"),
+        ("!{timestamp:YYYY}/", "y (year)"),
+        ("!{timestamp:!{timestamp:yyyy}}", "'{' has no meaning"),
+        ("/a/", "begins with '/'"),
+        ("!{timestamp:/yyyy}", "begins with '/'"),
+        ("a//b", "empty folder"),
+        ("a/!{timestamp:yyyy//MM}/", "empty folder"),
+        ("a/../b/", "'..'"),
+        ("!{timestamp:'..'/yyyy}", "'..'"),
+        ("./", "'.'"),
+        ("a\tb/", "control character ('\\t')"),
+        ("!{timestamp:yyyy'\n'}", "control character"),
+        ("a/year=/", "'year=' is no partition"),
+        ("a/=!{timestamp:yyyy}/", "'=...' is no partition"),
+        ("!{timestamp:yyyy}=x/", "name itself"),
+        ("y=!{timestamp:yyyy}/Y=1/", "'Y='"),
+        (&"x".repeat(1025), "1025 characters"),
+    ] {
+        let error = Template::parse(text, Place::Prefix).expect_err(text).to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+    for (text, part) in [
+        ("errors/!{timestamp:yyyy}/", "also needs !{firehose:error-output-type}"),
+        ("!{firehose:type}/", "write !{firehose:error-output-type} or"),
+    ] {
+        let error = Template::parse(text, Place::ErrorPrefix).expect_err(text).to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+    assert!(Template::parse("errors/", Place::ErrorPrefix).is_ok());
+}
+
+fn template_text() -> impl Strategy<Value = String> {
+    let piece = prop_oneof![
+        "[a-z=/.%é ]{0,6}",
+        Just("!{timestamp:yyyy}".to_owned()),
+        Just("!{timestamp:'x='MM'/'}".to_owned()),
+        Just("!{lakehose:tenant}".to_owned()),
+        Just("!{firehose:random-string}".to_owned()),
+        Just("!{firehose:error-output-type}".to_owned()),
+        "!\\{[a-z:'}/]{0,8}",
+        Just("/".to_owned()),
+    ];
+    proptest::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #[test]
+    fn no_input_changes_the_folders_of_a_prefix(
+        text in template_text(), tenant in "\\PC{1,30}", at: i64, seed: u128, dated: bool,
+    ) {
+        for place in [Place::Prefix, Place::ErrorPrefix] {
+            let Ok(mut template) = Template::parse(&text, place) else { continue };
+            if dated && !template.has_timestamp() {
+                template = template.with_implicit_date();
+            }
+            let Ok(tenant) = Tenant::new(&tenant) else { continue };
+            let at = UnixMillis(at);
+            let Ok(one) = template.evaluate(at, Some(&tenant), Some(FAILED), &mut || seed) else {
+                continue;
+            };
+            let other = evaluate(&template, Some("acme"));
+            let slashes = |prefix: &str| prefix.matches('/').count();
+            prop_assert_eq!(slashes(&one.prefix), slashes(&other.prefix));
+            let names = |one: &Evaluated| one.partition.iter().map(|(k, _)| k.clone()).collect::<Vec<_>>();
+            prop_assert_eq!(names(&one), template.partition_keys());
+            prop_assert_eq!(names(&other), template.partition_keys());
+            prop_assert!(one.prefix.starts_with(&one.partition_folder));
+            let folders = one.prefix.split_inclusive('/').filter_map(|s| s.strip_suffix('/'));
+            for folder in folders {
+                prop_assert!(!folder.is_empty() && folder != "." && folder != "..");
+                prop_assert!(!folder.contains(char::is_control));
+            }
+        }
+    }
+
+    #[test]
+    fn foreign_prefixes_never_panic(text in "(\\PC|!\\{|\\}|timestamp:|'|\n){0,20}") {
+        let _ = Template::parse(&text, Place::Prefix);
+        let _ = Template::parse(&text, Place::ErrorPrefix);
+    }
+}

@@ -1,0 +1,868 @@
+//! One pipeline for each stream: from the journal to the store, the catalog and the checkpoint.
+//!
+//! Owns the order of the steps and all state between them; the steps themselves are calculations
+//! and edges. One loop owns the state; only reading, freezing, delivering, registering and writing
+//! checkpoints run beside it, and each comes back to the loop with what it did.
+//!
+//! ```text
+//! journal --scan--> group -> buffer --closed batches--> freeze (plan) --open plans--> deliver
+//!                                                                  (commit) -> register
+//!                                        checkpoint: the state, when no plan is being made
+//! ```
+//!
+//! Invariants: a record is in at most one plan; nothing is put before its plan is durable; a
+//! checkpoint is taken only while no plan is being made, so that it has every durable one; outbox
+//! files go only after a checkpoint that has their commit.
+
+mod freeze;
+mod progress;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+pub use self::freeze::Recipe;
+
+use self::freeze::{Batch, FreezeError, Freezer, take_round};
+use self::state::State;
+use crate::buffer::{Arrival, Buffer, Hints, Trigger};
+use crate::catalog::{Catalog, CatalogError};
+use crate::clock::Clock;
+use crate::deliver::{DeliverError, Stores, deliver};
+use crate::disk::{Disk, DiskBudget};
+use crate::fault::Action;
+use crate::journal::{AppendError, Control, Journal, Opened, Scanned};
+use crate::metrics::{Labels, Metrics, stream_labels, stream_labels_with};
+use crate::outbox::Outbox;
+use crate::partition::Group;
+use crate::plan::{CatalogPartition, ObjectHeader, ObjectKind, Plan, PlanId};
+use crate::positions::Positions;
+use crate::record::{Position, StreamName};
+
+/// Bytes of records that one look into the journal takes on.
+const SCAN_BYTES: usize = 4 << 20;
+/// Closed batches that may wait to be frozen; beyond it the journal is not read further.
+const CLOSED_BATCHES_MAX: usize = 256;
+/// Plans whose objects are being put side by side.
+const PLANS_IN_FLIGHT_MAX: usize = 4;
+/// Objects of one plan that are being put side by side.
+const OBJECTS_IN_FLIGHT_MAX: usize = 8;
+/// Partitions that are registered with one call (Glue's bound for `BatchCreatePartition`).
+const PARTITIONS_PER_CALL_MAX: usize = 100;
+/// A checkpoint is written this often while there is something new to record.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a step rests after a failure before it is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// The loop looks at the disk budget at least this often.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
+const FINISH_PATIENCE: Duration = Duration::from_secs(10);
+/// Requests that may wait for the loop.
+const REQUESTS_MAX: usize = 64;
+/// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
+const PRESSURE_BYTES_MIN: u64 = 1 << 20;
+
+/// What a pipeline is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// The stream.
+    pub stream: StreamName,
+    /// Its opened journal, and what it said.
+    pub opened: Opened,
+    /// The stream's folder.
+    pub directory: PathBuf,
+    /// When batches close.
+    pub hints: Hints,
+    /// What becomes of records.
+    pub recipe: Arc<Recipe>,
+    /// The catalogs by name.
+    pub catalogs: BTreeMap<String, Arc<dyn Catalog>>,
+    /// The stores.
+    pub stores: Arc<Stores>,
+    /// The disk of the outbox.
+    pub disk: Arc<dyn Disk>,
+    /// The disk budget.
+    pub budget: Arc<DiskBudget>,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+    /// One permit for each conversion that may run at a time, shared by all streams.
+    pub conversions: Arc<Semaphore>,
+    /// The numbers to count into.
+    pub metrics: Metrics,
+}
+
+/// A stream as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Records answered with success.
+    pub accepted: u64,
+    /// Records in objects under the prefix.
+    pub delivered: u64,
+    /// Records in objects under the error prefix.
+    pub failed: u64,
+    /// Records that a transform dropped.
+    pub dropped: u64,
+    /// Records that the disk lost.
+    pub damaged: u64,
+    /// Accepted records that none of these counts yet.
+    pub pending: u64,
+    /// Batches that are open.
+    pub open_batches: usize,
+    /// Records in open batches.
+    pub buffered_records: u64,
+    /// Bytes of the records in open batches.
+    pub buffered_bytes: u64,
+    /// The size hint: a batch with so many bytes closes.
+    pub closes_at_bytes: u64,
+    /// Seconds until the oldest open batch closes by its age.
+    pub closes_in_seconds: Option<u64>,
+    /// Batches that are closed and not yet planned.
+    pub closed_batches: usize,
+    /// Plans whose objects are not all in their store.
+    pub open_plans: usize,
+    /// Objects of those plans.
+    pub open_objects: usize,
+    /// Partitions that no catalog has confirmed yet.
+    pub unregistered_partitions: usize,
+    /// Bytes of the journal on disk.
+    pub journal_bytes: u64,
+    /// Bytes of the outbox on disk.
+    pub outbox_bytes: u64,
+    /// What holds the stream up, and since how many attempts.
+    pub blocked: Option<String>,
+}
+
+/// Asks something of a running pipeline.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    requests: mpsc::Sender<Request>,
+}
+
+#[derive(Debug)]
+enum Request {
+    Status(oneshot::Sender<Status>),
+    Flush(oneshot::Sender<()>),
+}
+
+impl Handle {
+    /// The stream as it stands; `None` when the pipeline has ended.
+    pub async fn status(&self) -> Option<Status> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Status(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    /// Closes every batch and waits until everything accepted before the call is in its store, or
+    /// counted as damaged, and its partitions are registered. Tells whether that came about before
+    /// the pipeline ended.
+    pub async fn flush(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.requests.send(Request::Flush(answer)).await;
+        sent.is_ok() && answered.await.is_ok()
+    }
+}
+
+/// A stream's pipeline.
+#[derive(Debug)]
+pub struct Pipeline {
+    journal: Journal,
+    outbox: Arc<Outbox>,
+    freezer: Freezer,
+    catalogs: BTreeMap<String, Arc<dyn Catalog>>,
+    stores: Arc<Stores>,
+    budget: Arc<DiskBudget>,
+    clock: Arc<dyn Clock>,
+    conversions: Arc<Semaphore>,
+    metrics: Metrics,
+    labels: Labels,
+    hints: Hints,
+    stream: StreamName,
+
+    state: State,
+    buffer: Buffer<Group>,
+    /// The next position to read.
+    next: Position,
+    closed: VecDeque<Batch>,
+    /// Positions that the disk lost and no plan has settled yet.
+    lost: Positions,
+    registered: HashSet<CatalogPartition>,
+    /// Plans from before the start: their objects may be in the store already.
+    recovered_plans: BTreeSet<PlanId>,
+    delivering: BTreeSet<PlanId>,
+    /// Committed plans whose outbox files a checkpoint may let go.
+    committed: Vec<PlanId>,
+    flushes: Vec<(Position, oneshot::Sender<()>)>,
+    flush_until: Position,
+    troubles: Troubles,
+
+    requests: mpsc::Receiver<Request>,
+    work: JoinSet<Done>,
+    scanning: bool,
+    freezing: bool,
+    registering: bool,
+    checkpointing: bool,
+    /// Checkpoints still worth writing: two after a change, since segments go with the second.
+    checkpoints_due: u8,
+    checkpointed_at: Duration,
+    stopping: bool,
+    halted: bool,
+}
+
+/// What came of work beside the loop.
+#[derive(Debug)]
+enum Done {
+    Scanned(Result<Scanned, io::Error>),
+    Planned { batches: Arc<Vec<Batch>>, lost: Positions, plan: Result<Plan, FreezeError> },
+    Committed(PlanId, Result<(), AppendError>),
+    Registered(Result<Vec<CatalogPartition>, RegisterError>),
+    Checkpointed { committed: Vec<PlanId>, written: io::Result<()> },
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RegisterError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error("could not record a registration: {0}")]
+    Journal(#[from] AppendError),
+    #[error("catalog '{0}' is not in the configuration any more: put it back, or wait for nobody")]
+    Unknown(String),
+}
+
+/// What holds the stream up, by step; shared with the deliveries.
+#[derive(Clone, Debug, Default)]
+struct Troubles(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Troubles {
+    fn set(&self, step: &str, what: String) {
+        self.map().insert(step.to_owned(), what);
+    }
+
+    fn clear(&self, step: &str) {
+        self.map().remove(step);
+    }
+
+    fn text(&self) -> Option<String> {
+        let map = self.map();
+        let first = map.values().next()?;
+        let others = map.len() - 1;
+        Some(if others == 0 { first.clone() } else { format!("{first} (and {others} more)") })
+    }
+
+    fn map(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pipeline {
+    /// Takes up a stream where its journal left it.
+    ///
+    /// # Errors
+    /// When the outbox cannot be opened.
+    pub fn new(parts: Parts) -> io::Result<(Self, Handle)> {
+        let Opened { journal, checkpoint, controls, torn_bytes, warnings } = parts.opened;
+        let stream = parts.stream.to_string();
+        for warning in warnings {
+            tracing::warn!(stream, "journal: {warning}");
+        }
+        if torn_bytes > 0 {
+            tracing::warn!(stream, torn_bytes, "cut an unfinished write from the journal's end");
+        }
+        parts.metrics.torn_bytes.get_or_create(&stream_labels(&stream)).inc_by(torn_bytes);
+        let state = State::replay(checkpoint, controls);
+        let recovered_plans: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
+        let budget = parts.budget.clone();
+        let outbox = Outbox::open(parts.disk, budget, &parts.directory, &recovered_plans)?;
+        let outbox = Arc::new(outbox);
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let freezer = Freezer {
+            stream: parts.stream.clone(),
+            journal: journal.clone(),
+            outbox: outbox.clone(),
+            recipe: parts.recipe,
+            clock: parts.clock.clone(),
+        };
+        let pipeline = Self {
+            journal,
+            outbox,
+            freezer,
+            catalogs: parts.catalogs,
+            stores: parts.stores,
+            budget: parts.budget,
+            conversions: parts.conversions,
+            metrics: parts.metrics,
+            labels: stream_labels(&stream),
+            hints: parts.hints,
+            stream: parts.stream,
+            next: state.progress.low(),
+            state,
+            buffer: Buffer::new(parts.hints),
+            closed: VecDeque::new(),
+            lost: Positions::default(),
+            registered: HashSet::new(),
+            recovered_plans,
+            delivering: BTreeSet::new(),
+            committed: Vec::new(),
+            flushes: Vec::new(),
+            flush_until: Position(0),
+            troubles: Troubles::default(),
+            requests,
+            work: JoinSet::new(),
+            scanning: false,
+            freezing: false,
+            registering: false,
+            checkpointing: false,
+            checkpoints_due: 2,
+            checkpointed_at: parts.clock.steady(),
+            clock: parts.clock,
+            stopping: false,
+            halted: false,
+        };
+        Ok((pipeline, Handle { requests: sender }))
+    }
+
+    /// Runs until `stop` says so and what is buffered has been delivered, or `grace` has passed
+    /// since then. What is left stays on the disk for the next start.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>, grace: Duration) {
+        let mut end = self.journal.end();
+        let mut deadline = None;
+        while !self.halted {
+            self.start_work(&mut end);
+            self.answer_flushes();
+            if self.stopping && self.is_drained(*end.borrow()) {
+                break;
+            }
+            let pause = self.pause();
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop), if !self.stopping => {
+                    self.stopping = true;
+                    deadline = Some(self.clock.steady() + grace);
+                    self.flush_until = *end.borrow();
+                }
+                Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
+                Some(done) = self.work.join_next() => match done {
+                    Ok(done) => self.take(done),
+                    Err(error) => {
+                        tracing::error!(stream = %self.stream, %error, "a step panicked");
+                        self.halted = true;
+                    }
+                },
+                _ = end.changed(), if !self.scanning => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            if deadline.is_some_and(|deadline| self.clock.steady() >= deadline) {
+                break;
+            }
+        }
+        let end = *end.borrow();
+        self.finish(end).await;
+    }
+
+    /// Starts every step that has something to do and is not running.
+    fn start_work(&mut self, end: &mut watch::Receiver<Position>) {
+        let now = self.clock.steady();
+        self.close(now);
+        let end = *end.borrow_and_update();
+        if !self.scanning && self.next < end && self.closed.len() < CLOSED_BATCHES_MAX {
+            self.start_scan();
+        }
+        if !self.scanning && self.next >= self.flush_until && self.flush_until > Position(0) {
+            self.flush_until = Position(0);
+            let closed = self.buffer.close_all(Trigger::Flush);
+            self.enqueue(closed);
+        }
+        let checkpoint_due = self.checkpoints_due > 0
+            && !self.checkpointing
+            && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL || self.budget.is_pressed());
+        if checkpoint_due && !self.freezing {
+            self.start_checkpoint(end);
+        }
+        // A freeze would only put a due checkpoint off.
+        let has_something = !self.closed.is_empty() || !self.lost.is_empty();
+        if has_something && !self.freezing && !checkpoint_due {
+            self.start_freeze();
+        }
+        self.start_deliveries();
+        if !self.registering && !self.state.unregistered().is_empty() {
+            self.start_registration();
+        }
+    }
+
+    fn close(&mut self, now: Duration) {
+        let closed = self.buffer.close_due(now);
+        self.enqueue(closed);
+        if self.budget.is_pressed() && self.buffer.data_bytes() >= PRESSURE_BYTES_MIN {
+            let closed = self.buffer.close_all(Trigger::Pressure);
+            self.enqueue(closed);
+        }
+    }
+
+    fn enqueue(&mut self, batches: Vec<Batch>) {
+        for batch in batches {
+            let trigger = batch.closed_by.as_str();
+            let labels = stream_labels_with(self.stream.as_str(), "trigger", trigger);
+            self.metrics.closed_batches.get_or_create(&labels).inc();
+            tracing::debug!(
+                stream = %self.stream,
+                records = batch.positions.count(),
+                bytes = batch.data_bytes,
+                trigger,
+                "closed a batch"
+            );
+            self.closed.push_back(batch);
+        }
+    }
+
+    fn start_scan(&mut self) {
+        self.scanning = true;
+        let (journal, from) = (self.journal.clone(), self.next);
+        self.work.spawn(async move {
+            let scanned = blocking(move || journal.scan(from, SCAN_BYTES)).await;
+            Done::Scanned(rest_after(scanned, |_| true).await)
+        });
+    }
+
+    fn start_freeze(&mut self) {
+        self.freezing = true;
+        let batches = Arc::new(take_round(&mut self.closed));
+        let lost = std::mem::take(&mut self.lost);
+        let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
+        let conversions = self.conversions.clone();
+        self.work.spawn(async move {
+            let _permit = conversions.acquire_owned().await;
+            let plan = freezer.freeze(id, batches.clone(), lost.clone()).await;
+            let plan =
+                rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
+            Done::Planned { batches, lost, plan: plan.await }
+        });
+    }
+
+    fn start_deliveries(&mut self) {
+        let waiting = self.state.open_plans().iter();
+        let waiting = waiting.filter(|(id, _)| !self.delivering.contains(id));
+        let room = PLANS_IN_FLIGHT_MAX.saturating_sub(self.delivering.len());
+        let chosen: Vec<_> = waiting
+            .take(room)
+            .map(|(id, plan)| {
+                let headers = plan.objects.iter().map(|object| object.header.clone());
+                (*id, headers.collect::<Vec<_>>())
+            })
+            .collect();
+        for (id, headers) in chosen {
+            self.delivering.insert(id);
+            let delivery = Delivery {
+                stream: self.stream.clone(),
+                stores: self.stores.clone(),
+                outbox: self.outbox.clone(),
+                troubles: self.troubles.clone(),
+                metrics: self.metrics.clone(),
+                plan: id,
+                may_be_there: self.recovered_plans.contains(&id),
+            };
+            let journal = self.journal.clone();
+            self.work.spawn(async move {
+                delivery.run(headers).await;
+                let committed = repeat(async || journal.append_control(&Control::Commit(id)).await);
+                Done::Committed(id, committed.await)
+            });
+        }
+    }
+
+    fn start_registration(&mut self) {
+        let Some(first) = self.state.unregistered().first() else {
+            return;
+        };
+        self.registering = true;
+        let name = first.catalog.clone();
+        let same = self.state.unregistered().iter().filter(|p| p.catalog == name);
+        let partitions: Vec<_> = same.take(PARTITIONS_PER_CALL_MAX).cloned().collect();
+        let catalog = self.catalogs.get(&name).cloned();
+        let journal = self.journal.clone();
+        self.work.spawn(async move {
+            let register = async {
+                let catalog = catalog.ok_or(RegisterError::Unknown(name))?;
+                catalog.register(&partitions).await?;
+                let recorded = partitions.iter().map(|partition| {
+                    let control = Control::Registered(partition.clone());
+                    let journal = &journal;
+                    async move { journal.append_control(&control).await }
+                });
+                futures::future::try_join_all(recorded).await?;
+                Ok(partitions)
+            };
+            Done::Registered(rest_after(register.await, |_| true).await)
+        });
+    }
+
+    fn start_checkpoint(&mut self, end: Position) {
+        self.checkpointing = true;
+        self.checkpoints_due -= 1;
+        self.checkpointed_at = self.clock.steady();
+        let (checkpoint, mark) = (self.state.checkpoint(end), self.journal.mark());
+        let (journal, outbox) = (self.journal.clone(), self.outbox.clone());
+        let committed = std::mem::take(&mut self.committed);
+        self.work.spawn(async move {
+            let plans = committed.clone();
+            let written = blocking(move || {
+                journal.checkpoint(&checkpoint, mark)?;
+                plans.into_iter().try_for_each(|plan| outbox.remove(plan))
+            });
+            Done::Checkpointed { committed, written: rest_after(written.await, |_| true).await }
+        });
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Scanned(scanned) => {
+                self.scanning = false;
+                if let Some(scanned) = self.note("read the journal", scanned) {
+                    self.route(scanned);
+                }
+            }
+            Done::Planned { batches, lost, plan } => {
+                self.freezing = false;
+                self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
+                if let Some(plan) = self.note("freeze a batch", plan) {
+                    self.checkpoints_due = 2;
+                    self.state.planned(plan);
+                } else {
+                    let batches =
+                        Arc::try_unwrap(batches).unwrap_or_else(|shared| (*shared).clone());
+                    batches.into_iter().rev().for_each(|batch| self.closed.push_front(batch));
+                    let since = std::mem::replace(&mut self.lost, lost);
+                    since.runs().iter().for_each(|run| self.lost.push_run(run.first, run.count));
+                }
+            }
+            Done::Committed(id, Ok(())) => self.committed(id),
+            Done::Committed(_, Err(_)) => self.halted = true,
+            Done::Registered(partitions) => {
+                self.registering = false;
+                if let Some(partitions) = self.note("register partitions", partitions) {
+                    self.registered(partitions);
+                }
+            }
+            Done::Checkpointed { committed, written } => {
+                self.checkpointing = false;
+                if self.note("write a checkpoint", written).is_none() {
+                    self.committed.extend(committed);
+                    self.checkpoints_due = 2;
+                }
+            }
+        }
+    }
+
+    /// Logs a failure, shows it in the status until the step succeeds, and gives the success.
+    fn note<T, E: std::fmt::Display>(&self, step: &str, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.troubles.clear(step);
+                Some(value)
+            }
+            Err(error) => {
+                tracing::error!(stream = %self.stream, %error, "could not {step}; trying again");
+                self.troubles.set(step, format!("could not {step}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Gives what was read to the buffer. Records that a plan has settled already are passed over;
+    /// after a restart they lie between those that are not.
+    fn route(&mut self, scanned: Scanned) {
+        let unsettled = scanned.lost.without(&self.state.progress.settled());
+        self.lose(&unsettled);
+        let (now, steady) = (self.clock.now(), self.clock.steady());
+        for call in scanned.calls {
+            let group = Group { tenant: call.tenant };
+            // Age counts from the arrival, but a jump of the wall clock never makes it wait longer
+            // than the interval.
+            let age_ms = u64::try_from(now.0 - call.arrival.0).unwrap_or(0);
+            let left = self.hints.interval.saturating_sub(Duration::from_millis(age_ms));
+            let settled =
+                |index: usize| self.state.progress.is_settled(call.first.advanced_by(index as u64));
+            let mut closed = Vec::new();
+            let mut start = 0;
+            while start < call.lengths.len() {
+                let is_settled = settled(start);
+                let alike = (start..call.lengths.len()).take_while(|i| settled(*i) == is_settled);
+                let end = start + alike.count();
+                if !is_settled {
+                    closed.extend(self.buffer.add(&Arrival {
+                        group: &group,
+                        first: call.first.advanced_by(start as u64),
+                        lengths: &call.lengths[start..end],
+                        arrival: call.arrival,
+                        due: steady + left,
+                    }));
+                }
+                start = end;
+            }
+            self.enqueue(closed);
+        }
+        self.next = scanned.next;
+    }
+
+    fn lose(&mut self, lost: &Positions) {
+        if lost.is_empty() {
+            return;
+        }
+        for run in lost.runs() {
+            tracing::error!(
+                stream = %self.stream,
+                first = run.first.0,
+                count = run.count,
+                "the disk lost accepted records; they are counted as damaged"
+            );
+        }
+        // The journal is read in order, so what is lost comes in order too.
+        lost.runs().iter().for_each(|run| self.lost.push_run(run.first, run.count));
+    }
+
+    fn committed(&mut self, id: PlanId) {
+        self.delivering.remove(&id);
+        self.checkpoints_due = 2;
+        self.committed.push(id);
+        let Some(plan) = self.state.committed(id) else {
+            return;
+        };
+        for object in &plan.objects {
+            if let Some(partition) = &object.header.partition
+                && self.registered.contains(partition)
+            {
+                self.state.registered(partition);
+            }
+        }
+    }
+
+    fn registered(&mut self, partitions: Vec<CatalogPartition>) {
+        self.checkpoints_due = 2;
+        let count = partitions.len() as u64;
+        self.metrics.registered_partitions.get_or_create(&self.labels).inc_by(count);
+        for partition in partitions {
+            self.state.registered(&partition);
+            self.registered.insert(partition);
+        }
+    }
+
+    fn answer(&mut self, request: Request, end: Position) {
+        match request {
+            Request::Status(answer) => {
+                let _ = answer.send(self.status(end));
+            }
+            Request::Flush(answer) => {
+                self.flush_until = self.flush_until.max(end);
+                self.flushes.push((end, answer));
+            }
+        }
+    }
+
+    fn answer_flushes(&mut self) {
+        let state = &self.state;
+        let is_done =
+            |target: Position| state.is_done_until(target) && state.unregistered().is_empty();
+        for (_, answer) in self.flushes.extract_if(.., |(target, _)| is_done(*target)) {
+            let _ = answer.send(());
+        }
+    }
+
+    fn status(&self, end: Position) -> Status {
+        let counts = self.state.counts(end);
+        let now = self.clock.steady();
+        let objects = self.state.open_plans().values().map(|plan| plan.objects.len());
+        let status = Status {
+            accepted: end.0,
+            delivered: counts.delivered,
+            failed: counts.failed,
+            dropped: 0,
+            damaged: counts.damaged,
+            pending: counts.pending,
+            open_batches: self.buffer.batch_count(),
+            buffered_records: self.buffer.record_count(),
+            buffered_bytes: self.buffer.data_bytes(),
+            closes_at_bytes: self.hints.size_bytes,
+            closes_in_seconds: self.buffer.next_due().map(|due| due.saturating_sub(now).as_secs()),
+            closed_batches: self.closed.len(),
+            open_plans: self.state.open_plans().len(),
+            open_objects: objects.sum(),
+            unregistered_partitions: self.state.unregistered().len(),
+            journal_bytes: self.journal.bytes(),
+            outbox_bytes: self.outbox.bytes(),
+            blocked: self.troubles.text(),
+        };
+        self.show(&status);
+        status
+    }
+
+    fn show(&self, status: &Status) {
+        let stream = self.stream.as_str();
+        let states = [
+            ("accepted", status.accepted),
+            ("delivered", status.delivered),
+            ("failed", status.failed),
+            ("dropped", status.dropped),
+            ("damaged", status.damaged),
+            ("pending", status.pending),
+        ];
+        for (state, count) in states {
+            let labels = stream_labels_with(stream, "state", state);
+            self.metrics.records.get_or_create(&labels).set(count.cast_signed());
+        }
+        let ended: u64 = states[1..].iter().map(|(_, count)| count).sum();
+        let delta = status.accepted.cast_signed() - ended.cast_signed();
+        self.metrics.conservation_delta.get_or_create(&self.labels).set(delta);
+        for (place, bytes) in [("journal", status.journal_bytes), ("outbox", status.outbox_bytes)] {
+            let labels = stream_labels_with(stream, "place", place);
+            self.metrics.disk_bytes.get_or_create(&labels).set(bytes.cast_signed());
+        }
+        let blocked = i64::from(status.blocked.is_some());
+        self.metrics.blocked.get_or_create(&self.labels).set(blocked);
+    }
+
+    /// How long the loop may sleep when nothing comes back.
+    fn pause(&self) -> Duration {
+        let now = self.clock.steady();
+        let due = self.buffer.next_due().map(|due| due.saturating_sub(now));
+        let idle = self.buffer.batch_count() == 0 && self.checkpoints_due == 0;
+        let longest = if idle { Duration::from_secs(60) } else { TICK };
+        due.unwrap_or(longest).min(longest)
+    }
+
+    fn is_drained(&self, end: Position) -> bool {
+        self.flush_until == Position(0)
+            && self.state.is_done_until(end)
+            && self.state.unregistered().is_empty()
+    }
+
+    /// Leaves the disk so that the next start is quick.
+    async fn finish(mut self, end: Position) {
+        let settle = async {
+            while (self.freezing || self.checkpointing) && !self.halted {
+                match self.work.join_next().await {
+                    Some(Ok(done)) => self.take(done),
+                    Some(Err(_)) | None => self.halted = true,
+                }
+            }
+        };
+        // Only a disk that hangs takes longer; the next start then does the work.
+        let settled = tokio::time::timeout(FINISH_PATIENCE, settle).await.is_ok();
+        // Deliveries under way are cut off here; their plans stay open and are put again.
+        self.work.shutdown().await;
+        if self.halted || !settled {
+            return;
+        }
+        let counts = self.state.counts(end);
+        if counts.pending > 0 {
+            tracing::warn!(
+                stream = %self.stream,
+                pending = counts.pending,
+                "stopped with undelivered records; they are safe on disk and go on at the next start"
+            );
+        }
+        if let Err(error) = self.journal.seal().await {
+            tracing::warn!(stream = %self.stream, %error, "could not seal the journal");
+        }
+        let (checkpoint, mark) = (self.state.checkpoint(end), self.journal.mark());
+        let journal = self.journal.clone();
+        if let Err(error) = blocking(move || journal.checkpoint(&checkpoint, mark)).await {
+            tracing::warn!(stream = %self.stream, %error, "could not write the last checkpoint");
+        }
+    }
+}
+
+/// One plan on its way into the store.
+struct Delivery {
+    stream: StreamName,
+    stores: Arc<Stores>,
+    outbox: Arc<Outbox>,
+    troubles: Troubles,
+    metrics: Metrics,
+    plan: PlanId,
+    may_be_there: bool,
+}
+
+impl Delivery {
+    async fn run(&self, headers: Vec<ObjectHeader>) {
+        futures::stream::iter(&headers)
+            .for_each_concurrent(OBJECTS_IN_FLIGHT_MAX, |header| self.put(header))
+            .await;
+    }
+
+    async fn put(&self, header: &ObjectHeader) {
+        let step = format!("deliver {}", header.key);
+        let failed = |error: &DeliverError, attempt: u32| self.failed(&step, error, attempt);
+        deliver(&self.stores, &self.outbox, self.plan, header, self.may_be_there, &failed).await;
+        self.troubles.clear(&step);
+        let kind = match header.kind {
+            ObjectKind::Data => "data",
+            ObjectKind::Error => "error",
+        };
+        let labels = stream_labels_with(self.stream.as_str(), "kind", kind);
+        self.metrics.delivered_objects.get_or_create(&labels).inc();
+        self.metrics.delivered_bytes.get_or_create(&labels).inc_by(header.size_bytes);
+        tracing::info!(
+            stream = %self.stream,
+            key = header.key,
+            rows = header.row_count,
+            bytes = header.size_bytes,
+            "delivered an object"
+        );
+    }
+
+    fn failed(&self, step: &str, error: &DeliverError, attempt: u32) {
+        self.metrics.failed_puts.get_or_create(&stream_labels(self.stream.as_str())).inc();
+        self.troubles.set(step, format!("{error} (attempt {attempt})"));
+        // A person is called for what only a person can mend, and when waiting did not help.
+        if error.action() == Action::Alarm || attempt.is_power_of_two() && attempt >= 8 {
+            tracing::error!(stream = %self.stream, %error, attempt, "trying again until it works");
+        } else {
+            tracing::warn!(stream = %self.stream, %error, attempt, "trying again");
+        }
+    }
+}
+
+/// Runs a step where blocking is allowed; a panic there goes on here.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+/// Gives the result, after a rest when it is an error that will be tried again.
+async fn rest_after<T, E>(
+    result: Result<T, E>,
+    is_tried_again: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    if let Err(error) = &result
+        && is_tried_again(error)
+    {
+        tokio::time::sleep(RETRY_PAUSE).await;
+    }
+    result
+}
+
+/// Appends until the disk has room for it or has failed.
+async fn repeat<F>(append: impl Fn() -> F) -> Result<(), AppendError>
+where
+    F: Future<Output = Result<(), AppendError>>,
+{
+    loop {
+        match append().await {
+            Err(AppendError::BudgetUsedUp | AppendError::QueueFull) => {
+                tokio::time::sleep(RETRY_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Which records are settled: one bit a record, from the first unsettled one on.
+//!
+//! Pure calculation, and the only thing that moves a checkpoint. A record is settled when a durable
+//! plan says what becomes of it.
+
+use std::collections::VecDeque;
+
+use crate::positions::Positions;
+use crate::record::Position;
+
+const WORD_BITS: u64 = 64;
+
+/// The settled records of a stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Progress {
+    /// Everything before the first word is settled; a multiple of [`WORD_BITS`].
+    base: u64,
+    words: VecDeque<u64>,
+    settled_in_words: u64,
+}
+
+impl Progress {
+    pub(super) fn new(settled: &Positions) -> Self {
+        let mut progress = Self::default();
+        if let Some(run) = settled.runs().first()
+            && run.first == Position(0)
+        {
+            progress.base = run.end().0 / WORD_BITS * WORD_BITS;
+        }
+        progress.settle(settled);
+        progress
+    }
+
+    /// Settles positions; tells how many were not settled before.
+    pub(super) fn settle(&mut self, positions: &Positions) -> u64 {
+        let before = self.settled_count();
+        for run in positions.runs() {
+            for position in run.first.0.max(self.base)..run.end().0 {
+                self.settle_one(position);
+            }
+        }
+        while self.words.front() == Some(&u64::MAX) {
+            self.words.pop_front();
+            self.base += WORD_BITS;
+            self.settled_in_words -= WORD_BITS;
+        }
+        self.settled_count() - before
+    }
+
+    pub(super) fn is_settled(&self, position: Position) -> bool {
+        let Some(offset) = position.0.checked_sub(self.base) else {
+            return true;
+        };
+        let word = self.words.get((offset / WORD_BITS) as usize);
+        word.is_some_and(|word| word >> (offset % WORD_BITS) & 1 == 1)
+    }
+
+    /// The first position that is not settled.
+    pub(super) fn low(&self) -> Position {
+        let trailing = self.words.front().map_or(0, |word| word.trailing_ones());
+        Position(self.base + u64::from(trailing))
+    }
+
+    pub(super) fn settled_count(&self) -> u64 {
+        self.base + self.settled_in_words
+    }
+
+    pub(super) fn settled(&self) -> Positions {
+        let mut settled = Positions::from_run(Position(0), self.base);
+        for (index, word) in self.words.iter().enumerate() {
+            let start = self.base + index as u64 * WORD_BITS;
+            if *word == u64::MAX {
+                settled.push_run(Position(start), WORD_BITS);
+            } else {
+                let ones = (0..WORD_BITS).filter(|bit| word >> bit & 1 == 1);
+                ones.for_each(|bit| settled.push(Position(start + bit)));
+            }
+        }
+        settled
+    }
+
+    fn settle_one(&mut self, position: u64) {
+        let offset = position - self.base;
+        let index = (offset / WORD_BITS) as usize;
+        if index >= self.words.len() {
+            self.words.resize(index + 1, 0);
+        }
+        let bit = 1 << (offset % WORD_BITS);
+        if self.words[index] & bit == 0 {
+            self.words[index] |= bit;
+            self.settled_in_words += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn progress_equals_its_model(
+            steps in proptest::collection::vec((0u64..500, 1u64..90), 1..40),
+        ) {
+            let (mut progress, mut model) = (Progress::default(), BTreeSet::new());
+            for (first, count) in steps {
+                let new = (first..first + count).filter(|p| model.insert(*p)).count() as u64;
+                let settled = progress.settle(&Positions::from_run(Position(first), count));
+                prop_assert_eq!(settled, new);
+                let low = (0..).find(|p| !model.contains(p));
+                prop_assert_eq!(Some(progress.low().0), low);
+                prop_assert_eq!(progress.settled_count(), model.len() as u64);
+            }
+            for position in 0..600 {
+                prop_assert_eq!(progress.is_settled(Position(position)), model.contains(&position));
+            }
+            let expected: Positions = model.iter().copied().map(Position).collect();
+            prop_assert_eq!(progress.settled(), expected.clone());
+            let again = Progress::new(&expected);
+            prop_assert_eq!((again.low(), again.settled()), (progress.low(), expected));
+        }
+    }
+}

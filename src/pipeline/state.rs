@@ -1,0 +1,222 @@
+//! What has been decided about a stream's records, and what came of it.
+//!
+//! Owns the counters, the open plans and the partitions to register; changes only by durable plans,
+//! commits and registrations, in memory exactly as in a replay. Applying one of them twice has no
+//! effect, so a replay may begin anywhere before the checkpoint.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::progress::Progress;
+use crate::journal::{Checkpoint, Control};
+use crate::plan::{CatalogPartition, ObjectKind, Plan, PlanId};
+use crate::positions::Positions;
+use crate::record::Position;
+
+/// The state of one stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    pub(super) progress: Progress,
+    open_plans: BTreeMap<PlanId, Plan>,
+    last_plan: PlanId,
+    delivered: u64,
+    failed: u64,
+    damaged: u64,
+    unregistered: BTreeSet<CatalogPartition>,
+}
+
+/// Records by what became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    pub(super) delivered: u64,
+    pub(super) failed: u64,
+    pub(super) damaged: u64,
+    /// Accepted and neither of these yet, counted from the bitmap and the open plans.
+    pub(super) pending: u64,
+}
+
+impl State {
+    /// The state that a checkpoint and the decisions around and after it lead to.
+    pub(super) fn replay(checkpoint: Option<Checkpoint>, controls: Vec<Control>) -> Self {
+        let checkpoint = checkpoint.unwrap_or_default();
+        let numbered = checkpoint.open_plans.into_iter().map(|plan| (plan.id, plan));
+        let mut state = Self {
+            progress: Progress::new(&checkpoint.settled),
+            open_plans: numbered.collect(),
+            last_plan: checkpoint.last_plan,
+            delivered: checkpoint.delivered,
+            failed: checkpoint.failed,
+            damaged: checkpoint.damaged,
+            unregistered: checkpoint.unregistered.into_iter().collect(),
+        };
+        for control in controls {
+            match control {
+                Control::Plan(plan) => state.planned(plan),
+                Control::Commit(id) => {
+                    state.committed(id);
+                }
+                Control::Registered(partition) => state.registered(&partition),
+            }
+        }
+        state
+    }
+
+    pub(super) fn checkpoint(&self, end: Position) -> Checkpoint {
+        Checkpoint {
+            end,
+            settled: self.progress.settled(),
+            open_plans: self.open_plans.values().cloned().collect(),
+            last_plan: self.last_plan,
+            delivered: self.delivered,
+            failed: self.failed,
+            damaged: self.damaged,
+            unregistered: self.unregistered.iter().cloned().collect(),
+        }
+    }
+
+    pub(super) fn next_plan(&self) -> PlanId {
+        PlanId(self.last_plan.0 + 1)
+    }
+
+    /// A plan is durable.
+    pub(super) fn planned(&mut self, plan: Plan) {
+        if plan.id <= self.last_plan {
+            return;
+        }
+        self.last_plan = plan.id;
+        for object in &plan.objects {
+            self.progress.settle(&object.positions);
+        }
+        self.damaged += self.progress.settle(&plan.damaged);
+        if !plan.objects.is_empty() {
+            self.open_plans.insert(plan.id, plan);
+        }
+    }
+
+    /// The objects of a plan are in their stores, and the commit is durable. Tells the plan, when
+    /// it was open.
+    pub(super) fn committed(&mut self, id: PlanId) -> Option<Plan> {
+        let plan = self.open_plans.remove(&id)?;
+        for object in &plan.objects {
+            let count = object.positions.count();
+            match object.header.kind {
+                ObjectKind::Data => self.delivered += count,
+                ObjectKind::Error => self.failed += count,
+            }
+            self.unregistered.extend(object.header.partition.clone());
+        }
+        Some(plan)
+    }
+
+    /// A partition is in its catalog.
+    pub(super) fn registered(&mut self, partition: &CatalogPartition) {
+        self.unregistered.remove(partition);
+    }
+
+    pub(super) fn open_plans(&self) -> &BTreeMap<PlanId, Plan> {
+        &self.open_plans
+    }
+
+    pub(super) fn unregistered(&self) -> &BTreeSet<CatalogPartition> {
+        &self.unregistered
+    }
+
+    pub(super) fn counts(&self, end: Position) -> Counts {
+        let objects = self.open_plans.values().flat_map(|plan| &plan.objects);
+        let in_plans: u64 = objects.map(|object| object.positions.count()).sum();
+        Counts {
+            delivered: self.delivered,
+            failed: self.failed,
+            damaged: self.damaged,
+            pending: end.0.saturating_sub(self.progress.settled_count()) + in_plans,
+        }
+    }
+
+    /// Whether everything before `position` is in a store or counted as damaged.
+    pub(super) fn is_done_until(&self, position: Position) -> bool {
+        let begins_before = |positions: &Positions| positions.first().is_some_and(|p| p < position);
+        let mut open = self.open_plans.values().flat_map(Plan::settled);
+        self.progress.low() >= position && !open.any(begins_before)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{ObjectHeader, PlannedObject, Target};
+
+    fn object(kind: ObjectKind, first: u64, count: u64) -> PlannedObject {
+        let target = Target { store: "s".into(), url: "u".into(), endpoint: None, region: None };
+        let partition = CatalogPartition {
+            catalog: "c".into(),
+            database: "d".into(),
+            table: "t".into(),
+            values: vec![first.to_string()],
+            location: "l".into(),
+        };
+        let header = ObjectHeader {
+            kind,
+            target,
+            key: format!("{first}"),
+            offset: 0,
+            size_bytes: 1,
+            sha256: String::new(),
+            row_count: count,
+            tenant: None,
+            partition: (kind == ObjectKind::Data).then_some(partition),
+        };
+        PlannedObject { header, positions: Positions::from_run(Position(first), count) }
+    }
+
+    fn plan(id: u64, objects: Vec<PlannedObject>, damaged: Positions) -> Plan {
+        Plan { id: PlanId(id), objects, damaged }
+    }
+
+    fn history() -> Vec<Control> {
+        let first = plan(
+            1,
+            vec![object(ObjectKind::Data, 0, 5), object(ObjectKind::Error, 5, 2)],
+            Positions::from_run(Position(7), 1),
+        );
+        let second = plan(2, vec![object(ObjectKind::Data, 8, 2)], Positions::default());
+        let partition = first.objects[0].header.partition.clone();
+        vec![
+            Control::Plan(first),
+            Control::Plan(second),
+            Control::Commit(PlanId(1)),
+            Control::Registered(partition.expect("rows have a partition")),
+        ]
+    }
+
+    #[test]
+    fn every_accepted_record_is_counted_once_at_every_step() {
+        let mut controls = Vec::new();
+        for control in history() {
+            controls.push(control);
+            let counts = State::replay(None, controls.clone()).counts(Position(12));
+            let Counts { delivered, failed, damaged, pending } = counts;
+            assert_eq!(delivered + failed + damaged + pending, 12, "{controls:?}");
+        }
+        let counts = State::replay(None, controls).counts(Position(12));
+        assert_eq!(counts, Counts { delivered: 5, failed: 2, damaged: 1, pending: 4 });
+    }
+
+    #[test]
+    fn a_replay_from_any_checkpoint_leads_to_the_same_state() {
+        let end = Position(12);
+        let whole = State::replay(None, history()).checkpoint(end);
+        for cut in 0..=history().len() {
+            let before = State::replay(None, history()[..cut].to_vec()).checkpoint(end);
+            assert_eq!(State::replay(Some(before), history()).checkpoint(end), whole, "{cut}");
+        }
+    }
+
+    #[test]
+    fn done_means_committed_not_planned() {
+        let mut state = State::replay(None, history());
+        assert!(state.is_done_until(Position(8)));
+        assert!(!state.is_done_until(Position(9)));
+        state.committed(PlanId(2));
+        assert!(state.is_done_until(Position(10)));
+        assert!(!state.is_done_until(Position(11)));
+    }
+}

@@ -1,0 +1,53 @@
+"""Fixtures: every process that a test starts is ended by its pid, and a failure shows its log."""
+
+import pytest
+
+import kit
+
+
+@pytest.fixture
+def running():
+    """The processes of the test, in the order of their start."""
+    processes = []
+    yield processes
+    for process in reversed(processes):
+        process.kill()
+
+
+@pytest.fixture
+def s3(running, tmp_path):
+    """An S3 server with an empty bucket."""
+    server = kit.S3Server(tmp_path)
+    running.append(server)
+    return server.start()
+
+
+@pytest.fixture
+def folder_lake(tmp_path):
+    return kit.FolderLake(tmp_path)
+
+
+@pytest.fixture
+def s3_lake(s3):
+    return kit.S3Lake(s3)
+
+
+@pytest.fixture
+def new_lakehose(running, tmp_path):
+    """Makes a Lakehose that is not started yet: `new_lakehose(identities, lake, streams)`."""
+
+    def make(identities, lake, streams, name="lakehose"):
+        settings = kit.settings_of(tmp_path, identities, lake, streams)
+        server = kit.Lakehose(tmp_path, settings, kit.secrets_of(identities), name)
+        running.append(server)
+        return server
+
+    return make
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    report = (yield).get_result()
+    if report.failed:
+        for process in item.funcargs.get("running", []):
+            report.sections.append((f"end of {process.log}", process.log_tail()))
