@@ -54,10 +54,15 @@ pub enum DirectoryError {
     },
     /// It holds streams and does not say whose.
     #[error(
-        "data_dir {} holds streams but no readable identity.json: restore the file, without it \
-         their records cannot be told from another instance's", .0.display()
+        "data_dir {} holds streams but no readable identity.json ({reason}): restore the file, \
+         without it their records cannot be told from another instance's", path.display()
     )]
-    NoIdentity(PathBuf),
+    NoIdentity {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with the file.
+        reason: String,
+    },
     /// The disk did not do what was asked.
     #[error("could not {attempt} in data_dir {}: {error}", path.display())]
     Disk {
@@ -173,10 +178,11 @@ fn identify(disk: &dyn Disk, path: &Path) -> Result<Uuid, DirectoryError> {
     let file = path.join("identity.json");
     let fault =
         |attempt| move |error| DirectoryError::Disk { attempt, path: path.to_owned(), error };
+    let no_identity = |reason| DirectoryError::NoIdentity { path: path.to_owned(), reason };
     match read_file(disk, &file, FILE_BYTES_MAX) {
         Ok(bytes) => {
-            let identity: Identity = serde_json::from_slice(&bytes)
-                .map_err(|_| DirectoryError::NoIdentity(path.to_owned()))?;
+            let identity: Identity =
+                serde_json::from_slice(&bytes).map_err(|error| no_identity(error.to_string()))?;
             if identity.format != FORMAT {
                 let found = identity.format;
                 return Err(DirectoryError::NewerFormat { path: path.to_owned(), found });
@@ -186,7 +192,7 @@ fn identify(disk: &dyn Disk, path: &Path) -> Result<Uuid, DirectoryError> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let streams = disk.list(&path.join("streams")).unwrap_or_default();
             if !streams.is_empty() {
-                return Err(DirectoryError::NoIdentity(path.to_owned()));
+                return Err(no_identity("it is not there".to_owned()));
             }
             let identity = Identity { instance: Uuid::new_v4(), format: FORMAT };
             replace_file(disk, &file, &to_json(&identity)).map_err(fault("write identity.json"))?;
