@@ -1,22 +1,31 @@
 //! Lakehose: a self-hosted Amazon Data Firehose.
+//!
+//! The modules stand in the order in which a record meets them: it enters by [`ingest`], is durable
+//! in the [`journal`], is gathered by its [`partition`] in the [`buffer`], becomes a row in
+//! [`convert`], is frozen in the [`outbox`], put into a store by [`deliver`], and found through the
+//! [`catalog`]; the [`pipeline`] leads it there. Above stand settings and assembly, below the words
+//! that all of them use. ARCHITECTURE.md draws the path and names the floors.
 
-pub mod app;
-pub mod buffer;
-pub mod catalog;
-pub mod cli;
-pub mod clock;
-pub mod config;
-pub mod console;
-pub mod convert;
-pub mod deliver;
-pub mod disk;
-pub mod fault;
 pub mod ingest;
 pub mod journal;
-pub mod metrics;
-pub mod outbox;
 pub mod partition;
+pub mod buffer;
+pub mod convert;
+pub mod outbox;
+pub mod deliver;
+pub mod catalog;
 pub mod pipeline;
+
+pub mod config;
+
+pub mod app;
+pub mod cli;
+pub mod console;
+
+pub mod clock;
+pub mod disk;
+pub mod fault;
+pub mod metrics;
 pub mod plan;
 pub mod positions;
 pub mod record;

@@ -159,7 +159,7 @@ impl Log {
         };
         let file = self.create_file(&header)?;
         self.next_sequence += 1;
-        let capacity_bytes = file.len_bytes()?.max(self.segment_bytes);
+        let capacity_bytes = file.len_bytes()?;
         self.shared.begin(Segment {
             sequence: header.sequence,
             first: header.first,
@@ -223,7 +223,7 @@ pub(super) fn remove_leftovers(disk: &dyn Disk, directory: &Path) -> io::Result<
 
 /// Whether the file of a used-up segment is worth keeping.
 pub(super) fn is_worth_keeping(segment: &Segment) -> bool {
-    segment.capacity_bytes >= SEGMENT_BYTES_MAX
+    segment.capacity_bytes >= SEGMENT_BYTES_MAX / 2
 }
 
 /// Whether an error of [`Log::write_group`] left the log usable.

@@ -35,7 +35,7 @@ pub(super) struct Segment {
     pub(super) end_offset: u64,
     pub(super) salt: u32,
     pub(super) sealed: bool,
-    /// Bytes counted in the budget for the file.
+    /// The length of the file, counted in the budget; a recycled one is longer than its content.
     pub(super) capacity_bytes: u64,
     pub(super) file: Arc<dyn DiskFile>,
     /// Frames at least [`INDEX_STEP_BYTES`] apart, in order.
@@ -112,11 +112,6 @@ impl Shared {
     pub(super) fn seal(&self, sequence: u64) {
         if let Some(segment) = locked(&self.segments).get_mut(&sequence) {
             segment.sealed = true;
-            // A sealed segment takes what it holds; a recycled file keeps its whole length.
-            let length = segment.file.len_bytes().unwrap_or(segment.capacity_bytes);
-            let given_back = segment.capacity_bytes.saturating_sub(length);
-            segment.capacity_bytes -= given_back;
-            self.budget.remove(given_back);
         }
     }
 

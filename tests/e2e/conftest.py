@@ -34,10 +34,13 @@ def s3_lake(s3):
 
 @pytest.fixture
 def new_lakehose(running, tmp_path):
-    """Makes a Lakehose that is not started yet: `new_lakehose(identities, lake, streams)`."""
+    """Makes a Lakehose that is not started yet: `new_lakehose(identities, lake, streams)`.
 
-    def make(identities, lake, streams, name="lakehose"):
-        settings = kit.settings_of(tmp_path, identities, lake, streams)
+    Further keyword arguments replace settings of the file's top level.
+    """
+
+    def make(identities, lake, streams, name="lakehose", **replaced):
+        settings = kit.settings_of(tmp_path, identities, lake, streams) | replaced
         server = kit.Lakehose(tmp_path, settings, kit.secrets_of(identities), name)
         running.append(server)
         return server

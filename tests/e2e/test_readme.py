@@ -1,0 +1,33 @@
+"""README's own configuration and calls work as they stand there."""
+
+import json
+import re
+
+import kit
+
+README = (kit.REPOSITORY / "README.md").read_text()
+
+
+def block(language):
+    return re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)[1]
+
+
+def test_the_configuration_has_no_faults(tmp_path):
+    file = tmp_path / "lakehose.yaml"
+    file.write_text(block("yaml"))
+    secrets = {"ACME_SECRET": "a", "LAKE_KEY": "b", "LAKE_SECRET": "c"}
+    done = kit.run("check", file, secrets=secrets, cwd=tmp_path)
+    assert done.returncode == 0, done
+
+
+def test_the_producer_and_the_query_work(tmp_path, new_lakehose, folder_lake):
+    identity = kit.Identity("acme", ("clicks",))
+    columns = {"user_id": "string", "at": "timestamp"}
+    server = new_lakehose([identity], folder_lake, {"clicks": kit.stream_of({"columns": columns})})
+    server.start()
+    producer = block("python").replace("http://localhost:4573", server.endpoint)
+    producer = producer.replace('"ACMEPRODUCER"', json.dumps(identity.access_key))
+    exec(producer.replace('"..."', json.dumps(identity.secret)), {})
+    server.flush("clicks")
+    query = block("sql").replace("s3://my-lake/", folder_lake.glob("clicks/").split("clicks/")[0])
+    assert folder_lake.duckdb().sql(query).fetchall() == [("acme", 1)]
