@@ -24,7 +24,7 @@ const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 const SEGMENT_BYTES_MAX: u64 = 64 << 20;
 /// The name of a used-up segment file that waits to become a segment again. Writing over it costs
 /// a sync far less than growing a new file does.
-const SPARE: &str = "spare";
+pub(super) const SPARE: &str = "spare";
 
 /// The writing end of a journal.
 #[derive(Debug)]

@@ -412,6 +412,11 @@ impl Journal {
                 log::retire_file(inner.disk.as_ref(), &inner.directory, segment, keep)
             })?;
         }
+        if inner.shared.is_empty() {
+            // A stream without records keeps no file for the next ones.
+            let spare = inner.directory.join(log::SPARE);
+            inner.shared.take_spare(|| inner.disk.remove(&spare))?;
+        }
         Ok(())
     }
 }

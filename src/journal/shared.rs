@@ -136,6 +136,11 @@ impl Shared {
         used_up.map(|(_, segment)| segment).collect()
     }
 
+    /// Whether there is no segment.
+    pub(super) fn is_empty(&self) -> bool {
+        locked(&self.segments).is_empty()
+    }
+
     /// Bytes on disk: segments and the spare.
     pub(super) fn bytes(&self) -> u64 {
         let segments: u64 = locked(&self.segments).values().map(|s| s.capacity_bytes).sum();

@@ -212,6 +212,9 @@ pub struct Pipeline {
     freezing: bool,
     registering: bool,
     checkpointing: bool,
+    sealing: bool,
+    /// The end at which the journal was sealed last.
+    sealed_at: Position,
     /// Checkpoints still worth writing: two after a change, since segments go with the second.
     checkpoints_due: u8,
     checkpointed_at: Duration,
@@ -226,6 +229,7 @@ enum Done {
     Planned { batches: Arc<Vec<Batch>>, lost: Positions, plan: Result<Plan, FreezeError> },
     Committed(PlanId, Result<(), AppendError>),
     Registered(Result<Vec<CatalogPartition>, RegisterError>),
+    Sealed(Position, Result<(), AppendError>),
     Checkpointed { committed: Vec<PlanId>, written: io::Result<()> },
 }
 
@@ -322,6 +326,8 @@ impl Pipeline {
             freezing: false,
             registering: false,
             checkpointing: false,
+            sealing: false,
+            sealed_at: Position(0),
             checkpoints_due: 2,
             checkpointed_at: parts.clock.steady(),
             clock: parts.clock,
@@ -385,8 +391,13 @@ impl Pipeline {
         let checkpoint_due = self.checkpoints_due > 0
             && !self.checkpointing
             && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL || self.budget.is_pressed());
-        if checkpoint_due && !self.freezing {
-            self.start_checkpoint(end);
+        if checkpoint_due && !self.freezing && !self.sealing {
+            // With everything settled the whole journal can go, the active segment too.
+            if self.sealed_at < end && self.is_idle(end) {
+                self.start_seal(end);
+            } else {
+                self.start_checkpoint(end);
+            }
         }
         // A freeze would only put a due checkpoint off.
         let has_something = !self.closed.is_empty() || !self.lost.is_empty();
@@ -505,6 +516,15 @@ impl Pipeline {
         });
     }
 
+    fn start_seal(&mut self, end: Position) {
+        self.sealing = true;
+        let journal = self.journal.clone();
+        self.work.spawn(async move {
+            let sealed = repeat(async || journal.seal().await).await;
+            Done::Sealed(end, sealed)
+        });
+    }
+
     fn start_checkpoint(&mut self, end: Position) {
         self.checkpointing = true;
         self.checkpoints_due -= 1;
@@ -551,6 +571,11 @@ impl Pipeline {
                 if let Some(partitions) = self.note("register partitions", partitions) {
                     self.registered(partitions);
                 }
+            }
+            Done::Sealed(end, sealed) => {
+                self.sealing = false;
+                self.sealed_at = end;
+                self.halted |= sealed.is_err();
             }
             Done::Checkpointed { committed, written } => {
                 self.checkpointing = false;
@@ -739,9 +764,12 @@ impl Pipeline {
     }
 
     fn is_drained(&self, end: Position) -> bool {
-        self.flush_until == Position(0)
-            && self.state.is_done_until(end)
-            && self.state.unregistered().is_empty()
+        self.flush_until == Position(0) && self.is_idle(end)
+    }
+
+    /// Whether everything is in its store and its catalog.
+    fn is_idle(&self, end: Position) -> bool {
+        self.state.is_done_until(end) && self.state.unregistered().is_empty()
     }
 
     /// Leaves the disk so that the next start is quick.
@@ -773,8 +801,14 @@ impl Pipeline {
             tracing::warn!(stream = %self.stream, %error, "could not seal the journal");
         }
         let (checkpoint, mark) = (self.state.checkpoint(end), self.journal.mark());
-        let journal = self.journal.clone();
-        if let Err(error) = blocking(move || journal.checkpoint(&checkpoint, mark)).await {
+        let (journal, outbox) = (self.journal.clone(), self.outbox.clone());
+        let written = blocking(move || {
+            // The second lets go of the segments that the first has settled.
+            journal.checkpoint(&checkpoint, mark)?;
+            journal.checkpoint(&checkpoint, mark)?;
+            self.committed.into_iter().try_for_each(|plan| outbox.remove(plan))
+        });
+        if let Err(error) = written.await {
             tracing::warn!(stream = %self.stream, %error, "could not write the last checkpoint");
         }
     }
