@@ -103,10 +103,10 @@ pub struct OsDisk;
 
 impl Disk for OsDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        let parent = path.parent().unwrap_or(Path::new(""));
         if path.as_os_str().is_empty() || path.try_exists()? {
             return Ok(());
         }
-        let parent = path.parent().unwrap_or(Path::new(""));
         self.create_dir_all(parent)?;
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
@@ -266,6 +266,12 @@ impl DiskBudget {
     #[must_use]
     pub fn new(limit_bytes: u64) -> Self {
         Self { limit_bytes, used_bytes: AtomicU64::new(0) }
+    }
+
+    /// The bytes in all.
+    #[must_use]
+    pub fn limit_bytes(&self) -> u64 {
+        self.limit_bytes
     }
 
     /// Counts bytes that came to the disk.

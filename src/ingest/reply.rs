@@ -195,7 +195,8 @@ impl From<AppendError> for ErrorReply {
             AppendError::QueueFull | AppendError::BudgetUsedUp => {
                 Self::unavailable("Slow down.", Hint::RetryLater)
             }
-            AppendError::Failed => {
+            // The API's own bounds are far below the journal's.
+            AppendError::TooLarge | AppendError::Failed => {
                 Self::unavailable("The records could not be made durable.", Hint::RetryElsewhere)
             }
         }

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::Control;
 use super::frame::{self, Kind, Slot};
-use super::log::{Log, left_untouched, locked};
+use super::log::{Log, WriteError, locked};
 use super::{AppendError, Appended, Batch};
 use crate::clock::Clock;
 use crate::record::Position;
@@ -254,11 +254,11 @@ impl Worker {
         for (log, requests) in groups {
             match write(&log, &requests) {
                 Ok(firsts) => written.push((log, requests, firsts)),
-                Err(error) if left_untouched(&error) => {
-                    tracing::warn!(%error, "the disk has no room for a new journal segment");
+                Err(error @ WriteError::NoRoom(_)) => {
+                    tracing::warn!("{error}");
                     refuse(requests, AppendError::BudgetUsedUp);
                 }
-                Err(error) => {
+                Err(WriteError::Disk(error)) => {
                     self.fail("write the journal", &error);
                     refuse(requests, AppendError::Failed);
                 }
@@ -290,7 +290,7 @@ impl Worker {
     }
 }
 
-fn write(log: &Mutex<Log>, requests: &[Request]) -> io::Result<Vec<Position>> {
+fn write(log: &Mutex<Log>, requests: &[Request]) -> Result<Vec<Position>, WriteError> {
     let payloads: Vec<&Payload> = requests.iter().map(|request| &request.payload).collect();
     locked(log).write_group(&payloads)
 }

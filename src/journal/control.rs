@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::OpenError;
 use super::frame::{Kind, u32_at, u64_at};
 use crate::disk::{Disk, read_file, replace_file};
 use crate::plan::{CatalogPartition, ObjectHeader, Plan, PlanId, PlannedObject};
@@ -93,6 +94,7 @@ struct CheckpointText {
 }
 
 const CHECKPOINT_MAGIC: &[u8; 8] = b"LKHCKP01";
+const CHECKPOINT_FORMAT: u16 = 1;
 const CHECKPOINT_HEADER_BYTES: usize = 16;
 const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 /// Checkpoints kept: the newest may be damaged.
@@ -151,53 +153,92 @@ impl Checkpoint {
 #[derive(Debug)]
 pub(super) struct CheckpointFiles {
     directory: PathBuf,
-    newest: u64,
+    /// The numbers of the files that are there, ascending.
+    numbers: Vec<u64>,
+}
+
+/// What the files said.
+#[derive(Debug, Default)]
+pub(super) struct FoundCheckpoint {
+    /// The newest that is whole.
+    pub(super) checkpoint: Option<Checkpoint>,
+    /// How many newer ones are not.
+    pub(super) damaged: usize,
 }
 
 impl CheckpointFiles {
-    /// Opens the folder and reads the newest checkpoint that is whole; tells also how many were
-    /// not.
+    /// Opens the folder and reads the newest checkpoint that is whole.
     pub(super) fn open(
         disk: &dyn Disk,
         directory: &Path,
-    ) -> io::Result<(Self, Option<Checkpoint>, usize)> {
-        disk.create_dir_all(directory)?;
-        let names = disk.list(directory)?;
-        let mut numbers: Vec<u64> = names.iter().filter_map(|name| parse_name(name)).collect();
-        numbers.sort_unstable();
-        let mut files = Self { directory: directory.to_owned(), newest: 0 };
-        files.newest = numbers.last().copied().unwrap_or(0);
-        let mut damaged = 0;
-        for number in numbers.into_iter().rev() {
-            let bytes = read_file(disk, &files.path(number), CHECKPOINT_BYTES_MAX)?;
-            match Checkpoint::decode(&bytes) {
-                Some(checkpoint) => return Ok((files, Some(checkpoint), damaged)),
-                None => damaged += 1,
+    ) -> Result<(Self, FoundCheckpoint), OpenError> {
+        let fault = |error| OpenError::Disk { path: directory.to_owned(), error };
+        disk.create_dir_all(directory).map_err(fault)?;
+        let mut numbers = Vec::new();
+        for name in disk.list(directory).map_err(fault)? {
+            if let Some(number) = parse_name(&name) {
+                numbers.push(number);
+            } else if name.ends_with(".tmp") {
+                disk.remove(&directory.join(name)).map_err(fault)?;
             }
         }
-        Ok((files, None, damaged))
+        numbers.sort_unstable();
+        let mut files = Self { directory: directory.to_owned(), numbers };
+        let mut found = FoundCheckpoint::default();
+        for number in files.numbers.iter().rev() {
+            let path = files.path(*number);
+            // A file that cannot be read is as bad as one that is damaged.
+            let bytes = read_file(disk, &path, CHECKPOINT_BYTES_MAX).unwrap_or_default();
+            if let Some(format) = newer_format(&bytes) {
+                return Err(OpenError::NewerFormat { path, format, known: CHECKPOINT_FORMAT });
+            }
+            found.checkpoint = Checkpoint::decode(&bytes);
+            if found.checkpoint.is_some() {
+                break;
+            }
+            found.damaged += 1;
+        }
+        if found.checkpoint.is_some() {
+            // A damaged one is not among the two that are kept.
+            let whole = files.numbers.len() - found.damaged;
+            for number in files.numbers.split_off(whole) {
+                disk.remove(&files.path(number)).map_err(fault)?;
+            }
+        }
+        Ok((files, found))
     }
 
     /// Makes `checkpoint` durable, then removes the ones that are no longer kept.
     pub(super) fn write(&mut self, disk: &dyn Disk, checkpoint: &Checkpoint) -> io::Result<()> {
-        self.newest += 1;
-        replace_file(disk, &self.path(self.newest), &checkpoint.encode())?;
-        let keep_from = self.newest.saturating_sub(CHECKPOINTS_KEPT as u64 - 1);
-        for name in disk.list(&self.directory)? {
-            if parse_name(&name).is_some_and(|number| number < keep_from) {
-                disk.remove(&self.directory.join(name))?;
-            }
+        let number = self.numbers.last().map_or(1, |newest| newest.saturating_add(1));
+        replace_file(disk, &self.path(number), &checkpoint.encode())?;
+        self.numbers.push(number);
+        while self.numbers.len() > CHECKPOINTS_KEPT {
+            disk.remove(&self.path(self.numbers[0]))?;
+            self.numbers.remove(0);
         }
         Ok(())
     }
 
     fn path(&self, number: u64) -> PathBuf {
-        self.directory.join(format!("{number:016x}.ckpt"))
+        self.directory.join(file_name(number))
     }
 }
 
+fn file_name(number: u64) -> String {
+    format!("{number:016x}.ckpt")
+}
+
 fn parse_name(name: &str) -> Option<u64> {
-    u64::from_str_radix(name.strip_suffix(".ckpt")?, 16).ok()
+    let number = u64::from_str_radix(name.strip_suffix(".ckpt")?, 16).ok()?;
+    (file_name(number) == name).then_some(number)
+}
+
+/// The format of a checkpoint that a newer program wrote.
+fn newer_format(bytes: &[u8]) -> Option<u16> {
+    let digits = bytes.get(..8)?.strip_prefix(b"LKHCKP")?;
+    let format = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    (format > CHECKPOINT_FORMAT).then_some(format)
 }
 
 #[derive(Serialize, Deserialize)]

@@ -19,9 +19,11 @@ use crate::record::Position;
 
 /// The first segment of a stream is this long, each further one twice as long as the one before,
 /// so that a stream with little to say takes little room.
-const SEGMENT_BYTES_MIN: u64 = 1 << 20;
+pub(super) const SEGMENT_BYTES_MIN: u64 = 1 << 20;
 /// No segment is begun longer than this; one group may go beyond it.
-const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+pub(super) const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// A larger buffer is given back after its group.
+const GROUP_BYTES_KEPT: usize = 8 << 20;
 /// The name of a used-up segment file that waits to become a segment again. Writing over it costs
 /// a sync far less than growing a new file does.
 pub(super) const SPARE: &str = "spare";
@@ -83,23 +85,30 @@ impl Log {
     /// is durable before [`sync`](Self::sync).
     ///
     /// # Errors
-    /// [`ErrorKind::StorageFull`] when no new segment could be begun: nothing was written and the
-    /// log goes on. Every other error leaves the log in an unknown state.
-    pub(super) fn write_group(&mut self, payloads: &[&Payload]) -> io::Result<Vec<Position>> {
+    /// [`WriteError::NoRoom`] when no new segment could be begun: nothing was written and the log
+    /// goes on. [`WriteError::Disk`] leaves the log in an unknown state.
+    pub(super) fn write_group(
+        &mut self,
+        payloads: &[&Payload],
+    ) -> Result<Vec<Position>, WriteError> {
         let wanted: usize = payloads.iter().map(|payload| payload.frame_bytes_at_most()).sum();
         let full = |active: &Active| active.offset + wanted as u64 > self.segment_bytes;
         if self.active.as_ref().is_some_and(full) {
             self.seal()?;
-            self.segment_bytes = (self.segment_bytes * 2).min(SEGMENT_BYTES_MAX);
+            self.segment_bytes = (self.segment_bytes * 2).min(self.shared.segment_bytes_max());
         }
         if self.active.is_none() {
             if payloads.iter().all(|payload| matches!(payload, Payload::Seal)) {
                 return Ok(vec![self.next; payloads.len()]);
             }
-            self.begin_segment()?;
+            self.begin_segment().map_err(|error| match error.kind() {
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => WriteError::NoRoom(error),
+                _ => WriteError::Disk(error),
+            })?;
         }
         let active = self.active.as_mut().expect("a segment was begun");
         self.group.clear();
+        self.group.shrink_to(GROUP_BYTES_KEPT);
         let mut firsts = Vec::with_capacity(payloads.len());
         for payload in payloads {
             let group_offset = self.group.len();
@@ -135,9 +144,12 @@ impl Log {
     /// # Errors
     /// What the disk answers.
     pub(super) fn seal(&mut self) -> io::Result<()> {
-        let Some(active) = &mut self.active else {
+        if self.active.is_none() {
             return Ok(());
-        };
+        }
+        // What the seal stands behind must be durable before it: alone it would prove too much.
+        self.sync()?;
+        let active = self.active.as_mut().expect("it was active above");
         let mut seal = Vec::new();
         let slot = Slot { salt: active.salt, first: self.next, group_offset: 0 };
         frame::put_control(&mut seal, slot, Kind::Seal, &[]);
@@ -192,7 +204,7 @@ impl Log {
             Some(file) => file,
             None => self.disk.open(&temporary, OpenMode::Create)?,
         };
-        file.write_all_at(&header.encode(), 0)?;
+        header.write(file.as_ref())?;
         file.sync()?;
         self.disk.rename(&temporary, &path)?;
         self.disk.sync_dir(&self.directory)?;
@@ -222,13 +234,20 @@ pub(super) fn remove_leftovers(disk: &dyn Disk, directory: &Path) -> io::Result<
 }
 
 /// Whether the file of a used-up segment is worth keeping.
-pub(super) fn is_worth_keeping(segment: &Segment) -> bool {
-    segment.capacity_bytes >= SEGMENT_BYTES_MAX / 2
+pub(super) fn is_worth_keeping(segment: &Segment, segment_bytes_max: u64) -> bool {
+    segment.capacity_bytes >= segment_bytes_max / 2
 }
 
-/// Whether an error of [`Log::write_group`] left the log usable.
-pub(super) fn left_untouched(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+/// Why a group was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    /// The disk has no room for a new segment; nothing was written.
+    #[error("the disk has no room for a new journal segment: {0}")]
+    NoRoom(io::Error),
+    /// Some of the group may have been written, even when the disk was only full: the process has
+    /// to end and recover.
+    #[error("{0}")]
+    Disk(#[from] io::Error),
 }
 
 pub(super) fn new_salt() -> u32 {

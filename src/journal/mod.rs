@@ -14,9 +14,11 @@
 //!
 //! # Format 1
 //!
-//! Little-endian. A segment is a header of 64 bytes and frames that begin at multiples of 8.
+//! Little-endian. Frames begin at multiples of 8.
 //!
 //! ```text
+//! segment         header (64) | zeros to 512 | the header again (64) | frames
+//!
 //! segment header  magic "LKHSEG01" | format u16 | 0 u16 | 0 u32 | instance uuid (16)
 //!                 | sequence u64 | first position u64 | created ms i64 | salt u32
 //!                 | crc32c of the 60 bytes before u32
@@ -69,7 +71,7 @@ pub use self::control::{Checkpoint, Control};
 pub use self::reader::{Arrived, Scanned};
 
 use self::committer::{Lane, Payload};
-use self::control::CheckpointFiles;
+use self::control::{CheckpointFiles, FoundCheckpoint};
 use self::log::{Log, locked};
 use self::shared::Shared;
 use crate::clock::Clock;
@@ -169,6 +171,9 @@ pub enum AppendError {
     /// The disk budget has no room until something is delivered.
     #[error("the disk budget is used up, send again when the backlog has been delivered")]
     BudgetUsedUp,
+    /// More than a frame of the journal holds.
+    #[error("more than 16 MiB cannot be appended at once")]
+    TooLarge,
     /// The disk failed; the process is about to end.
     #[error("the journal's disk failed, the service is restarting")]
     Failed,
@@ -197,6 +202,26 @@ pub enum OpenError {
         format: u16,
         /// The one that this program knows.
         known: u16,
+    },
+    /// Segments have been removed on the word of checkpoints that cannot be read any more.
+    #[error(
+        "no checkpoint of the stream can be read, and only they know what has become of the \
+         records before the first segment: restore the folder from a copy; to give those records \
+         up, move the stream's folder away and start again path={path}"
+    )]
+    NoCheckpoint {
+        /// The folder of the checkpoints.
+        path: PathBuf,
+    },
+    /// The last segment's header is damaged, in both copies.
+    #[error(
+        "the header of the last segment is damaged in both copies, so that its records cannot be \
+         told: restore the file from a copy; to give its records up, move it away and start again \
+         path={path}"
+    )]
+    NoHeader {
+        /// The segment.
+        path: PathBuf,
     },
 }
 
@@ -277,8 +302,8 @@ impl Journal {
         let disk = &environment.disk;
         disk.create_dir_all(&segments_directory).map_err(fault)?;
         let checkpoints = directory.join("checkpoint");
-        let (files, checkpoint, damaged_checkpoints) =
-            CheckpointFiles::open(disk.as_ref(), &checkpoints).map_err(fault)?;
+        let (files, FoundCheckpoint { checkpoint, damaged: damaged_checkpoints }) =
+            CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
         let found = recovery::scan(disk, &segments_directory, environment.instance)?;
         log::remove_leftovers(disk.as_ref(), &segments_directory).map_err(fault)?;
 
@@ -290,17 +315,11 @@ impl Journal {
             warnings.push(format!("file {name} is not a segment of this instance and is ignored"));
         }
         let begins_at = found.segments.first().map_or(Position(0), |segment| segment.first);
-        let checkpoint = match checkpoint {
-            None if begins_at > Position(0) => {
-                warnings.push(format!(
-                    "no checkpoint is whole: records before {begins_at} are taken as settled, and \
-                     the counters begin anew"
-                ));
-                let settled = Positions::from_run(Position(0), begins_at.0);
-                Some(Checkpoint { end: begins_at, settled, ..Checkpoint::default() })
-            }
-            checkpoint => checkpoint,
-        };
+        let knows_all = begins_at == Position(0) && !found.segments.is_empty();
+        let has_lost_some = damaged_checkpoints > 0 || !found.segments.is_empty();
+        if checkpoint.is_none() && has_lost_some && !knows_all {
+            return Err(OpenError::NoCheckpoint { path: checkpoints });
+        }
         let known_end = checkpoint.as_ref().map_or(Position(0), |checkpoint| checkpoint.end);
         let end = found.end().max(known_end);
         let shared = Arc::new(Shared::new(found.segments, end, environment.budget.clone()));
@@ -341,6 +360,11 @@ impl Journal {
     /// # Errors
     /// When nothing of the batch was kept, and why.
     pub async fn append(&self, batch: Batch) -> Result<Appended, AppendError> {
+        let payload = Payload::Batch(batch);
+        if payload.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
+            return Err(AppendError::TooLarge);
+        }
+        let Payload::Batch(batch) = payload else { unreachable!("it was made as a batch") };
         if !self.inner.budget.admits(batch.data_bytes() as u64) {
             return Err(AppendError::BudgetUsedUp);
         }
@@ -353,7 +377,11 @@ impl Journal {
     /// [`AppendError::BudgetUsedUp`] when the disk had no room and a later attempt may succeed;
     /// otherwise the process is about to end.
     pub async fn append_control(&self, control: &Control) -> Result<(), AppendError> {
-        self.inner.lane.append_control(Payload::control(control)).await
+        let payload = Payload::control(control);
+        if payload.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
+            return Err(AppendError::TooLarge);
+        }
+        self.inner.lane.append_control(payload).await
     }
 
     /// Ends the active segment, so that the next start finds a clean end.
@@ -402,15 +430,19 @@ impl Journal {
         let Some((settled, mark)) = last else {
             return Ok(());
         };
-        let used_up = inner.shared.take_used_up(|segment| {
+        let used_up = inner.shared.used_up(|segment| {
             segment.sequence < mark.sealed_before
                 && settled.contains_range(segment.first, segment.end)
         });
         for segment in &used_up {
-            let worth_keeping = log::is_worth_keeping(segment);
+            let worth_keeping = log::is_worth_keeping(segment, inner.shared.segment_bytes_max());
             inner.shared.retire(segment, worth_keeping, |keep| {
                 log::retire_file(inner.disk.as_ref(), &inner.directory, segment, keep)
             })?;
+        }
+        if !used_up.is_empty() {
+            // Without it a recycled file could come back under its old name too.
+            inner.disk.sync_dir(&inner.directory)?;
         }
         if inner.shared.is_empty() {
             // A stream without records keeps no file for the next ones.

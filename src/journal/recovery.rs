@@ -53,29 +53,43 @@ pub(super) fn scan(
     let names = disk.list(directory).map_err(fault)?;
     let mut sequences: Vec<_> = names.iter().filter_map(|n| segment::parse_file_name(n)).collect();
     sequences.sort_unstable();
-    let mut found =
-        Found { next_sequence: sequences.last().map_or(1, |last| last + 1), ..Found::default() };
-    let last = sequences.last().copied();
+    let mut found = Found {
+        next_sequence: sequences.last().map_or(1, |last| last.saturating_add(1)),
+        ..Found::default()
+    };
+    let mut ours = Vec::new();
+    let mut headless = None;
     for sequence in sequences {
         let name = segment::file_name(sequence);
         let path = directory.join(&name);
         let fault = |error| OpenError::Disk { path: path.clone(), error };
         let file = disk.open(&path, OpenMode::Read).map_err(fault)?;
-        let mut bytes = [0; segment::HEADER_BYTES];
-        read_up_to(file.as_ref(), &mut bytes, 0).map_err(fault)?;
-        let header = match SegmentHeader::decode(&bytes) {
-            Ok(header) if header.instance == instance && header.sequence == sequence => header,
-            Ok(_) | Err(HeaderError::Damaged) => {
+        match SegmentHeader::read(file.as_ref()).map_err(fault)? {
+            Ok(header) if header.instance == instance && header.sequence == sequence => {
+                // A later segment tells where a headless one ended.
+                headless = None;
+                ours.push((header, file, path));
+            }
+            Ok(_) => found.foreign_files.push(name),
+            Err(HeaderError::Damaged) => {
                 found.foreign_files.push(name);
-                continue;
+                headless = Some(path);
             }
             Err(HeaderError::Newer(format)) => {
                 return Err(OpenError::NewerFormat { path, format, known: segment::FORMAT });
             }
-        };
-        let mut scan = SegmentScan::new(file, &header, last == Some(sequence));
-        let mut segment = scan.run(&mut found).map_err(fault)?;
-        if !segment.sealed && last == Some(sequence) {
+        }
+    }
+    if let Some(path) = headless {
+        return Err(OpenError::NoHeader { path });
+    }
+    let last = ours.last().map(|(header, ..)| header.sequence);
+    for (header, file, path) in ours {
+        let fault = |error| OpenError::Disk { path: path.clone(), error };
+        let is_last = last == Some(header.sequence);
+        let mut segment =
+            SegmentScan::new(file, &header, is_last).run(&mut found).map_err(fault)?;
+        if is_last && !segment.sealed {
             segment = rewrite(disk, directory, &header, &segment).map_err(fault)?;
         }
         segment.sealed = true;
@@ -224,7 +238,7 @@ fn rewrite(
     let temporary = path.with_extension("tmp");
     let header = SegmentHeader { salt: new_salt(), ..*header };
     let file = disk.open(&temporary, OpenMode::Create)?;
-    file.write_all_at(&header.encode(), 0)?;
+    header.write(file.as_ref())?;
     let mut copy = Segment {
         salt: header.salt,
         end: header.first,
@@ -242,13 +256,14 @@ fn rewrite(
         let payload = frames.payload(at, &frame_header)?;
         let slot = Slot { salt: header.salt, first: frame_header.first, group_offset: 0 };
         put_copy(&mut out, slot, &frame_header, payload, found.salt);
+        // A frame of which nothing is whole keeps its positions all the same.
+        copy.end = frame_header.end();
         if out.is_empty() {
             continue;
         }
         copy.note(IndexEntry { first: frame_header.first, offset: copy.end_offset });
         file.write_all_at(&out, copy.end_offset)?;
         copy.end_offset += out.len() as u64;
-        copy.end = frame_header.end();
     }
     out.clear();
     let slot = Slot { salt: header.salt, first: copy.end, group_offset: 0 };

@@ -12,8 +12,10 @@ use super::frame::{self, Header, u32_at, u64_at};
 use crate::disk::{DiskFile, read_up_to};
 use crate::record::{Position, UnixMillis};
 
-/// Bytes of a segment before its first frame.
-pub(super) const HEADER_BYTES: usize = 64;
+/// Bytes of a segment before its first frame: two copies of the header, in different sectors.
+pub(super) const HEADER_BYTES: usize = COPY_AT + COPY_BYTES;
+const COPY_BYTES: usize = 64;
+const COPY_AT: usize = 512;
 /// The format that this program writes, and the only one that it reads.
 pub(super) const FORMAT: u16 = 1;
 const MAGIC: &[u8; 8] = b"LKHSEG01";
@@ -54,8 +56,8 @@ pub(super) enum HeaderError {
 }
 
 impl SegmentHeader {
-    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
+    pub(super) fn encode(&self) -> [u8; COPY_BYTES] {
+        let mut bytes = [0; COPY_BYTES];
         bytes[0..8].copy_from_slice(MAGIC);
         bytes[8..10].copy_from_slice(&FORMAT.to_le_bytes());
         bytes[16..32].copy_from_slice(self.instance.as_bytes());
@@ -68,8 +70,23 @@ impl SegmentHeader {
         bytes
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
-        let bytes = bytes.get(..HEADER_BYTES).ok_or(HeaderError::Damaged)?;
+    /// Writes both copies.
+    pub(super) fn write(&self, file: &dyn DiskFile) -> io::Result<()> {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..COPY_BYTES].copy_from_slice(&self.encode());
+        bytes[COPY_AT..].copy_from_slice(&self.encode());
+        file.write_all_at(&bytes, 0)
+    }
+
+    /// Reads whichever copy is whole.
+    pub(super) fn read(file: &dyn DiskFile) -> io::Result<Result<Self, HeaderError>> {
+        let mut bytes = [0; HEADER_BYTES];
+        read_up_to(file, &mut bytes, 0)?;
+        let first = Self::decode(&bytes[..COPY_BYTES]);
+        Ok(if first == Err(HeaderError::Damaged) { Self::decode(&bytes[COPY_AT..]) } else { first })
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         if &bytes[..8] != MAGIC || u32_at(bytes, 60) != crc32c::crc32c(&bytes[..60]) {
             return Err(HeaderError::Damaged);
         }

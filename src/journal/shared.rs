@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::log::locked;
+use super::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, locked};
 use crate::disk::{DiskBudget, DiskFile};
 use crate::record::Position;
 
@@ -129,11 +129,17 @@ impl Shared {
         segments.values().find(|segment| position < segment.end).cloned()
     }
 
-    /// Sealed segments that `is_used_up` picks, taken out of the list.
-    pub(super) fn take_used_up(&self, is_used_up: impl Fn(&Segment) -> bool) -> Vec<Segment> {
-        let mut segments = locked(&self.segments);
-        let used_up = segments.extract_if(.., |_, segment| segment.sealed && is_used_up(segment));
-        used_up.map(|(_, segment)| segment).collect()
+    /// Sealed segments that `is_used_up` picks.
+    pub(super) fn used_up(&self, is_used_up: impl Fn(&Segment) -> bool) -> Vec<Segment> {
+        let segments = locked(&self.segments);
+        let used_up = segments.values().filter(|segment| segment.sealed && is_used_up(segment));
+        used_up.cloned().collect()
+    }
+
+    /// How long a segment may be begun: a sixteenth of the budget at the most, so that what is
+    /// used up can go piece by piece.
+    pub(super) fn segment_bytes_max(&self) -> u64 {
+        (self.budget.limit_bytes() / 16).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
     }
 
     /// Whether there is no segment.
@@ -147,8 +153,8 @@ impl Shared {
         segments + locked(&self.has_spare).unwrap_or(0)
     }
 
-    /// Counts a used-up file's bytes as gone, or as the spare's when there is none yet; tells
-    /// whether it became the spare, after `keep` has made it so.
+    /// Takes a used-up segment out of the list when `act` has removed its file, or has made it the
+    /// spare because there was none: `act` is told which.
     pub(super) fn retire(
         &self,
         segment: &Segment,
@@ -156,8 +162,9 @@ impl Shared {
         act: impl FnOnce(bool) -> io::Result<()>,
     ) -> io::Result<()> {
         let mut spare = locked(&self.has_spare);
-        let keep = worth_keeping && spare.is_none();
+        let keep = worth_keeping && spare.is_none() && !self.budget.is_pressed();
         act(keep)?;
+        locked(&self.segments).remove(&segment.sequence);
         if keep {
             *spare = Some(segment.capacity_bytes);
         } else {

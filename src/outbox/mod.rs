@@ -116,7 +116,10 @@ impl Outbox {
         file.sync()?;
         self.disk.sync_dir(&self.directory)?;
         self.budget.add(offset);
-        self.files().insert(id, offset);
+        // An attempt whose plan could not be appended is written over.
+        if let Some(before) = self.files().insert(id, offset) {
+            self.budget.remove(before);
+        }
         Ok(frozen)
     }
 
@@ -145,8 +148,10 @@ impl Outbox {
     /// # Errors
     /// What the disk answers.
     pub fn remove(&self, id: PlanId) -> io::Result<()> {
-        if let Some(bytes) = self.files().remove(&id) {
+        let mut files = self.files();
+        if let Some(bytes) = files.get(&id).copied() {
             self.disk.remove(&self.directory.join(file_name(id)))?;
+            files.remove(&id);
             self.budget.remove(bytes);
         }
         Ok(())
@@ -168,7 +173,8 @@ fn file_name(id: PlanId) -> String {
 }
 
 fn parse_file_name(name: &str) -> Option<PlanId> {
-    u64::from_str_radix(name.strip_suffix(".obx")?, 16).ok().map(PlanId)
+    let id = PlanId(u64::from_str_radix(name.strip_suffix(".obx")?, 16).ok()?);
+    (file_name(id) == name).then_some(id)
 }
 
 fn sha256_hex(bytes: &[u8]) -> String {
