@@ -11,7 +11,8 @@ use std::time::Duration;
 use crate::positions::Positions;
 use crate::record::{Position, UnixMillis};
 
-/// A batch of more records than this is closed, so that its plan always fits into a journal frame.
+/// A batch of so many records is closed, and a plan takes on no more of them, so that it always
+/// fits into a journal frame.
 pub const BATCH_RECORDS_MAX: u64 = 2_000_000;
 
 /// When batches close; Firehose's buffering hints.

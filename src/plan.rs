@@ -4,6 +4,7 @@
 //! partition to register. It is made once, by the pipeline, and never changed. This module owns its
 //! shape; the journal owns its bytes on disk, the outbox the bytes of the objects.
 
+use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::positions::Positions;
@@ -103,4 +104,15 @@ pub struct CatalogPartition {
     pub values: Vec<String>,
     /// The URL of the partition's folder, with a trailing slash.
     pub location: String,
+}
+
+/// The SHA-256 of an object's bytes as plans and metadata write it: lower-case hex.
+#[must_use]
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    let hash = digest::digest(&digest::SHA256, bytes);
+    hash.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -105,6 +105,20 @@ impl Positions {
         to <= from || (after > 0 && to <= self.runs[after - 1].end())
     }
 
+    /// The positions that are in this set or in `other`.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        let mut runs: Vec<Run> = self.runs.iter().chain(&other.runs).copied().collect();
+        runs.sort_unstable_by_key(|run| run.first);
+        let mut all = Self::default();
+        for run in runs {
+            let end = all.runs.last().map_or(Position(0), |last| last.end());
+            let first = run.first.max(end);
+            all.push_run(first, run.end().0.saturating_sub(first.0));
+        }
+        all
+    }
+
     /// The positions that are in this set and not in `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
@@ -245,7 +259,7 @@ mod tests {
         }
 
         #[test]
-        fn a_difference_equals_its_model(
+        fn unions_and_differences_equal_their_models(
             left in proptest::collection::btree_set(0u64..60, 0..60),
             right in proptest::collection::btree_set(0u64..60, 0..60),
         ) {
@@ -254,6 +268,8 @@ mod tests {
             };
             let expected: Positions = left.difference(&right).copied().map(Position).collect();
             prop_assert_eq!(set(&left).without(&set(&right)), expected);
+            let expected: Positions = left.union(&right).copied().map(Position).collect();
+            prop_assert_eq!(set(&left).with(&set(&right)), expected);
         }
 
         #[test]

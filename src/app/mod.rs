@@ -74,6 +74,8 @@ pub struct App {
     accepting: Arc<AtomicBool>,
     stop_listeners: watch::Sender<bool>,
     stop_pipelines: watch::Sender<bool>,
+    /// The stream whose pipeline ended first.
+    pipeline_ended: watch::Sender<Option<StreamName>>,
     listeners: Tasks,
     pipelines: Tasks,
     _directory: DataDirectory,
@@ -166,13 +168,19 @@ impl App {
             accepting,
             stop_listeners,
             stop_pipelines,
+            pipeline_ended: watch::Sender::new(None),
             listeners: Tasks::new(),
             pipelines: Tasks::new(),
             _directory: directory,
         };
         for (name, pipeline) in pipelines {
             let run = pipeline.run(stopped_pipelines.clone(), DELIVERY_GRACE);
-            app.pipelines.spawn(format!("pipeline of {name}"), run);
+            let ended = app.pipeline_ended.clone();
+            app.pipelines.spawn(format!("pipeline of {name}"), async move {
+                // Also when it panics.
+                let _told = ToldAtTheEnd { ended, name };
+                run.await;
+            });
         }
         for (name, listener, router) in [
             ("producer listener", listener, ingest::router(service)),
@@ -206,9 +214,17 @@ impl App {
         &self.streams
     }
 
-    /// Waits until the disk under the journal has failed, and tells how.
+    /// Waits until the service cannot go on, and tells why: the disk under the journal has failed,
+    /// or a pipeline has ended while its stream still accepts records.
     pub async fn failed(&self) -> String {
-        self.committer.failed().await
+        let mut ended = self.pipeline_ended.subscribe();
+        tokio::select! {
+            reason = self.committer.failed() => reason,
+            Ok(stream) = ended.wait_for(Option::is_some) => {
+                let stream = stream.as_ref().map_or("", StreamName::as_str);
+                format!("the pipeline of stream {stream} has ended")
+            }
+        }
     }
 
     /// Stops: no new calls, calls under way finish, what is buffered is delivered within a grace,
@@ -219,6 +235,24 @@ impl App {
         self.listeners.join(STOP_DEADLINE, STOP_PATIENCE).await;
         self.stop_pipelines.send_replace(true);
         self.pipelines.join(STOP_DEADLINE, STOP_PATIENCE).await;
+    }
+}
+
+/// Tells that a pipeline has ended, in whatever way.
+struct ToldAtTheEnd {
+    ended: watch::Sender<Option<StreamName>>,
+    name: StreamName,
+}
+
+impl Drop for ToldAtTheEnd {
+    fn drop(&mut self) {
+        let name = Some(self.name.clone());
+        self.ended.send_if_modified(|first| {
+            first.is_none() && {
+                *first = name;
+                true
+            }
+        });
     }
 }
 

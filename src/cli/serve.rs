@@ -94,7 +94,7 @@ pub(super) async fn run(app: App) -> ExitCode {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
         reason = app.failed() => {
-            tracing::error!(reason, "the journal's disk failed; start again to recover");
+            tracing::error!(reason, "the service cannot go on; start again to recover");
             return EXIT_DISK.into();
         }
     }

@@ -1,32 +1,38 @@
 //! Puts frozen objects into their stores.
 //!
-//! Owns one thing: an object whose bytes and key are fixed gets there, however long it takes. A
-//! lost answer is not a failed put: the same bytes go to the same key again. Does not choose keys,
-//! does not touch the journal, and never gives up: what only a person can mend is told and tried
-//! again.
+//! Owns one thing: an object whose bytes and key are fixed gets there. A lost answer is not a failed put: the same bytes go to the same key again. Does not choose keys,
+//! does not touch the journal or the outbox, and judges no failure as final.
 
 mod backoff;
 mod stores;
 
-use std::sync::Arc;
+use std::error::Error;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, GetOptions, ObjectStore, PutOptions, PutPayload};
 
 pub use self::stores::{Credentials, StoreError, Stores};
 
 use crate::fault::Action;
-use crate::outbox::{Outbox, ReadError};
-use crate::plan::{ObjectHeader, PlanId};
+use crate::plan::{ObjectHeader, sha256_hex};
 
 /// A put is given up, and tried again, after this long and a second for each
 /// [`SLOWEST_BYTES_PER_SECOND`].
 const PUT_PATIENCE: Duration = Duration::from_secs(30);
 const SLOWEST_BYTES_PER_SECOND: u64 = 256 << 10;
+/// Attempts in one turn.
+pub const ATTEMPTS: u32 = 5;
 /// The user metadata that holds an object's SHA-256.
 const HASH_METADATA: &str = "lakehose-sha256";
+
+/// Reads the bytes of an object; asked anew for each attempt, so that no bytes are held in between.
+pub type Read<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Bytes, Unreadable>> + Send + Sync);
+
+/// Why the bytes of an object are not to be had.
+pub type Unreadable = Box<dyn Error + Send + Sync>;
 
 /// Why an attempt to deliver did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -54,9 +60,9 @@ pub enum DeliverError {
     /// The store cannot be reached by its settings.
     #[error(transparent)]
     Unusable(#[from] StoreError),
-    /// The object cannot be taken from the outbox.
+    /// The object's bytes are not to be had.
     #[error(transparent)]
-    Outbox(#[from] ReadError),
+    Unreadable(#[from] Unreadable),
 }
 
 impl DeliverError {
@@ -73,42 +79,41 @@ impl DeliverError {
                 _ => Action::Retry,
             },
             Self::Silent { .. } => Action::Retry,
-            Self::Unusable(_) => Action::Alarm,
-            Self::Outbox(error) => error.action(),
+            Self::Unusable(_) | Self::Unreadable(_) => Action::Alarm,
         }
     }
 }
 
-/// Puts one object until it is there.
+/// Puts one object, in at most [`ATTEMPTS`] attempts; tells whether it is there. The caller comes
+/// back with those that are not, for ever, after others had their turn.
 ///
 /// With `may_be_there`, after a restart, the store is asked first, so that an object that made it
-/// before the crash is not put a second time. `failed` hears of each failed attempt with its number
-/// from 1 on.
+/// before the crash is not put a second time. `read` must give the very bytes that the header
+/// promises. `failed` hears of each failed attempt with its number from 1 on.
 pub async fn deliver(
     stores: &Stores,
-    outbox: &Arc<Outbox>,
-    plan: PlanId,
     header: &ObjectHeader,
+    read: Read<'_>,
     may_be_there: bool,
     failed: &(dyn Fn(&DeliverError, u32) + Send + Sync),
-) {
+) -> bool {
     let mut may_be_there = may_be_there;
-    for attempt in 1.. {
-        match attempt_once(stores, outbox, plan, header, may_be_there).await {
-            Ok(()) => return,
+    for attempt in 1..=ATTEMPTS {
+        match attempt_once(stores, header, read, may_be_there).await {
+            Ok(()) => return true,
             Err(error) => failed(&error, attempt),
         }
         // From here on an answer may have been lost; the same bytes go to the same key again.
         may_be_there = true;
         tokio::time::sleep(backoff::pause(attempt)).await;
     }
+    false
 }
 
 async fn attempt_once(
     stores: &Stores,
-    outbox: &Arc<Outbox>,
-    plan: PlanId,
     header: &ObjectHeader,
+    read: Read<'_>,
     may_be_there: bool,
 ) -> Result<(), DeliverError> {
     let store = stores.get(&header.target)?;
@@ -118,7 +123,7 @@ async fn attempt_once(
         if may_be_there && is_there(store.as_ref(), &path, header).await? {
             return Ok(());
         }
-        let bytes = read_frozen(outbox.clone(), plan, header.clone()).await?;
+        let bytes = read().await?;
         put(store.as_ref(), &path, header, bytes).await
     };
     let silent = || DeliverError::Silent {
@@ -129,25 +134,28 @@ async fn attempt_once(
     tokio::time::timeout(patience, attempt).await.map_err(|_| silent())?
 }
 
-/// Whether the very bytes of the object are in the store. Stores without metadata never say so; the
-/// object is then put again, which does no harm.
+/// Whether the very bytes of the object are in the store: by the hash in its metadata or, where a
+/// store keeps none, by its content.
 async fn is_there(
     store: &dyn ObjectStore,
     path: &Path,
     header: &ObjectHeader,
 ) -> Result<bool, DeliverError> {
-    if !stores::keeps_metadata(&header.target) {
+    let keeps_metadata = stores::keeps_metadata(&header.target);
+    let found = match store.get_opts(path, GetOptions::new().with_head(keeps_metadata)).await {
+        Ok(found) => found,
+        Err(object_store::Error::NotFound { .. }) => return Ok(false),
+        Err(error) => return Err(store_error(header, error)),
+    };
+    if found.meta.size != header.size_bytes {
         return Ok(false);
     }
-    match store.get_opts(path, GetOptions::new().with_head(true)).await {
-        Ok(found) => {
-            let hash = found.attributes.get(&Attribute::Metadata(HASH_METADATA.into()));
-            let same_hash = hash.is_some_and(|hash| hash.as_ref() == header.sha256);
-            Ok(same_hash && found.meta.size == header.size_bytes)
-        }
-        Err(object_store::Error::NotFound { .. }) => Ok(false),
-        Err(error) => Err(store_error(header, error)),
+    if keeps_metadata {
+        let hash = found.attributes.get(&Attribute::Metadata(HASH_METADATA.into()));
+        return Ok(hash.is_some_and(|hash| hash.as_ref() == header.sha256));
     }
+    let content = found.bytes().await.map_err(|error| store_error(header, error))?;
+    Ok(sha256_hex(&content) == header.sha256)
 }
 
 async fn put(
@@ -166,18 +174,6 @@ async fn put(
     }
     let put = store.put_opts(path, PutPayload::from_bytes(bytes), options).await;
     put.map(|_| ()).map_err(|error| store_error(header, error))
-}
-
-async fn read_frozen(
-    outbox: Arc<Outbox>,
-    plan: PlanId,
-    header: ObjectHeader,
-) -> Result<Bytes, DeliverError> {
-    let read = tokio::task::spawn_blocking(move || outbox.read(plan, &header)).await;
-    match read {
-        Ok(read) => Ok(read?),
-        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-    }
 }
 
 fn store_error(header: &ObjectHeader, error: object_store::Error) -> DeliverError {

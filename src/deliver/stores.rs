@@ -108,6 +108,15 @@ impl Stores {
     }
 }
 
+#[cfg(test)]
+impl Stores {
+    /// Stores of which `target` is served by `client`.
+    pub(crate) fn with_client(target: Target, client: Arc<dyn ObjectStore>) -> Self {
+        let clients = HashMap::from([(target, client)]);
+        Self { credentials: BTreeMap::new(), clients: Mutex::new(clients) }
+    }
+}
+
 /// Whether the target's store keeps metadata with an object.
 pub(super) fn keeps_metadata(target: &Target) -> bool {
     file_path(target).is_none()

@@ -1,3 +1,5 @@
+//! Signed requests, true and tampered with, against the rules of AWS.
+
 use axum::http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
 

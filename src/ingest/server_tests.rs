@@ -1,3 +1,5 @@
+//! The listener under slow, greedy and vanishing clients.
+
 use std::net::SocketAddr;
 
 use axum::routing::get;

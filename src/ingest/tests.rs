@@ -1,3 +1,5 @@
+//! Whole requests through the router, with a journal on a disk in memory.
+
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::*;

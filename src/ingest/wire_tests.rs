@@ -1,3 +1,5 @@
+//! Bodies of calls: what is taken, what is refused, and with which words.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -11,12 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aws_lc_rs::digest;
 use bytes::Bytes;
 
 use crate::disk::{Disk, DiskBudget, OpenMode, read_up_to};
-use crate::fault::Action;
-use crate::plan::{ObjectHeader, PlanId};
+use crate::plan::{ObjectHeader, PlanId, sha256_hex};
 
 /// The outbox of one stream.
 #[derive(Debug)]
@@ -61,14 +59,6 @@ pub enum ReadError {
         /// Where the object begins in it.
         offset: u64,
     },
-}
-
-impl ReadError {
-    /// Both need a person; trying again does no harm.
-    #[must_use]
-    pub fn action(&self) -> Action {
-        Action::Alarm
-    }
 }
 
 impl Outbox {
@@ -175,13 +165,4 @@ fn file_name(id: PlanId) -> String {
 fn parse_file_name(name: &str) -> Option<PlanId> {
     let id = PlanId(u64::from_str_radix(name.strip_suffix(".obx")?, 16).ok()?);
     (file_name(id) == name).then_some(id)
-}
-
-fn sha256_hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    let hash = digest::digest(&digest::SHA256, bytes);
-    hash.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -82,10 +82,14 @@ pub(super) enum FreezeError {
 /// Takes as many closed batches as one plan takes on.
 pub(super) fn take_round(closed: &mut VecDeque<Batch>) -> Vec<Batch> {
     let mut round = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut records) = (0, 0);
     while let Some(batch) = closed.front() {
         bytes += batch.data_bytes;
-        if !round.is_empty() && (bytes > PLAN_BYTES_MAX || round.len() == PLAN_BATCHES_MAX) {
+        records += batch.positions.count();
+        let full = bytes > PLAN_BYTES_MAX
+            || records > buffer::BATCH_RECORDS_MAX
+            || round.len() == PLAN_BATCHES_MAX;
+        if full && !round.is_empty() {
             break;
         }
         round.extend(closed.pop_front());
@@ -122,9 +126,9 @@ impl Freezer {
         let converted = self.convert(batches)?;
         let mut bytes = Vec::new();
         let mut objects = Vec::new();
-        let mut damaged: Vec<Position> = lost.iter().collect();
+        let mut damaged = lost;
         for (batch, parts) in batches.iter().zip(converted) {
-            damaged.extend(parts.damaged.iter());
+            damaged = damaged.with(&parts.damaged);
             if !parts.rows.is_empty() {
                 let encoded = parts.encoder.finish(&[])?;
                 let mut object = self.name(batch, ObjectKind::Data)?;
@@ -147,8 +151,7 @@ impl Freezer {
                 object.header.sha256 = frozen.sha256;
             }
         }
-        damaged.sort_unstable();
-        Ok(Plan { id, objects, damaged: damaged.into_iter().collect() })
+        Ok(Plan { id, objects, damaged })
     }
 
     /// Reads the records of all batches in one pass and gives each to its batch's encoder.

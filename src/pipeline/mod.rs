@@ -23,11 +23,15 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::future::Future;
 use std::io;
+use std::ops::Bound;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::StreamExt as _;
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -39,7 +43,7 @@ use self::state::State;
 use crate::buffer::{Arrival, Buffer, Hints, Trigger};
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
-use crate::deliver::{DeliverError, Stores, deliver};
+use crate::deliver::{ATTEMPTS, DeliverError, Stores, Unreadable, deliver};
 use crate::disk::{Disk, DiskBudget};
 use crate::fault::Action;
 use crate::journal::{AppendError, Control, Journal, Opened, Scanned};
@@ -64,6 +68,10 @@ const PARTITIONS_PER_CALL_MAX: usize = 100;
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a step rests after a failure before it is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// How long a plan that did not get through leaves the others their turn.
+const TURN_PAUSE: Duration = Duration::from_secs(5);
+/// Registered partitions that are remembered, so that they are not asked for again.
+const REGISTERED_MAX: usize = 100_000;
 /// The loop looks at the disk budget at least this often.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
@@ -197,8 +205,11 @@ pub struct Pipeline {
     /// Positions that the disk lost and no plan has settled yet.
     lost: Positions,
     registered: HashSet<CatalogPartition>,
-    /// Plans from before the start: their objects may be in the store already.
-    recovered_plans: BTreeSet<PlanId>,
+    /// The last of the partitions that were asked for last.
+    tried_last: Option<CatalogPartition>,
+    /// The order in which open plans are delivered.
+    turns: BTreeMap<PlanId, Turn>,
+    next_turn: u64,
     delivering: BTreeSet<PlanId>,
     /// Committed plans whose outbox files a checkpoint may let go.
     committed: Vec<PlanId>,
@@ -228,6 +239,8 @@ enum Done {
     Scanned(Result<Scanned, io::Error>),
     Planned { batches: Arc<Vec<Batch>>, lost: Positions, plan: Result<Plan, FreezeError> },
     Committed(PlanId, Result<(), AppendError>),
+    NotDelivered(PlanId),
+    Rested(PlanId),
     Registered(Result<Vec<CatalogPartition>, RegisterError>),
     Sealed(Position, Result<(), AppendError>),
     Checkpointed { committed: Vec<PlanId>, written: io::Result<()> },
@@ -241,6 +254,20 @@ enum RegisterError {
     Journal(#[from] AppendError),
     #[error("catalog '{0}' is not in the configuration any more: put it back, or wait for nobody")]
     Unknown(String),
+}
+
+/// An open plan's place in the queue of deliveries. A plan that does not get through goes to the
+/// back, so that a dead store holds up nothing but its own objects.
+#[derive(Clone, Copy, Debug, Default)]
+struct Turn {
+    /// Lower ones are delivered first.
+    number: u64,
+    /// It leaves the others their turn.
+    is_resting: bool,
+    /// Attempts before, for each object.
+    attempts: u32,
+    /// Some objects may be in the store already.
+    may_be_there: bool,
 }
 
 /// What holds the stream up, by step; shared with the deliveries.
@@ -284,9 +311,10 @@ impl Pipeline {
         }
         parts.metrics.torn_bytes.get_or_create(&stream_labels(&stream)).inc_by(torn_bytes);
         let state = State::replay(checkpoint, controls);
-        let recovered_plans: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
+        let recovered: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
+        let again = Turn { may_be_there: true, ..Turn::default() };
         let budget = parts.budget.clone();
-        let outbox = Outbox::open(parts.disk, budget, &parts.directory, &recovered_plans)?;
+        let outbox = Outbox::open(parts.disk, budget, &parts.directory, &recovered)?;
         let outbox = Arc::new(outbox);
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let freezer = Freezer {
@@ -314,7 +342,9 @@ impl Pipeline {
             closed: VecDeque::new(),
             lost: Positions::default(),
             registered: HashSet::new(),
-            recovered_plans,
+            tried_last: None,
+            turns: recovered.into_iter().map(|id| (id, again)).collect(),
+            next_turn: 1,
             delivering: BTreeSet::new(),
             committed: Vec::new(),
             flushes: Vec::new(),
@@ -348,7 +378,7 @@ impl Pipeline {
             if self.stopping && self.is_drained(*end.borrow()) {
                 break;
             }
-            let pause = self.pause();
+            let pause = self.pause(deadline);
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop), if !self.stopping => {
@@ -460,17 +490,30 @@ impl Pipeline {
     }
 
     fn start_deliveries(&mut self) {
-        let waiting = self.state.open_plans().iter();
-        let waiting = waiting.filter(|(id, _)| !self.delivering.contains(id));
         let room = PLANS_IN_FLIGHT_MAX.saturating_sub(self.delivering.len());
+        if room == 0 {
+            return;
+        }
+        for id in self.state.open_plans().keys() {
+            self.turns.entry(*id).or_insert_with(|| {
+                self.next_turn += 1;
+                Turn { number: self.next_turn, ..Turn::default() }
+            });
+        }
+        let turns = self.turns.iter();
+        let mut waiting: Vec<_> =
+            turns.filter(|(id, turn)| !turn.is_resting && !self.delivering.contains(id)).collect();
+        waiting.sort_by_key(|(id, turn)| (turn.number, **id));
         let chosen: Vec<_> = waiting
+            .into_iter()
             .take(room)
-            .map(|(id, plan)| {
-                let headers = plan.objects.iter().map(|object| object.header.clone());
-                (*id, headers.collect::<Vec<_>>())
+            .filter_map(|(id, turn)| {
+                let objects = &self.state.open_plans().get(id)?.objects;
+                let headers = objects.iter().map(|object| object.header.clone());
+                Some((*id, *turn, headers.collect::<Vec<_>>()))
             })
             .collect();
-        for (id, headers) in chosen {
+        for (id, turn, headers) in chosen {
             self.delivering.insert(id);
             let delivery = Delivery {
                 stream: self.stream.clone(),
@@ -479,11 +522,13 @@ impl Pipeline {
                 troubles: self.troubles.clone(),
                 metrics: self.metrics.clone(),
                 plan: id,
-                may_be_there: self.recovered_plans.contains(&id),
+                turn,
             };
             let journal = self.journal.clone();
             self.work.spawn(async move {
-                delivery.run(headers).await;
+                if !delivery.run(headers).await {
+                    return Done::NotDelivered(id);
+                }
                 let committed = repeat(async || journal.append_control(&Control::Commit(id)).await);
                 Done::Committed(id, committed.await)
             });
@@ -491,13 +536,23 @@ impl Pipeline {
     }
 
     fn start_registration(&mut self) {
-        let Some(first) = self.state.unregistered().first() else {
+        // Those that were tried last wait until all others had their turn.
+        let waiting = self.state.unregistered();
+        let after_last = self
+            .tried_last
+            .iter()
+            .flat_map(|last| waiting.range((Bound::Excluded(last.clone()), Bound::Unbounded)));
+        let mut in_turn = after_last.chain(waiting).peekable();
+        let Some(name) = in_turn.peek().map(|first| first.catalog.clone()) else {
             return;
         };
+        let partitions: Vec<_> = in_turn
+            .take_while(|partition| partition.catalog == name)
+            .take(PARTITIONS_PER_CALL_MAX.min(waiting.len()))
+            .cloned()
+            .collect();
+        self.tried_last = partitions.last().cloned();
         self.registering = true;
-        let name = first.catalog.clone();
-        let same = self.state.unregistered().iter().filter(|p| p.catalog == name);
-        let partitions: Vec<_> = same.take(PARTITIONS_PER_CALL_MAX).cloned().collect();
         let catalog = self.catalogs.get(&name).cloned();
         let journal = self.journal.clone();
         self.work.spawn(async move {
@@ -560,12 +615,28 @@ impl Pipeline {
                     let batches =
                         Arc::try_unwrap(batches).unwrap_or_else(|shared| (*shared).clone());
                     batches.into_iter().rev().for_each(|batch| self.closed.push_front(batch));
-                    let since = std::mem::replace(&mut self.lost, lost);
-                    since.runs().iter().for_each(|run| self.lost.push_run(run.first, run.count));
+                    self.lost = self.lost.with(&lost);
                 }
             }
             Done::Committed(id, Ok(())) => self.committed(id),
             Done::Committed(_, Err(_)) => self.halted = true,
+            Done::NotDelivered(id) => {
+                self.delivering.remove(&id);
+                let turn = self.turns.entry(id).or_default();
+                turn.is_resting = true;
+                turn.attempts = turn.attempts.saturating_add(ATTEMPTS);
+                turn.may_be_there = true;
+                self.work.spawn(async move {
+                    tokio::time::sleep(TURN_PAUSE).await;
+                    Done::Rested(id)
+                });
+            }
+            Done::Rested(id) => {
+                self.next_turn += 1;
+                let turn = self.turns.entry(id).or_default();
+                turn.is_resting = false;
+                turn.number = self.next_turn;
+            }
             Done::Registered(partitions) => {
                 self.registering = false;
                 if let Some(partitions) = self.note("register partitions", partitions) {
@@ -605,8 +676,10 @@ impl Pipeline {
     /// Gives what was read to the buffer. Records that a plan has settled already are passed over;
     /// after a restart they lie between those that are not.
     fn route(&mut self, scanned: Scanned) {
-        let unsettled = scanned.lost.without(&self.state.progress.settled());
-        self.lose(&unsettled);
+        if !scanned.lost.is_empty() {
+            let unsettled = scanned.lost.without(&self.state.progress.settled());
+            self.lose(&unsettled);
+        }
         let (now, steady) = (self.clock.now(), self.clock.steady());
         for call in scanned.calls {
             let group = Group { tenant: call.tenant };
@@ -650,12 +723,12 @@ impl Pipeline {
                 "the disk lost accepted records; they are counted as damaged"
             );
         }
-        // The journal is read in order, so what is lost comes in order too.
-        lost.runs().iter().for_each(|run| self.lost.push_run(run.first, run.count));
+        self.lost = self.lost.with(lost);
     }
 
     fn committed(&mut self, id: PlanId) {
         self.delivering.remove(&id);
+        self.turns.remove(&id);
         self.checkpoints_due = 2;
         self.committed.push(id);
         let Some(plan) = self.state.committed(id) else {
@@ -674,6 +747,10 @@ impl Pipeline {
         self.checkpoints_due = 2;
         let count = partitions.len() as u64;
         self.metrics.registered_partitions.get_or_create(&self.labels).inc_by(count);
+        if self.registered.len() > REGISTERED_MAX {
+            // Registering one of them again does no harm.
+            self.registered.clear();
+        }
         for partition in partitions {
             self.state.registered(&partition);
             self.registered.insert(partition);
@@ -754,10 +831,12 @@ impl Pipeline {
         self.metrics.blocked.get_or_create(&self.labels).set(blocked);
     }
 
-    /// How long the loop may sleep when nothing comes back.
-    fn pause(&self) -> Duration {
+    /// How long the loop may sleep when nothing comes back: until a batch is due, or the grace of a
+    /// stop is over.
+    fn pause(&self, deadline: Option<Duration>) -> Duration {
         let now = self.clock.steady();
-        let due = self.buffer.next_due().map(|due| due.saturating_sub(now));
+        let due = self.buffer.next_due().into_iter().chain(deadline).min();
+        let due = due.map(|due| due.saturating_sub(now));
         let idle = self.buffer.batch_count() == 0 && self.checkpoints_due == 0;
         let longest = if idle { Duration::from_secs(60) } else { TICK };
         due.unwrap_or(longest).min(longest)
@@ -822,20 +901,31 @@ struct Delivery {
     troubles: Troubles,
     metrics: Metrics,
     plan: PlanId,
-    may_be_there: bool,
+    turn: Turn,
 }
 
 impl Delivery {
-    async fn run(&self, headers: Vec<ObjectHeader>) {
+    /// Tells whether every object is in its store.
+    async fn run(&self, headers: Vec<ObjectHeader>) -> bool {
+        let all_there = AtomicBool::new(true);
         futures::stream::iter(&headers)
-            .for_each_concurrent(OBJECTS_IN_FLIGHT_MAX, |header| self.put(header))
+            .for_each_concurrent(OBJECTS_IN_FLIGHT_MAX, async |header| {
+                if !self.put(header).await {
+                    all_there.store(false, Ordering::Relaxed);
+                }
+            })
             .await;
+        all_there.into_inner()
     }
 
-    async fn put(&self, header: &ObjectHeader) {
+    async fn put(&self, header: &ObjectHeader) -> bool {
         let step = format!("deliver {}", header.key);
         let failed = |error: &DeliverError, attempt: u32| self.failed(&step, error, attempt);
-        deliver(&self.stores, &self.outbox, self.plan, header, self.may_be_there, &failed).await;
+        let may_be_there = self.turn.may_be_there;
+        let read = || self.read(header);
+        if !deliver(&self.stores, header, &read, may_be_there, &failed).await {
+            return false;
+        }
         self.troubles.clear(&step);
         let kind = match header.kind {
             ObjectKind::Data => "data",
@@ -851,13 +941,25 @@ impl Delivery {
             bytes = header.size_bytes,
             "delivered an object"
         );
+        true
+    }
+
+    fn read<'a>(&'a self, header: &'a ObjectHeader) -> BoxFuture<'a, Result<Bytes, Unreadable>> {
+        Box::pin(async {
+            let (outbox, plan, header) = (self.outbox.clone(), self.plan, header.clone());
+            Ok(blocking(move || outbox.read(plan, &header)).await?)
+        })
     }
 
     fn failed(&self, step: &str, error: &DeliverError, attempt: u32) {
+        let attempt = self.turn.attempts.saturating_add(attempt);
         self.metrics.failed_puts.get_or_create(&stream_labels(self.stream.as_str())).inc();
         self.troubles.set(step, format!("{error} (attempt {attempt})"));
-        // A person is called for what only a person can mend, and when waiting did not help.
-        if error.action() == Action::Alarm || attempt.is_power_of_two() && attempt >= 8 {
+        // The same thing again is news ever more rarely.
+        if !attempt.is_power_of_two() {
+            tracing::debug!(stream = %self.stream, %error, attempt, "trying again");
+        } else if error.action() == Action::Alarm || attempt >= 8 {
+            // Only a person can mend it, or waiting has not helped.
             tracing::error!(stream = %self.stream, %error, attempt, "trying again until it works");
         } else {
             tracing::warn!(stream = %self.stream, %error, attempt, "trying again");

@@ -1,1 +1,11 @@
-//! x
+//! Whole pipelines with the real journal, on a disk, a store and a catalog in memory that fail when
+//! they are told to. Time is paused: pauses and intervals cost nothing and are told by the tests.
+//!
+//! Every case ends with the same question, [`World::audit`](world::World::audit): is each
+//! acknowledged record in exactly one object?
+
+mod crash;
+mod doubles;
+mod faults;
+mod flow;
+mod world;

@@ -1,0 +1,87 @@
+//! Power cuts at every change of the disk while a pipeline works, and in the recovery from them.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{RngSeed, TestRunner};
+
+use super::world::{LONG, World};
+
+/// Sends, flushes, rests, until it is through or the disk has died.
+async fn work(world: &mut World) {
+    let Some(running) = world.try_start(LONG) else {
+        return;
+    };
+    let disk = world.disk.clone();
+    let through = async {
+        for _ in 0..3 {
+            for _ in 0..2 {
+                if world.send(&running, 10).await.is_err() {
+                    return;
+                }
+            }
+            if !running.handle.flush().await {
+                return;
+            }
+            world.pass(12).await;
+        }
+        world.pass(24).await;
+    };
+    tokio::select! {
+        () = through => {}
+        () = disk.died() => {}
+    }
+    running.kill().await;
+}
+
+/// Starts on what the cut has left and delivers it.
+async fn recover(world: &World, case: &str) {
+    let planned = world.planned_keys();
+    let running = world.start();
+    let status = running.flush().await;
+    assert_eq!((status.pending, status.damaged), (0, 0), "{case}");
+    let found = world.audit(case);
+    assert_eq!(status.accepted, found.len() as u64, "{case}: counted is what is there");
+    let failed = found.iter().filter(|id| *id % 5 == 4).count() as u64;
+    assert_eq!(status.failed, failed, "{case}");
+    let objects = world.store.objects();
+    for key in planned.values().flatten() {
+        assert!(objects.contains_key(key), "{case}: the planned {key} is not there");
+    }
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_power_cut_loses_or_doubles_an_acknowledged_record() {
+    let mut whole = World::new();
+    work(&mut whole).await;
+    let operations = whole.disk.inner.operations();
+    assert!(operations > 60, "the workload is worth the test: {operations}");
+    assert_eq!(whole.audit("no cut").len(), 60);
+    let mut runner = TestRunner::new(ProptestConfig {
+        rng_seed: RngSeed::Fixed(20_261_120),
+        ..ProptestConfig::default()
+    });
+    for cut in 0..operations {
+        for style in ["nothing", "everything", "some"] {
+            let mut coin = || match style {
+                "nothing" => false,
+                "everything" => true,
+                _ => proptest::bool::ANY.new_tree(&mut runner).expect("a coin").current(),
+            };
+            let mut world = World::new();
+            world.disk.die_after(cut);
+            work(&mut world).await;
+            let mut after = world.with_disk(world.disk.inner.crash(&mut coin));
+            let mut case = format!("cut at {cut}, unsynced that arrives: {style}");
+            if style == "some" {
+                // A second cut, anywhere in the recovery from the first.
+                let second = cut * 7 % 31;
+                after.disk.die_after(second);
+                work(&mut after).await;
+                after = after.with_disk(after.disk.inner.crash(&mut coin));
+                case.push_str(&format!(", then at {second}"));
+            }
+            recover(&after, &case).await;
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! Doubles of the outside world that fail on demand: disk, store, catalog; and a clock that is set.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+use object_store::memory::InMemory;
+use object_store::path::Path as ObjectPath;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+};
+use tokio::sync::watch;
+
+use crate::catalog::{Catalog, CatalogError, Definition};
+use crate::clock::Clock;
+use crate::disk::simulated::SimulatedDisk;
+use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::plan::CatalogPartition;
+use crate::record::UnixMillis;
+use crate::table::Table;
+
+/// When a double fails: after `skip` calls, `count` times.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fault {
+    pub(super) skip: u32,
+    pub(super) count: u32,
+    /// What was asked is done all the same; only the answer is lost.
+    pub(super) is_applied: bool,
+}
+
+impl Fault {
+    pub(super) const fn times(count: u32) -> Self {
+        Self { skip: 0, count, is_applied: false }
+    }
+
+    fn strikes(&mut self) -> bool {
+        if self.count == 0 {
+            return false;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        self.count -= 1;
+        true
+    }
+}
+
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A simulated disk of which changes under chosen paths fail, and which can die.
+#[derive(Clone, Debug)]
+pub(super) struct FaultyDisk {
+    pub(super) inner: SimulatedDisk,
+    rules: Arc<Mutex<Rules>>,
+    dead: Arc<watch::Sender<bool>>,
+}
+
+#[derive(Debug, Default)]
+struct Rules {
+    fault: Fault,
+    needle: &'static str,
+    kind: Option<io::ErrorKind>,
+    dies_after: Option<u64>,
+}
+
+impl FaultyDisk {
+    pub(super) fn new(inner: SimulatedDisk) -> Self {
+        Self { inner, rules: Arc::default(), dead: Arc::new(watch::Sender::new(false)) }
+    }
+
+    /// Changes of paths that contain `needle` fail as `fault` says.
+    pub(super) fn fail(&self, needle: &'static str, fault: Fault, kind: io::ErrorKind) {
+        let mut rules = locked(&self.rules);
+        (rules.needle, rules.fault, rules.kind) = (needle, fault, Some(kind));
+    }
+
+    pub(super) fn faults_left(&self) -> u32 {
+        locked(&self.rules).fault.count
+    }
+
+    /// After `count` more changes every other one fails.
+    pub(super) fn die_after(&self, count: u64) {
+        locked(&self.rules).dies_after = Some(count);
+    }
+
+    pub(super) async fn died(&self) {
+        let mut dead = self.dead.subscribe();
+        let _ = dead.wait_for(|dead| *dead).await;
+    }
+
+    fn change<T>(&self, path: &Path, act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        // Held over the act, so that nothing happens on a disk that has died.
+        let mut rules = locked(&self.rules);
+        match &mut rules.dies_after {
+            Some(0) => {
+                self.dead.send_replace(true);
+                return Err(io::Error::other("the simulated process is dead"));
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        let is_meant = rules.fault.count > 0 && path.to_string_lossy().contains(rules.needle);
+        if is_meant && rules.fault.strikes() {
+            return Err(rules
+                .kind
+                .map_or_else(|| io::Error::other("told to fail"), io::Error::from));
+        }
+        act()
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir_all(path)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        let open = || self.inner.open(path, mode);
+        let file = if mode == OpenMode::Create { self.change(path, open) } else { open() }?;
+        Ok(Arc::new(FaultyFile { disk: self.clone(), path: path.to_owned(), file }))
+    }
+
+    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(directory)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(to, || self.inner.rename(from, to))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.change(path, || self.inner.remove(path))
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        self.change(directory, || self.inner.sync_dir(directory))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    disk: FaultyDisk,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+}
+
+impl DiskFile for FaultyFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.disk.change(&self.path, || self.file.write_all_at(bytes, offset))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.disk.change(&self.path, || self.file.sync())
+    }
+
+    fn len_bytes(&self) -> io::Result<u64> {
+        self.file.len_bytes()
+    }
+}
+
+/// A store in memory that remembers what was put.
+#[derive(Debug, Default)]
+pub(super) struct FaultyStore {
+    inner: InMemory,
+    pub(super) put_fault: Mutex<Fault>,
+    pub(super) head_fault: Mutex<Fault>,
+    /// Answers as a store that has none of the objects.
+    pub(super) is_forgetful: Mutex<bool>,
+    /// Every attempt to put, also the failed ones.
+    pub(super) attempts: Mutex<Vec<(String, Bytes)>>,
+    applied: Mutex<BTreeMap<String, Bytes>>,
+}
+
+impl FaultyStore {
+    /// What is in the store.
+    pub(super) fn objects(&self) -> BTreeMap<String, Bytes> {
+        locked(&self.applied).clone()
+    }
+
+    fn failure() -> Error {
+        Error::Generic { store: "faulty", source: "told to fail".into() }
+    }
+}
+
+impl std::fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("faulty store")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(
+        &self,
+        location: &ObjectPath,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> object_store::Result<PutResult> {
+        let bytes: Bytes = payload.clone().into();
+        locked(&self.attempts).push((location.to_string(), bytes.clone()));
+        let (strikes, is_applied) = {
+            let mut fault = locked(&self.put_fault);
+            (fault.strikes(), fault.is_applied)
+        };
+        if strikes && !is_applied {
+            return Err(Self::failure());
+        }
+        let put = self.inner.put_opts(location, payload, options).await;
+        locked(&self.applied).insert(location.to_string(), bytes);
+        if strikes { Err(Self::failure()) } else { put }
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &ObjectPath,
+        options: PutMultipartOptions,
+    ) -> object_store::Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(
+        &self,
+        location: &ObjectPath,
+        options: GetOptions,
+    ) -> object_store::Result<GetResult> {
+        if locked(&self.head_fault).strikes() {
+            return Err(Self::failure());
+        }
+        if *locked(&self.is_forgetful) {
+            return Err(Error::NotFound { path: location.to_string(), source: "forgotten".into() });
+        }
+        self.inner.get_opts(location, options).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, object_store::Result<ObjectPath>>,
+    ) -> BoxStream<'static, object_store::Result<ObjectPath>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(
+        &self,
+        prefix: Option<&ObjectPath>,
+    ) -> BoxStream<'static, object_store::Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(
+        &self,
+        prefix: Option<&ObjectPath>,
+    ) -> object_store::Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(
+        &self,
+        from: &ObjectPath,
+        to: &ObjectPath,
+        options: CopyOptions,
+    ) -> object_store::Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// A catalog in memory.
+#[derive(Debug, Default)]
+pub(super) struct FaultyCatalog {
+    pub(super) fault: Mutex<Fault>,
+    pub(super) partitions: Mutex<BTreeSet<CatalogPartition>>,
+}
+
+impl FaultyCatalog {
+    fn failure() -> CatalogError {
+        CatalogError::Unreachable { attempt: "register".into(), reason: "told to fail".into() }
+    }
+}
+
+impl Catalog for FaultyCatalog {
+    fn table<'a>(
+        &'a self,
+        _database: &'a str,
+        _table: &'a str,
+    ) -> BoxFuture<'a, Result<Table, CatalogError>> {
+        Box::pin(async { Err(Self::failure()) })
+    }
+
+    fn define<'a>(
+        &'a self,
+        _definition: &'a Definition,
+    ) -> BoxFuture<'a, Result<(), CatalogError>> {
+        Box::pin(async { Err(Self::failure()) })
+    }
+
+    fn register<'a>(
+        &'a self,
+        partitions: &'a [CatalogPartition],
+    ) -> BoxFuture<'a, Result<(), CatalogError>> {
+        Box::pin(async {
+            let mut fault = locked(&self.fault);
+            let strikes = fault.strikes();
+            if !strikes || fault.is_applied {
+                locked(&self.partitions).extend(partitions.iter().cloned());
+            }
+            if strikes { Err(Self::failure()) } else { Ok(()) }
+        })
+    }
+}
+
+/// A clock that stands still until it is moved, and counts how often it is asked.
+#[derive(Debug, Default)]
+pub(super) struct ManualClock {
+    millis: AtomicU64,
+    asked: AtomicU64,
+    last_asked_millis: AtomicU64,
+}
+
+/// 2026-03-14T09:26:53Z.
+const START: i64 = 1_773_480_413_000;
+
+impl ManualClock {
+    pub(super) fn advance(&self, by: Duration) {
+        self.millis.fetch_add(by.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The steady time when it was last asked for.
+    pub(super) fn last_asked(&self) -> Duration {
+        Duration::from_millis(self.last_asked_millis.load(Ordering::Relaxed))
+    }
+
+    /// How often a pipeline asked for the steady time: a few times in each turn of its loop.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> UnixMillis {
+        UnixMillis(START + self.millis.load(Ordering::Relaxed).cast_signed())
+    }
+
+    fn steady(&self) -> Duration {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let millis = self.millis.load(Ordering::Relaxed);
+        self.last_asked_millis.store(millis, Ordering::Relaxed);
+        Duration::from_millis(millis)
+    }
+}

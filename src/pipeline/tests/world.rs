@@ -1,0 +1,344 @@
+//! Everything around one pipeline, and the question that every test asks at its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use parquet::file::reader::{FileReader as _, SerializedFileReader};
+use parquet::record::RowAccessor as _;
+use prometheus_client::registry::Registry;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::doubles::{FaultyCatalog, FaultyDisk, FaultyStore, ManualClock, locked};
+use crate::buffer::Hints;
+use crate::catalog::Catalog;
+use crate::convert::Schema;
+use crate::deliver::Stores;
+use crate::disk::DiskBudget;
+use crate::disk::simulated::SimulatedDisk;
+use crate::journal::{AppendError, Batch, Committer, Environment, Journal, Opened};
+use crate::metrics::{Metrics, stream_labels_with};
+use crate::partition::{Place, Template};
+use crate::pipeline::{Handle, Parts, Pipeline, Recipe, Status};
+use crate::plan::{PlanId, Target};
+use crate::record::{StreamName, Tenant};
+use crate::table::{Column, HiveType, Table};
+
+/// Longer than any test: nothing closes by its age unless the clock is moved.
+pub(super) const LONG: Duration = Duration::from_secs(900);
+const DIRECTORY: &str = "/data/streams/clicks";
+const BUCKET: &str = "s3://lake";
+/// The id of a record is its call's number times this, and its place in the call.
+const CALL: u64 = 1000;
+
+/// One stream's surroundings. What is outside the machine outlives a power cut.
+pub(super) struct World {
+    pub(super) disk: FaultyDisk,
+    pub(super) store: Arc<FaultyStore>,
+    pub(super) catalog: Arc<FaultyCatalog>,
+    pub(super) clock: Arc<ManualClock>,
+    pub(super) hints: Hints,
+    pub(super) acknowledged: BTreeSet<u64>,
+    pub(super) calls: u64,
+    pub(super) record_bytes: usize,
+}
+
+/// A pipeline that runs.
+pub(super) struct Running {
+    pub(super) journal: Journal,
+    pub(super) handle: Handle,
+    pub(super) metrics: Metrics,
+    pub(super) budget: Arc<DiskBudget>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        Self {
+            disk: FaultyDisk::new(SimulatedDisk::default()),
+            store: Arc::default(),
+            catalog: Arc::default(),
+            clock: Arc::default(),
+            hints: Hints { size_bytes: 64 << 20, interval: LONG },
+            acknowledged: BTreeSet::new(),
+            calls: 0,
+            record_bytes: 20,
+        }
+    }
+
+    /// The same world with another disk in the machine.
+    pub(super) fn with_disk(&self, disk: SimulatedDisk) -> Self {
+        Self {
+            disk: FaultyDisk::new(disk),
+            store: self.store.clone(),
+            catalog: self.catalog.clone(),
+            clock: self.clock.clone(),
+            acknowledged: self.acknowledged.clone(),
+            ..*self
+        }
+    }
+
+    pub(super) fn environment(&self) -> Environment {
+        Environment {
+            disk: Arc::new(self.disk.clone()),
+            clock: self.clock.clone(),
+            committer: Committer::start(None).expect("threads start"),
+            budget: Arc::new(DiskBudget::new(1 << 40)),
+            instance: Uuid::from_u128(7),
+        }
+    }
+
+    pub(super) fn start(&self) -> Running {
+        self.try_start(LONG).expect("the disk works")
+    }
+
+    /// `None` when the disk does not work.
+    pub(super) fn try_start(&self, grace: Duration) -> Option<Running> {
+        let environment = self.environment();
+        let opened = open(&environment)?;
+        let (journal, budget) = (opened.journal.clone(), environment.budget.clone());
+        let metrics = Metrics::register(&mut Registry::default());
+        let catalog: Arc<dyn Catalog> = self.catalog.clone();
+        let (pipeline, handle) = Pipeline::new(Parts {
+            stream: stream(),
+            opened,
+            directory: DIRECTORY.into(),
+            hints: self.hints,
+            recipe: Arc::new(recipe()),
+            catalogs: BTreeMap::from([("glue".to_owned(), catalog)]),
+            stores: Arc::new(Stores::with_client(target(), self.store.clone())),
+            disk: environment.disk.clone(),
+            budget: environment.budget.clone(),
+            clock: self.clock.clone(),
+            conversions: Arc::new(Semaphore::new(2)),
+            metrics: metrics.clone(),
+        })
+        .ok()?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(pipeline.run(stopped, grace));
+        Some(Running { journal, handle, metrics, budget, stop, tasks })
+    }
+
+    /// One call of `count` records; calls alternate between two tenants, and every fifth record
+    /// does not fit the table.
+    pub(super) async fn send(&mut self, running: &Running, count: u64) -> Result<(), AppendError> {
+        let call = self.calls;
+        self.calls += 1;
+        let tenant = Tenant::new(tenant_of(call * CALL)).expect("a tenant");
+        let mut batch = Batch::new(Some(tenant), crate::clock::Clock::now(&*self.clock));
+        let ids = call * CALL..call * CALL + count;
+        for id in ids.clone() {
+            batch.push(record(id, self.record_bytes).as_bytes());
+        }
+        running.journal.append(batch).await?;
+        self.acknowledged.extend(ids);
+        Ok(())
+    }
+
+    /// Lets `seconds` go by, a second at a time.
+    pub(super) async fn pass(&self, seconds: u64) {
+        for _ in 0..seconds {
+            self.clock.advance(Duration::from_secs(1));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+
+    /// Waits until the stream stands as wanted. The clock stands still meanwhile, since the
+    /// committing threads take real time, in which a moving clock would close batches.
+    pub(super) async fn until(
+        &self,
+        running: &Running,
+        wanted: impl Fn(&Status) -> bool,
+    ) -> Status {
+        for _ in 0..1_000_000 {
+            let status = running.status().await;
+            if wanted(&status) {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("the stream never stood as wanted: {:?}", running.status().await);
+    }
+
+    /// Every acknowledged record is in exactly one object, under its tenant; no other is in two;
+    /// one key never had two contents; partitions of rows are registered. Tells the ids.
+    pub(super) fn audit(&self, case: &str) -> BTreeSet<u64> {
+        let mut contents = BTreeMap::new();
+        for (key, bytes) in locked(&self.store.attempts).iter() {
+            let first = contents.entry(key.clone()).or_insert_with(|| bytes.clone());
+            assert_eq!(first, bytes, "{case}: two contents for {key}");
+        }
+        let registered: BTreeSet<_> = locked(&self.catalog.partitions)
+            .iter()
+            .map(|partition| partition.location.clone())
+            .collect();
+        let mut owners: BTreeMap<u64, String> = BTreeMap::new();
+        for (key, bytes) in self.store.objects() {
+            assert!(contents.contains_key(&key), "{case}: {key} was not put by us");
+            for id in ids_in(&key, bytes) {
+                let folder = format!("tenant={}/", tenant_of(id));
+                assert!(key.contains(&folder), "{case}: record {id} of another tenant in {key}");
+                let other = owners.insert(id, key.clone());
+                assert_eq!(other, None, "{case}: record {id} is in two objects, also {key}");
+            }
+            let (folder, _) = key.rsplit_once('/').expect("keys have folders");
+            let location = format!("{BUCKET}/{folder}/");
+            let is_rows = key.ends_with(".parquet");
+            assert!(!is_rows || registered.contains(&location), "{case}: {key} is not registered");
+        }
+        let found: BTreeSet<u64> = owners.into_keys().collect();
+        let lost: Vec<_> = self.acknowledged.difference(&found).collect();
+        assert!(lost.is_empty(), "{case}: acknowledged and in no object: {lost:?}");
+        found
+    }
+
+    /// The keys of durable plans on a disk, by plan.
+    pub(super) fn planned_keys(&self) -> BTreeMap<PlanId, Vec<String>> {
+        let copy = self.with_disk(self.disk.inner.copied());
+        let Some(opened) = open(&copy.environment()) else {
+            return BTreeMap::new();
+        };
+        let in_checkpoint = opened.checkpoint.into_iter().flat_map(|c| c.open_plans);
+        let in_journal = opened.controls.into_iter().filter_map(|control| match control {
+            crate::journal::Control::Plan(plan) => Some(plan),
+            _ => None,
+        });
+        let keys = |plan: crate::plan::Plan| {
+            let keys = plan.objects.into_iter().map(|object| object.header.key);
+            (plan.id, keys.collect())
+        };
+        in_checkpoint.chain(in_journal).map(keys).collect()
+    }
+}
+
+impl Running {
+    /// The stream as it stands; whenever it is asked for, each accepted record is in one count.
+    pub(super) async fn status(&self) -> Status {
+        let status = self.handle.status().await.expect("the pipeline runs");
+        let Status { accepted, delivered, failed, dropped, damaged, pending, .. } = status;
+        assert_eq!(accepted, delivered + failed + dropped + damaged + pending, "{status:?}");
+        status
+    }
+
+    /// Flushes, and looks at the counts all the while.
+    pub(super) async fn flush(&self) -> Status {
+        let flush = self.handle.flush();
+        tokio::pin!(flush);
+        loop {
+            tokio::select! {
+                flushed = &mut flush => {
+                    assert!(flushed, "the pipeline ended");
+                    return self.status().await;
+                }
+                () = tokio::time::sleep(Duration::from_millis(200)) => {
+                    self.status().await;
+                }
+            }
+        }
+    }
+
+    /// Stops it, and waits for its end.
+    pub(super) async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.expect("it does not panic");
+        }
+    }
+
+    /// Stops it while time goes by, and tells how long its loop went on. Time goes by also while
+    /// the committing thread seals the journal, so only the loop's own look at the clock counts.
+    pub(super) async fn stop_in_time(self, world: &World) -> Duration {
+        let started = crate::clock::Clock::steady(&*world.clock);
+        tokio::select! {
+            biased;
+            () = self.stop() => {}
+            () = world.pass(100_000) => panic!("it never stops"),
+        }
+        world.clock.last_asked() - started
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(super) async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    pub(super) fn closed_by(&self, trigger: &str) -> u64 {
+        let labels = stream_labels_with("clicks", "trigger", trigger);
+        self.metrics.closed_batches.get_or_create(&labels).get()
+    }
+}
+
+fn stream() -> StreamName {
+    StreamName::new("clicks").expect("a name")
+}
+
+fn open(environment: &Environment) -> Option<Opened> {
+    Journal::open(environment, &stream(), Path::new(DIRECTORY)).ok()
+}
+
+fn tenant_of(id: u64) -> &'static str {
+    if (id / CALL).is_multiple_of(2) { "acme" } else { "globex" }
+}
+
+fn record(id: u64, length: usize) -> String {
+    let id = if id % 5 == 4 { format!("[{id}]") } else { id.to_string() };
+    let shortest = format!(r#"{{"id":{id},"pad":""}}"#);
+    let pad = "x".repeat(length.saturating_sub(shortest.len()));
+    format!(r#"{{"id":{id},"pad":"{pad}"}}"#)
+}
+
+fn ids_in(key: &str, bytes: Bytes) -> Vec<u64> {
+    if key.ends_with(".parquet") {
+        let reader = SerializedFileReader::new(bytes).expect("a whole file");
+        let rows = reader.get_row_iter(None).expect("rows");
+        let id = |row: parquet::record::Row| row.get_long(0).expect("an id").cast_unsigned();
+        return rows.map(|row| id(row.expect("a whole row"))).collect();
+    }
+    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let id = |line: &[u8]| {
+        let line: serde_json::Value = serde_json::from_slice(line).expect("a line of JSON");
+        let raw = BASE64.decode(line["rawData"].as_str().expect("a text")).expect("base64");
+        let raw: serde_json::Value = serde_json::from_slice(&raw).expect("the record");
+        raw["id"][0].as_u64().expect("an id")
+    };
+    lines.map(id).collect()
+}
+
+fn target() -> Target {
+    Target { store: "lake".into(), url: BUCKET.into(), endpoint: None, region: None }
+}
+
+fn recipe() -> Recipe {
+    let column = |name: &str, hive_type| Column { name: name.into(), hive_type };
+    let table = Table {
+        database: "web".into(),
+        name: "clicks".into(),
+        columns: vec![column("id", HiveType::BigInt)],
+        partition_keys: vec![
+            column("tenant", HiveType::String),
+            column("minute", HiveType::String),
+        ],
+        version: "1".into(),
+    };
+    let template = |text: &str, place| Template::parse(text, place).expect("a prefix");
+    Recipe {
+        schema: Arc::new(Schema::new(&table.columns).expect("a schema")),
+        table,
+        catalog_region: None,
+        prefix: template("clicks/tenant=!{lakehose:tenant}/minute=!{timestamp:mm}/", Place::Prefix),
+        error_prefix: template(
+            "errors/!{firehose:error-output-type}/tenant=!{lakehose:tenant}/",
+            Place::ErrorPrefix,
+        ),
+        target: target(),
+        register_in: Some("glue".into()),
+    }
+}
