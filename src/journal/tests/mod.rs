@@ -2,6 +2,7 @@
 
 mod basic;
 mod crash;
+mod limits;
 mod recovery;
 
 use std::path::{Path, PathBuf};
