@@ -14,9 +14,13 @@
 //! checkpoint is taken only while no plan is being made, so that it has every durable one; outbox
 //! files go only after a checkpoint that has their commit.
 
-mod freeze;
-mod progress;
+mod handle;
 mod state;
+mod progress;
+mod freeze;
+mod turns;
+mod delivery;
+mod troubles;
 #[cfg(test)]
 mod tests;
 
@@ -25,32 +29,31 @@ use std::future::Future;
 use std::io;
 use std::ops::Bound;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures::StreamExt as _;
-use futures::future::BoxFuture;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use self::freeze::Recipe;
+pub use self::handle::{Handle, Status};
 
+use self::delivery::Delivery;
 use self::freeze::{Batch, FreezeError, Freezer, take_round};
+use self::handle::Request;
 use self::state::State;
+use self::troubles::Troubles;
+use self::turns::Turns;
 use crate::buffer::{Arrival, Buffer, Hints, Trigger};
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
-use crate::deliver::{ATTEMPTS, DeliverError, Stores, Unreadable, deliver};
+use crate::deliver::{ATTEMPTS, Stores};
 use crate::disk::{Disk, DiskBudget};
-use crate::fault::Action;
 use crate::journal::{AppendError, Control, Journal, Opened, Scanned};
 use crate::metrics::{Labels, Metrics, stream_labels, stream_labels_with};
 use crate::outbox::Outbox;
 use crate::partition::Group;
-use crate::plan::{CatalogPartition, ObjectHeader, ObjectKind, Plan, PlanId};
+use crate::plan::{CatalogPartition, Plan, PlanId};
 use crate::positions::Positions;
 use crate::record::{Position, StreamName};
 
@@ -58,10 +61,6 @@ use crate::record::{Position, StreamName};
 const SCAN_BYTES: usize = 4 << 20;
 /// Closed batches that may wait to be frozen; beyond it the journal is not read further.
 const CLOSED_BATCHES_MAX: usize = 256;
-/// Plans whose objects are being put side by side.
-const PLANS_IN_FLIGHT_MAX: usize = 4;
-/// Objects of one plan that are being put side by side.
-const OBJECTS_IN_FLIGHT_MAX: usize = 8;
 /// Partitions that are registered with one call (Glue's bound for `BatchCreatePartition`).
 const PARTITIONS_PER_CALL_MAX: usize = 100;
 /// A checkpoint is written this often while there is something new to record.
@@ -110,77 +109,6 @@ pub struct Parts {
     pub metrics: Metrics,
 }
 
-/// A stream as it stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// Records answered with success.
-    pub accepted: u64,
-    /// Records in objects under the prefix.
-    pub delivered: u64,
-    /// Records in objects under the error prefix.
-    pub failed: u64,
-    /// Records that a transform dropped.
-    pub dropped: u64,
-    /// Records that the disk lost.
-    pub damaged: u64,
-    /// Accepted records that none of these counts yet.
-    pub pending: u64,
-    /// Batches that are open.
-    pub open_batches: usize,
-    /// Records in open batches.
-    pub buffered_records: u64,
-    /// Bytes of the records in open batches.
-    pub buffered_bytes: u64,
-    /// The size hint: a batch with so many bytes closes.
-    pub closes_at_bytes: u64,
-    /// Seconds until the oldest open batch closes by its age.
-    pub closes_in_seconds: Option<u64>,
-    /// Batches that are closed and not yet planned.
-    pub closed_batches: usize,
-    /// Plans whose objects are not all in their store.
-    pub open_plans: usize,
-    /// Objects of those plans.
-    pub open_objects: usize,
-    /// Partitions that no catalog has confirmed yet.
-    pub unregistered_partitions: usize,
-    /// Bytes of the journal on disk.
-    pub journal_bytes: u64,
-    /// Bytes of the outbox on disk.
-    pub outbox_bytes: u64,
-    /// What holds the stream up, and since how many attempts.
-    pub blocked: Option<String>,
-}
-
-/// Asks something of a running pipeline.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    requests: mpsc::Sender<Request>,
-}
-
-#[derive(Debug)]
-enum Request {
-    Status(oneshot::Sender<Status>),
-    Flush(oneshot::Sender<()>),
-}
-
-impl Handle {
-    /// The stream as it stands; `None` when the pipeline has ended.
-    pub async fn status(&self) -> Option<Status> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Status(answer)).await.ok()?;
-        answered.await.ok()
-    }
-
-    /// Closes every batch and waits until everything accepted before the call is in its store, or
-    /// counted as damaged, and its partitions are registered. Tells whether that came about before
-    /// the pipeline ended.
-    pub async fn flush(&self) -> bool {
-        let (answer, answered) = oneshot::channel();
-        let sent = self.requests.send(Request::Flush(answer)).await;
-        sent.is_ok() && answered.await.is_ok()
-    }
-}
-
 /// A stream's pipeline.
 #[derive(Debug)]
 pub struct Pipeline {
@@ -208,9 +136,7 @@ pub struct Pipeline {
     /// The last of the partitions that were asked for last.
     tried_last: Option<CatalogPartition>,
     /// The order in which open plans are delivered.
-    turns: BTreeMap<PlanId, Turn>,
-    next_turn: u64,
-    delivering: BTreeSet<PlanId>,
+    turns: Turns,
     /// Committed plans whose outbox files a checkpoint may let go.
     committed: Vec<PlanId>,
     flushes: Vec<(Position, oneshot::Sender<()>)>,
@@ -252,47 +178,8 @@ enum RegisterError {
     Catalog(#[from] CatalogError),
     #[error("could not record a registration: {0}")]
     Journal(#[from] AppendError),
-    #[error("catalog '{0}' is not in the configuration any more: put it back, or wait for nobody")]
+    #[error("catalog '{0}' is not in the configuration any more: put it back to register there")]
     Unknown(String),
-}
-
-/// An open plan's place in the queue of deliveries. A plan that does not get through goes to the
-/// back, so that a dead store holds up nothing but its own objects.
-#[derive(Clone, Copy, Debug, Default)]
-struct Turn {
-    /// Lower ones are delivered first.
-    number: u64,
-    /// It leaves the others their turn.
-    is_resting: bool,
-    /// Attempts before, for each object.
-    attempts: u32,
-    /// Some objects may be in the store already.
-    may_be_there: bool,
-}
-
-/// What holds the stream up, by step; shared with the deliveries.
-#[derive(Clone, Debug, Default)]
-struct Troubles(Arc<Mutex<BTreeMap<String, String>>>);
-
-impl Troubles {
-    fn set(&self, step: &str, what: String) {
-        self.map().insert(step.to_owned(), what);
-    }
-
-    fn clear(&self, step: &str) {
-        self.map().remove(step);
-    }
-
-    fn text(&self) -> Option<String> {
-        let map = self.map();
-        let first = map.values().next()?;
-        let others = map.len() - 1;
-        Some(if others == 0 { first.clone() } else { format!("{first} (and {others} more)") })
-    }
-
-    fn map(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Pipeline {
@@ -312,10 +199,11 @@ impl Pipeline {
         parts.metrics.torn_bytes.get_or_create(&stream_labels(&stream)).inc_by(torn_bytes);
         let state = State::replay(checkpoint, controls);
         let recovered: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
-        let again = Turn { may_be_there: true, ..Turn::default() };
         let budget = parts.budget.clone();
         let outbox = Outbox::open(parts.disk, budget, &parts.directory, &recovered)?;
         let outbox = Arc::new(outbox);
+        let mut turns = Turns::default();
+        recovered.into_iter().for_each(|id| turns.open(id, true));
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let freezer = Freezer {
             stream: parts.stream.clone(),
@@ -343,9 +231,7 @@ impl Pipeline {
             lost: Positions::default(),
             registered: HashSet::new(),
             tried_last: None,
-            turns: recovered.into_iter().map(|id| (id, again)).collect(),
-            next_turn: 1,
-            delivering: BTreeSet::new(),
+            turns,
             committed: Vec::new(),
             flushes: Vec::new(),
             flush_until: Position(0),
@@ -490,31 +376,12 @@ impl Pipeline {
     }
 
     fn start_deliveries(&mut self) {
-        let room = PLANS_IN_FLIGHT_MAX.saturating_sub(self.delivering.len());
-        if room == 0 {
-            return;
-        }
-        for id in self.state.open_plans().keys() {
-            self.turns.entry(*id).or_insert_with(|| {
-                self.next_turn += 1;
-                Turn { number: self.next_turn, ..Turn::default() }
-            });
-        }
-        let turns = self.turns.iter();
-        let mut waiting: Vec<_> =
-            turns.filter(|(id, turn)| !turn.is_resting && !self.delivering.contains(id)).collect();
-        waiting.sort_by_key(|(id, turn)| (turn.number, **id));
-        let chosen: Vec<_> = waiting
-            .into_iter()
-            .take(room)
-            .filter_map(|(id, turn)| {
-                let objects = &self.state.open_plans().get(id)?.objects;
-                let headers = objects.iter().map(|object| object.header.clone());
-                Some((*id, *turn, headers.collect::<Vec<_>>()))
-            })
-            .collect();
-        for (id, turn, headers) in chosen {
-            self.delivering.insert(id);
+        while let Some((id, turn)) = self.turns.next() {
+            let Some(plan) = self.state.open_plans().get(&id) else {
+                self.turns.delivered(id);
+                continue;
+            };
+            let headers = plan.objects.iter().map(|object| object.header.clone()).collect();
             let delivery = Delivery {
                 stream: self.stream.clone(),
                 stores: self.stores.clone(),
@@ -610,6 +477,9 @@ impl Pipeline {
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
+                    if !plan.objects.is_empty() {
+                        self.turns.open(plan.id, false);
+                    }
                     self.state.planned(plan);
                 } else {
                     let batches =
@@ -621,22 +491,13 @@ impl Pipeline {
             Done::Committed(id, Ok(())) => self.committed(id),
             Done::Committed(_, Err(_)) => self.halted = true,
             Done::NotDelivered(id) => {
-                self.delivering.remove(&id);
-                let turn = self.turns.entry(id).or_default();
-                turn.is_resting = true;
-                turn.attempts = turn.attempts.saturating_add(ATTEMPTS);
-                turn.may_be_there = true;
+                self.turns.not_delivered(id, ATTEMPTS);
                 self.work.spawn(async move {
                     tokio::time::sleep(TURN_PAUSE).await;
                     Done::Rested(id)
                 });
             }
-            Done::Rested(id) => {
-                self.next_turn += 1;
-                let turn = self.turns.entry(id).or_default();
-                turn.is_resting = false;
-                turn.number = self.next_turn;
-            }
+            Done::Rested(id) => self.turns.rested(id),
             Done::Registered(partitions) => {
                 self.registering = false;
                 if let Some(partitions) = self.note("register partitions", partitions) {
@@ -727,8 +588,7 @@ impl Pipeline {
     }
 
     fn committed(&mut self, id: PlanId) {
-        self.delivering.remove(&id);
-        self.turns.remove(&id);
+        self.turns.delivered(id);
         self.checkpoints_due = 2;
         self.committed.push(id);
         let Some(plan) = self.state.committed(id) else {
@@ -802,33 +662,8 @@ impl Pipeline {
             outbox_bytes: self.outbox.bytes(),
             blocked: self.troubles.text(),
         };
-        self.show(&status);
+        status.show(self.stream.as_str(), &self.metrics);
         status
-    }
-
-    fn show(&self, status: &Status) {
-        let stream = self.stream.as_str();
-        let states = [
-            ("accepted", status.accepted),
-            ("delivered", status.delivered),
-            ("failed", status.failed),
-            ("dropped", status.dropped),
-            ("damaged", status.damaged),
-            ("pending", status.pending),
-        ];
-        for (state, count) in states {
-            let labels = stream_labels_with(stream, "state", state);
-            self.metrics.records.get_or_create(&labels).set(count.cast_signed());
-        }
-        let ended: u64 = states[1..].iter().map(|(_, count)| count).sum();
-        let delta = status.accepted.cast_signed() - ended.cast_signed();
-        self.metrics.conservation_delta.get_or_create(&self.labels).set(delta);
-        for (place, bytes) in [("journal", status.journal_bytes), ("outbox", status.outbox_bytes)] {
-            let labels = stream_labels_with(stream, "place", place);
-            self.metrics.disk_bytes.get_or_create(&labels).set(bytes.cast_signed());
-        }
-        let blocked = i64::from(status.blocked.is_some());
-        self.metrics.blocked.get_or_create(&self.labels).set(blocked);
     }
 
     /// How long the loop may sleep when nothing comes back: until a batch is due, or the grace of a
@@ -889,80 +724,6 @@ impl Pipeline {
         });
         if let Err(error) = written.await {
             tracing::warn!(stream = %self.stream, %error, "could not write the last checkpoint");
-        }
-    }
-}
-
-/// One plan on its way into the store.
-struct Delivery {
-    stream: StreamName,
-    stores: Arc<Stores>,
-    outbox: Arc<Outbox>,
-    troubles: Troubles,
-    metrics: Metrics,
-    plan: PlanId,
-    turn: Turn,
-}
-
-impl Delivery {
-    /// Tells whether every object is in its store.
-    async fn run(&self, headers: Vec<ObjectHeader>) -> bool {
-        let all_there = AtomicBool::new(true);
-        futures::stream::iter(&headers)
-            .for_each_concurrent(OBJECTS_IN_FLIGHT_MAX, async |header| {
-                if !self.put(header).await {
-                    all_there.store(false, Ordering::Relaxed);
-                }
-            })
-            .await;
-        all_there.into_inner()
-    }
-
-    async fn put(&self, header: &ObjectHeader) -> bool {
-        let step = format!("deliver {}", header.key);
-        let failed = |error: &DeliverError, attempt: u32| self.failed(&step, error, attempt);
-        let may_be_there = self.turn.may_be_there;
-        let read = || self.read(header);
-        if !deliver(&self.stores, header, &read, may_be_there, &failed).await {
-            return false;
-        }
-        self.troubles.clear(&step);
-        let kind = match header.kind {
-            ObjectKind::Data => "data",
-            ObjectKind::Error => "error",
-        };
-        let labels = stream_labels_with(self.stream.as_str(), "kind", kind);
-        self.metrics.delivered_objects.get_or_create(&labels).inc();
-        self.metrics.delivered_bytes.get_or_create(&labels).inc_by(header.size_bytes);
-        tracing::info!(
-            stream = %self.stream,
-            key = header.key,
-            rows = header.row_count,
-            bytes = header.size_bytes,
-            "delivered an object"
-        );
-        true
-    }
-
-    fn read<'a>(&'a self, header: &'a ObjectHeader) -> BoxFuture<'a, Result<Bytes, Unreadable>> {
-        Box::pin(async {
-            let (outbox, plan, header) = (self.outbox.clone(), self.plan, header.clone());
-            Ok(blocking(move || outbox.read(plan, &header)).await?)
-        })
-    }
-
-    fn failed(&self, step: &str, error: &DeliverError, attempt: u32) {
-        let attempt = self.turn.attempts.saturating_add(attempt);
-        self.metrics.failed_puts.get_or_create(&stream_labels(self.stream.as_str())).inc();
-        self.troubles.set(step, format!("{error} (attempt {attempt})"));
-        // The same thing again is news ever more rarely.
-        if !attempt.is_power_of_two() {
-            tracing::debug!(stream = %self.stream, %error, attempt, "trying again");
-        } else if error.action() == Action::Alarm || attempt >= 8 {
-            // Only a person can mend it, or waiting has not helped.
-            tracing::error!(stream = %self.stream, %error, attempt, "trying again until it works");
-        } else {
-            tracing::warn!(stream = %self.stream, %error, attempt, "trying again");
         }
     }
 }
