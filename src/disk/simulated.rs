@@ -28,6 +28,17 @@ struct State {
     fail_after: Option<u64>,
 }
 
+/// What a power cut may take or leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsynced {
+    /// A sector that was written.
+    Sector,
+    /// A name that a file was given.
+    Name,
+    /// A name that was taken away.
+    Removal,
+}
+
 #[derive(Clone, Debug, Default)]
 struct Inode {
     written: Vec<u8>,
@@ -53,23 +64,25 @@ impl SimulatedDisk {
     }
 
     /// The disk after a power cut now; `coin` decides what of the unsynced arrives.
-    pub(crate) fn crash(&self, coin: &mut dyn FnMut() -> bool) -> Self {
+    pub(crate) fn crash(&self, coin: &mut dyn FnMut(Unsynced) -> bool) -> Self {
         let state = self.state();
         let mut names = state.synced_names.clone();
         for path in state.names.keys().chain(state.synced_names.keys()) {
-            if state.names.get(path) != state.synced_names.get(path) && coin() {
-                match state.names.get(path) {
-                    Some(&inode) => names.insert(path.clone(), inode),
-                    None => names.remove(path),
-                };
+            if state.names.get(path) == state.synced_names.get(path) {
+                continue;
             }
+            match state.names.get(path) {
+                Some(&inode) if coin(Unsynced::Name) => names.insert(path.clone(), inode),
+                None if coin(Unsynced::Removal) => names.remove(path),
+                _ => None,
+            };
         }
         let crashed = |inode: &Inode| {
             let mut bytes = inode.synced.clone();
             for (index, sector) in inode.written.chunks(SECTOR_BYTES).enumerate() {
                 let start = index * SECTOR_BYTES;
                 let end = start + sector.len();
-                if inode.synced.get(start..end) != Some(sector) && coin() {
+                if inode.synced.get(start..end) != Some(sector) && coin(Unsynced::Sector) {
                     bytes.resize(bytes.len().max(end), 0);
                     bytes[start..end].copy_from_slice(sector);
                 }
@@ -104,7 +117,7 @@ impl SimulatedDisk {
 
     /// A copy that shares nothing.
     pub(crate) fn copied(&self) -> Self {
-        self.crash(&mut || true)
+        self.crash(&mut |_| true)
     }
 
     /// The bytes of a file.

@@ -5,6 +5,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
 
 use super::*;
+use crate::disk::simulated::Unsynced;
 use crate::journal::{Checkpoint, Control};
 use crate::plan::{Plan, PlanId};
 
@@ -15,6 +16,7 @@ const LENGTH: usize = 700;
 struct Told {
     acknowledged: u64,
     planned: u64,
+    settled: Positions,
 }
 
 /// Appends, plans, checkpoints; ends at the first refusal.
@@ -36,6 +38,7 @@ async fn work(disk: &SimulatedDisk) -> Option<Told> {
             return Some(told);
         }
         told.planned = round;
+        told.settled = settled.clone();
         let checkpoint = Checkpoint {
             end: Position(told.acknowledged),
             last_plan: PlanId(round),
@@ -67,6 +70,8 @@ fn judge(disk: &SimulatedDisk, told: &Told, case: &str) {
         }
     }
     assert!(plans.0 >= told.planned, "{case}: plan {} is forgotten", told.planned);
+    let unsettled = told.settled.without(&settled);
+    assert!(unsettled.is_empty(), "{case}: it is forgotten what became of {unsettled:?}");
     let (whole, lost) = read_all(&opened.journal, LENGTH);
     let really_lost = lost.without(&settled);
     assert!(really_lost.is_empty(), "{case}: lost {really_lost:?}");
@@ -89,9 +94,10 @@ fn no_power_cut_loses_an_acknowledged_record_or_forgets_a_plan() {
         let disk = SimulatedDisk::default();
         disk.fail_after(cut);
         let told = runtime.block_on(work(&disk)).unwrap_or_default();
-        for style in ["nothing", "everything", "some"] {
-            let mut coin = || match style {
+        for style in ["nothing", "removals", "everything", "some"] {
+            let mut coin = |unsynced| match style {
                 "nothing" => false,
+                "removals" => unsynced == Unsynced::Removal,
                 "everything" => true,
                 _ => proptest::bool::ANY.new_tree(&mut runner).expect("a coin").current(),
             };

@@ -5,6 +5,7 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
 
 use super::world::{LONG, World};
+use crate::disk::simulated::Unsynced;
 
 /// Sends, flushes, rests, until it is through or the disk has died.
 async fn work(world: &mut World) {
@@ -62,9 +63,10 @@ async fn no_power_cut_loses_or_doubles_an_acknowledged_record() {
         ..ProptestConfig::default()
     });
     for cut in 0..operations {
-        for style in ["nothing", "everything", "some"] {
-            let mut coin = || match style {
+        for style in ["nothing", "removals", "everything", "some"] {
+            let mut coin = |unsynced| match style {
                 "nothing" => false,
+                "removals" => unsynced == Unsynced::Removal,
                 "everything" => true,
                 _ => proptest::bool::ANY.new_tree(&mut runner).expect("a coin").current(),
             };
