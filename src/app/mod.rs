@@ -27,7 +27,7 @@ use crate::config::{Config, DeliveryStream, Fault, Faults, StoreUrl};
 use crate::console::{self, Console};
 use crate::deliver::{Credentials, Stores};
 use crate::disk::{Disk, DiskBudget, OsDisk};
-use crate::ingest::{self, Auth, ConnectionLimits, Counters, Description, Service};
+use crate::ingest::{self, Auth, Bodies, ConnectionLimits, Counters, Description, Service};
 use crate::journal::{Committer, Environment, Journal, OpenError, SyncTimer};
 use crate::metrics::Metrics;
 use crate::pipeline::{Handle, Parts, Pipeline, Recipe};
@@ -36,6 +36,8 @@ use crate::tasks::Tasks;
 
 /// The region that ARNs name; calls signed for any region are accepted.
 const REGION: &str = "us-east-1";
+/// How long a stop waits for calls under way; a body that has not come by then is not stored.
+const CALLS_GRACE: Duration = Duration::from_secs(5);
 /// How long a stop waits for what is buffered to be delivered; what is left stays on disk.
 const DELIVERY_GRACE: Duration = Duration::from_secs(25);
 /// Beyond the grace, steps may end; then the process goes whatever they do.
@@ -154,6 +156,7 @@ impl App {
             clock,
             counters,
             accepting: accepting.clone(),
+            bodies: Bodies::default(),
             region: REGION.to_owned(),
         });
         let console =
@@ -190,7 +193,8 @@ impl App {
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let serve = ingest::serve(listener, router, ConnectionLimits::default(), stop);
+            let limits = ConnectionLimits { grace: CALLS_GRACE, ..ConnectionLimits::default() };
+            let serve = ingest::serve(listener, router, limits, stop);
             app.listeners.spawn(name, serve);
         }
         Ok(app)

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use crate::pipeline::Status;
-use crate::record::UnixMillis;
+use crate::record::{StreamName, UnixMillis};
 
 /// The admin listener of a running service.
 #[derive(Debug)]
@@ -29,7 +29,9 @@ pub(super) struct StatusAnswer {
 
 impl Admin {
     pub(super) fn new(url: &str) -> Self {
-        Self { url: url.trim_end_matches('/').to_owned(), http: reqwest::Client::new() }
+        let scheme = if url.contains("://") { "" } else { "http://" };
+        let url = format!("{scheme}{}", url.trim_end_matches('/'));
+        Self { url, http: reqwest::Client::new() }
     }
 
     pub(super) async fn status(&self) -> Result<StatusAnswer, String> {
@@ -50,6 +52,8 @@ impl Admin {
     }
 
     pub(super) async fn flush(&self, stream: &str, patience: Duration) -> Result<(), String> {
+        let stream = StreamName::new(stream)
+            .map_err(|rule| format!("'{stream}' is no delivery stream's name: {rule}"))?;
         let url = format!("{}/flush/{stream}", self.url);
         let answer = self.http.post(&url).timeout(patience).send().await;
         let answer = answer.map_err(|error| {
@@ -67,15 +71,20 @@ impl Admin {
         if answer.status().is_success() {
             return Ok(());
         }
+        let status = answer.status();
         let text = answer.text().await.unwrap_or_default();
-        Err(format!("could not flush stream {stream}: {}", text.trim_end()))
+        Err(format!("could not flush stream {stream}: {} ({status})", text.trim_end()))
     }
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
     format!(
-        "could not reach {url}: {error}; is the service running, and is this its admin listener \
-         (server.admin)?"
+        "could not reach {url}: {cause}; is the service running, and is this its admin listener \
+         (server.admin)? Name another one with --admin URL"
     )
 }
 

@@ -73,10 +73,15 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
         return fail(&format!("the demo failed: {error}"));
     }
     if keep {
-        println!("\nStill serving; end with Ctrl-C. Access keys and secrets are in {name}:");
+        println!("\nStill serving; end with Ctrl-C. Access keys and their secrets:");
         for tenant in TENANTS {
-            println!("  {} = {}", access_key(tenant), secret(tenant));
+            println!("  {} {}", access_key(tenant), secret(tenant));
         }
+        println!("\nTo serve the same folder again later:");
+        for tenant in TENANTS {
+            println!("  export {}={}", variable(tenant), secret(tenant));
+        }
+        println!("  lakehose serve --config {name}");
         return serve::run(app).await;
     }
     app.stop().await;

@@ -113,7 +113,8 @@ async fn check(file: &std::path::Path) -> ExitCode {
     match crate::app::check(&config).await {
         Ok(()) => {
             let streams = config.delivery_streams.len();
-            println!("{}: no faults, {streams} delivery streams", file.display());
+            let plural = if streams == 1 { "" } else { "s" };
+            println!("{}: no faults, {streams} delivery stream{plural}", file.display());
             ExitCode::SUCCESS
         }
         Err(faults) => show_faults(&faults, &file.display().to_string()),
@@ -179,7 +180,10 @@ fn show_status(name: &str, status: &Status) {
 async fn flush(stream: &str, admin: &str, patience: Duration) -> ExitCode {
     match Admin::new(admin).flush(stream, patience).await {
         Ok(()) => {
-            println!("{stream}: everything accepted before the call is delivered");
+            println!(
+                "{stream}: everything accepted before the call is in the store, under the prefix \
+                 or, where it failed, under the error prefix"
+            );
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),

@@ -127,6 +127,11 @@ impl Summary {
         tracing::info!(config = self.name, streams = self.streams.join(", "), "serving");
         tracing::info!("listening for producers on http://{}", app.listen());
         tracing::info!("listening for operators on http://{}", app.admin());
+        if !app.admin().ip().is_loopback() {
+            tracing::warn!(
+                "the admin listener asks nobody who they are: let only operators reach it"
+            );
+        }
         if self.is_open {
             tracing::warn!(
                 "no identities are configured: every process on this machine may write, and \

@@ -212,6 +212,8 @@ fn streams(
     let writers = Writers::of(&file.identities);
     // No two streams may share a prefix: each would take the other's objects for its own.
     let mut prefixes_taken: HashMap<(String, Option<String>, String), String> = HashMap::new();
+    // Nor a table: their partitions would have the same names.
+    let mut tables_taken: HashMap<(String, String, String), String> = HashMap::new();
     for entry in entries {
         let name = StreamName::new(&entry.name).map_err(|rule| {
             let message = format!("{} is no stream name: {rule}", shown(&entry.name));
@@ -235,8 +237,18 @@ fn streams(
                 reader.fault(place, message);
             }
         }
+        let schema = &stream.schema;
+        let key = (schema.catalog.clone(), schema.database.clone(), schema.table.clone());
+        if let Some(other) = tables_taken.insert(key, entry.name.clone()) {
+            let message = format_args!(
+                "stream '{other}' has the table {}.{} too: write another one into table",
+                schema.database, schema.table
+            );
+            reader.fault(schema.place.clone(), message);
+        }
         streams.insert(name, stream);
     }
+    check_nested(&streams, stores, reader);
     streams
 }
 
@@ -346,6 +358,44 @@ fn schema_of(
         columns: if is_own { Some(columns?) } else { None },
         place: place.clone(),
     })
+}
+
+/// No stream may write below another one's folder: who reads that one would find both.
+fn check_nested(
+    streams: &BTreeMap<StreamName, DeliveryStream>,
+    stores: &BTreeMap<String, Store>,
+    reader: &mut Reader<'_>,
+) {
+    let target = |stream: &DeliveryStream| {
+        let store = &stream.destination.store;
+        stores.get(store).map(|settings| {
+            let target = settings.target(store);
+            (target.url, target.endpoint)
+        })
+    };
+    for (name, outer) in streams {
+        let folder = fixed_folder(&outer.destination.prefix_text);
+        if folder.is_empty() {
+            continue;
+        }
+        for inner in streams.values() {
+            let inside = fixed_folder(&inner.destination.prefix_text);
+            let is_below = inside.len() > folder.len() && inside.starts_with(folder);
+            if is_below && target(outer) == target(inner) {
+                let message = format_args!(
+                    "it lies below the folder {folder} of stream '{name}', whose readers would \
+                     find these objects too: write a folder beside it"
+                );
+                reader.fault(inner.destination.prefix_place.clone(), message);
+            }
+        }
+    }
+}
+
+/// The folders of a prefix before its first expression.
+fn fixed_folder(prefix: &str) -> &str {
+    let fixed = prefix.split("!{").next().unwrap_or_default();
+    fixed.rfind('/').map_or("", |slash| &fixed[..=slash])
 }
 
 /// The table of a stream that defines its columns and names no table.

@@ -204,11 +204,11 @@ fn parse(
 fn check_shared(prefix: &Prefix, writers: &[&Writer], reader: &mut Reader<'_>) {
     let tenants: BTreeSet<Option<&Tenant>> =
         writers.iter().map(|writer| writer.tenant.as_ref()).collect();
-    if tenants.len() > 1 && !prefix.template.uses_tenant() {
+    if tenants.len() > 1 && !prefix.template.separates_tenants() {
         let names = listed(tenants.iter().map(|tenant| tenant.map_or("(none)", Tenant::as_str)));
         let message = format_args!(
             "several tenants write to this stream ({names}): put tenant={TENANT}/ into prefix and \
-             error_prefix, so that none reads another's records"
+             error_prefix, as a whole folder, so that none reads another's records"
         );
         reader.fault(prefix.place.clone(), message);
     }

@@ -72,6 +72,8 @@ impl Setting for PlainOrReference {
                 Err(message) => reader.refuse(source, message),
             },
             None if text.is_empty() => reader.refuse(source, "it is empty: write a text"),
+            None if looks_like_reference(text) => reader
+                .refuse(source, "a reference stands alone: write ${env:NAME} and nothing else"),
             None => Some(Self(text.to_owned())),
         }
     }

@@ -1,8 +1,9 @@
 //! The HTTP side of a call: which messages are read, and how far.
 //!
-//! Owns the limits on bodies: 12 MiB, 30 seconds. A body that is announced too long is refused
+//! Owns the limits on bodies: 12 MiB, 30 seconds, 256 MiB for all of them together. A body that is announced too long is refused
 //! before a byte of it is read. Does not look into the body.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -10,10 +11,15 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// 4 MiB of data are 5.6 MiB of base64; the rest is room for JSON, spaces and escapes.
 pub(super) const BODY_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// What all bodies may take together.
+const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Their memory is counted in pieces of this size.
+const PLACE_BYTES: usize = 4 * 1024;
 /// The longest time that a body may take to arrive.
 pub(super) const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -32,12 +38,38 @@ pub(super) enum BodyError {
     /// Longer than [`BODY_BYTES_MAX`].
     #[error("The request body is longer than 12 MiB.")]
     TooLarge,
+    /// Other bodies take all the memory there is for them.
+    #[error("Slow down.")]
+    NoRoom,
     /// Not complete within [`BODY_TIME_MAX`].
     #[error("The request body was not complete within 30 seconds.")]
     TooSlow,
     /// The client went away, or its chunks are no chunks.
     #[error("The request body ended early or is not framed correctly.")]
     Broken,
+}
+
+/// The memory that all bodies may take together, from their head to the answer. It is taken before
+/// anybody is known, so it must not grow with the number of connections.
+#[derive(Debug)]
+pub struct Bodies {
+    places: Arc<Semaphore>,
+}
+
+impl Default for Bodies {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(BODIES_BYTES_MAX / PLACE_BYTES)) }
+    }
+}
+
+impl Bodies {
+    /// Takes the room for a body of the announced length, or of the longest that is read.
+    pub(super) fn place(&self, parts: &Parts) -> Result<OwnedSemaphorePermit, BodyError> {
+        let length = announced_length(&parts.headers).unwrap_or(BODY_BYTES_MAX as u64);
+        let places = length.min(BODY_BYTES_MAX as u64).div_ceil(PLACE_BYTES as u64) as u32;
+        let places = self.places.clone().try_acquire_many_owned(places);
+        places.map_err(|_| BodyError::NoRoom)
+    }
 }
 
 /// Checks what is known before the body is read.
@@ -52,9 +84,7 @@ pub(super) fn check_head(parts: &Parts) -> Result<(), BodyError> {
     if !each_is(&parts.headers, CONTENT_ENCODING, "identity") {
         return Err(BodyError::ContentEncoding);
     }
-    let length = parts.headers.get(CONTENT_LENGTH);
-    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY_BYTES_MAX as u64) {
+    if announced_length(&parts.headers).is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(BodyError::TooLarge);
     }
     Ok(())
@@ -69,6 +99,10 @@ pub(super) async fn read(body: Body, time_max: Duration) -> Result<Bytes, BodyEr
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
         Ok(Err(_)) => Err(BodyError::Broken),
     }
+}
+
+fn announced_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn each_is(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {

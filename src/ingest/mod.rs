@@ -33,6 +33,8 @@ use axum::http::request::Parts;
 use axum::routing::post;
 use futures::FutureExt;
 
+pub use body::Bodies;
+
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
 pub use counters::Counters;
 pub use description::Description;
@@ -65,6 +67,8 @@ pub struct Service {
     pub counters: Arc<Counters>,
     /// While this is false, every call is answered with `ServiceUnavailableException`.
     pub accepting: Arc<AtomicBool>,
+    /// The memory that bodies may take.
+    pub bodies: Bodies,
     /// The region that ARNs name.
     pub region: String,
 }
@@ -109,6 +113,7 @@ async fn answer(service: &Arc<Service>, request: Request) -> Result<String, Erro
     }
     let (parts, body) = request.into_parts();
     body::check_head(&parts)?;
+    let _place = service.bodies.place(&parts)?;
     let body = body::read(body, body::BODY_TIME_MAX).await?;
     match prepare(service, parts, body).await? {
         Prepared::Answer(json) => Ok(json),

@@ -174,6 +174,7 @@ impl From<WireError> for ErrorReply {
 impl From<BodyError> for ErrorReply {
     fn from(error: BodyError) -> Self {
         let (code, status) = match error {
+            BodyError::NoRoom => return Self::unavailable("Slow down.", Hint::RetryLater),
             BodyError::Query | BodyError::TransferEncoding | BodyError::Broken => {
                 ("MalformedHttpRequestException", StatusCode::BAD_REQUEST)
             }

@@ -5,7 +5,7 @@
 //!
 //! Limits: connections beyond the cap wait in the system's backlog. The head of a request must be
 //! complete within its time, counted from the connection or from the end of the request before, so
-//! it is also the longest time that a connection may be idle.
+//! it is also the longest time that an HTTP/1 connection may be idle.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -61,6 +61,7 @@ fn service(auth: Auth, streams: &[&str]) -> Service {
         clock: Arc::new(StoppedClock(NOW)),
         counters: Arc::default(),
         accepting: Arc::new(AtomicBool::new(true)),
+        bodies: Bodies::default(),
         region: "us-east-1".into(),
     }
 }
@@ -337,6 +338,23 @@ async fn a_panic_is_answered() {
         assert_eq!(answered.status, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(answered.code(), "InternalFailure");
     }
+}
+
+#[test]
+fn bodies_beyond_the_memory_for_them_slow_producers_down() {
+    let bodies = Bodies::default();
+    let long = Request::post("/").header("content-length", 12 * 1024 * 1024).body(()).unwrap();
+    let (long, ()) = long.into_parts();
+    let unannounced = Request::post("/").body(()).unwrap().into_parts().0;
+    let mut places = Vec::new();
+    while let Ok(place) = bodies.place(if places.len() % 2 == 0 { &long } else { &unannounced }) {
+        places.push(place);
+    }
+    assert_eq!(places.len(), 256 / 12);
+    let reply = ErrorReply::from(body::BodyError::NoRoom);
+    assert_eq!(reply.code, "ServiceUnavailableException");
+    places.pop();
+    assert!(bodies.place(&long).is_ok());
 }
 
 #[test]

@@ -229,15 +229,27 @@ impl<'a> List<'a> {
         if let Some(after) = &after {
             violations.check_name("exclusiveStartDeliveryStreamName", after);
         }
+        let stream_type = request.delivery_stream_type.map(|text| text.0);
+        if stream_type.as_deref().is_some_and(|text| !STREAM_TYPES.contains(&text)) {
+            let types = STREAM_TYPES.join(", ");
+            violations.add(
+                "deliveryStreamType",
+                format_args!("Member must satisfy enum value set: [{types}]"),
+            );
+        }
         none_or_error(violations)?;
         let limit = request.limit.and_then(|limit| usize::try_from(limit).ok());
         Ok(Self {
             limit: limit.unwrap_or(LIMIT_DEFAULT),
             after: after.map(|name| name.0),
-            stream_type: request.delivery_stream_type.map(|text| text.0),
+            stream_type,
         })
     }
 }
+
+/// The types of the API's model.
+const STREAM_TYPES: [&str; 4] =
+    ["DirectPut", "KinesisStreamAsSource", "MSKAsSource", "DatabaseAsSource"];
 
 /// The answer of a ListDeliveryStreams.
 #[derive(Debug, Serialize)]

@@ -186,6 +186,22 @@ impl Template {
         self.has_expressions
     }
 
+    /// Whether each tenant has folders of its own: `!{lakehose:tenant}` is a whole folder, or all
+    /// that follows `name=`.
+    #[must_use]
+    pub fn separates_tenants(&self) -> bool {
+        let ends_well = |before: Option<&Piece>| match before {
+            None => true,
+            Some(Piece::Literal(text)) => text.ends_with(['/', '=']),
+            Some(_) => false,
+        };
+        let begins_well = |after: Option<&Piece>| matches!(after, Some(Piece::Literal(text)) if text.starts_with('/'));
+        self.pieces.iter().enumerate().any(|(index, piece)| {
+            let before = index.checked_sub(1).and_then(|before| self.pieces.get(before));
+            *piece == Piece::Tenant && ends_well(before) && begins_well(self.pieces.get(index + 1))
+        })
+    }
+
     /// Whether it has `!{lakehose:tenant}`.
     #[must_use]
     pub fn uses_tenant(&self) -> bool {
