@@ -212,7 +212,7 @@ impl Log {
     }
 }
 
-/// Removes the file of a used-up segment, or keeps it as the spare; tells which.
+/// Makes the file of a used-up segment the spare when `keep` says so, and removes it otherwise.
 pub(super) fn retire_file(
     disk: &dyn Disk,
     directory: &Path,
