@@ -153,6 +153,12 @@ impl<G: Clone + Eq + Hash> Buffer<G> {
         closed
     }
 
+    /// Changes when batches close by their size; those that are open close at the latest when their
+    /// old interval says so.
+    pub fn change_hints(&mut self, hints: Hints) {
+        self.hints = hints;
+    }
+
     /// When the next batch is due by the steady clock.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {

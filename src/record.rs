@@ -160,6 +160,8 @@ pub struct Record<'a> {
 pub enum ErrorOutputType {
     /// The record does not fit the table.
     FormatConversionFailed,
+    /// A hook could not make anything of the record.
+    ProcessingFailed,
 }
 
 impl ErrorOutputType {
@@ -168,6 +170,7 @@ impl ErrorOutputType {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::FormatConversionFailed => "format-conversion-failed",
+            Self::ProcessingFailed => "processing-failed",
         }
     }
 }

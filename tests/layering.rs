@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 6] = [
     &["record", "positions", "plan", "table", "fault", "clock", "disk", "tasks", "metrics"],
     &["partition", "buffer", "convert"],
-    &["journal", "outbox", "deliver", "catalog"],
+    &["journal", "transform", "outbox", "deliver", "catalog"],
     &["ingest", "pipeline"],
     &["config"],
     &["app", "console", "cli", "main"],
@@ -33,7 +33,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 14] = [
+const HOMES: [Home; 20] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -41,8 +41,8 @@ const HOMES: [Home; 14] = [
     },
     Home {
         what: &["reqwest"],
-        homes: &["cli/"],
-        instead: "call HTTP in the command line's client",
+        homes: &["cli/", "transform/"],
+        instead: "call HTTP in the command line's client or in a hook",
     },
     Home {
         what: &["arrow_array", "arrow_buffer", "arrow_schema", "parquet"],
@@ -94,10 +94,37 @@ const HOMES: [Home; 14] = [
         instead: "keep times as UnixMillis outside of texts",
     },
     Home {
+        what: &["flate2", "zstd"],
+        homes: &["convert/", "ingest/"],
+        instead: "unpack bodies in ingest and pack objects in convert",
+    },
+    Home {
         what: &["base64"],
-        homes: &["ingest/", "convert/failure.rs", "cli/"],
+        homes: &["ingest/", "convert/", "transform/", "cli/"],
         instead: "records are plain bytes between ingest and error objects",
     },
+    Home {
+        // One file for each of the services.
+        what: &["aws_sdk_glue"],
+        homes: &["catalog/glue.rs"],
+        instead: "ask the Catalog",
+    },
+    Home {
+        what: &["aws_sdk_lambda"],
+        homes: &["transform/lambda.rs"],
+        instead: "call functions by the Transform",
+    },
+    Home {
+        what: &["aws_config"],
+        homes: &["app/"],
+        instead: "take a loaded configuration as an argument",
+    },
+    Home {
+        what: &["jaq_core", "jaq_json", "jaq_std"],
+        homes: &["transform/"],
+        instead: "evaluate jq in transform",
+    },
+    Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
         what: &["std::fs"],
         homes: &["disk.rs", "config/"],

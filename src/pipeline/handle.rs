@@ -2,9 +2,13 @@
 //!
 //! Owns the shape of a stream's status. The pipeline's loop fills it in.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use super::Recipe;
+use crate::buffer::Hints;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 
 /// A stream as it stands.
@@ -59,6 +63,16 @@ pub struct Handle {
 pub(super) enum Request {
     Status(oneshot::Sender<Status>),
     Flush(oneshot::Sender<()>),
+    Change(Change),
+}
+
+/// New settings of a stream; they apply to everything that is not planned yet.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// What becomes of records.
+    pub recipe: Arc<Recipe>,
+    /// When batches close.
+    pub hints: Hints,
 }
 
 impl Handle {
@@ -76,6 +90,14 @@ impl Handle {
         let (answer, answered) = oneshot::channel();
         let sent = self.requests.send(Request::Flush(answer)).await;
         sent.is_ok() && answered.await.is_ok()
+    }
+}
+
+impl Handle {
+    /// Gives the pipeline new settings. A plan that is being made keeps the old ones. Tells whether
+    /// the pipeline was there to hear of it.
+    pub async fn change(&self, change: Change) -> bool {
+        self.requests.send(Request::Change(change)).await.is_ok()
     }
 }
 

@@ -36,7 +36,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use self::freeze::Recipe;
-pub use self::handle::{Handle, Status};
+pub use self::handle::{Change, Handle, Status};
 
 use self::delivery::Delivery;
 use self::freeze::{Batch, FreezeError, Freezer, take_round};
@@ -625,6 +625,11 @@ impl Pipeline {
             Request::Flush(answer) => {
                 self.flush_until = self.flush_until.max(end);
                 self.flushes.push((end, answer));
+            }
+            Request::Change(Change { recipe, hints }) => {
+                self.freezer.recipe = recipe;
+                self.hints = hints;
+                self.buffer.change_hints(hints);
             }
         }
     }

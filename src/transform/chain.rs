@@ -1,0 +1,131 @@
+//! The steps of a stream, one after another over a batch.
+//!
+//! Owns how parts go from step to step, and the patience with a hook that is away.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Failure, Item, Part, Transform, Unavailable, Verdict};
+
+/// How long a step that is away is left alone before it is tried again: doubled each time.
+const PAUSE_MIN: Duration = Duration::from_millis(200);
+const PAUSE_MAX: Duration = Duration::from_secs(20);
+
+/// What the chain made of a record, or of one of its parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transformed {
+    /// It goes on as this.
+    Part(Part),
+    /// It is not wanted.
+    Dropped,
+    /// It goes to the error prefix.
+    Failed {
+        /// The record as it was accepted or, when it had been split before it failed, the part as
+        /// it came out of the split.
+        raw: Bytes,
+        /// Why.
+        failure: Failure,
+    },
+}
+
+/// The steps of a stream in their order.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    steps: Vec<Arc<dyn Transform>>,
+}
+
+/// An item between two steps.
+struct Travelling {
+    /// The index of its record in the batch.
+    record: usize,
+    raw: Bytes,
+    item: Item,
+}
+
+impl Chain {
+    /// A chain of `steps`.
+    #[must_use]
+    pub fn new(steps: Vec<Arc<dyn Transform>>) -> Self {
+        Self { steps }
+    }
+
+    /// Transforms records and tells for each what it became; never nothing.
+    ///
+    /// A step that is away is asked again until it answers; `troubled` hears of each refusal, and
+    /// of the end of it. Cancel-safe.
+    pub async fn run(
+        &self,
+        records: Vec<Item>,
+        troubled: &(dyn Fn(Option<&Unavailable>) + Send + Sync),
+    ) -> Vec<Vec<Transformed>> {
+        let mut ended: Vec<Vec<Transformed>> = vec![Vec::new(); records.len()];
+        let travelling = records.into_iter().enumerate().map(|(record, item)| {
+            let raw = item.part.data.clone();
+            Travelling { record, raw, item }
+        });
+        let mut travelling: Vec<_> = travelling.collect();
+        for step in &self.steps {
+            if travelling.is_empty() {
+                break;
+            }
+            let items: Vec<_> = travelling.iter().map(|one| one.item.clone()).collect();
+            let verdicts = answer(step.as_ref(), &items, troubled).await;
+            assert_eq!(verdicts.len(), items.len(), "a step answers for each item");
+            let before = std::mem::take(&mut travelling);
+            for (one, verdict) in before.into_iter().zip(verdicts) {
+                match verdict {
+                    Verdict::Parts(parts) => travelling.extend(one.split(parts)),
+                    Verdict::Dropped => ended[one.record].push(Transformed::Dropped),
+                    Verdict::Failed(failure) => {
+                        ended[one.record].push(Transformed::Failed { raw: one.raw, failure });
+                    }
+                }
+            }
+        }
+        for one in travelling {
+            ended[one.record].push(Transformed::Part(one.item.part));
+        }
+        ended
+    }
+}
+
+impl Travelling {
+    /// What an item became: of several parts, each goes on by itself.
+    fn split(self, parts: Vec<Part>) -> Vec<Self> {
+        assert!(!parts.is_empty(), "a step that wants nothing of an item says Dropped");
+        let Self { record, raw, item } = self;
+        let is_split = parts.len() > 1;
+        let parts = parts.into_iter().enumerate().map(|(index, part)| Self {
+            record,
+            raw: if is_split { part.data.clone() } else { raw.clone() },
+            item: Item {
+                id: if is_split { format!("{}.{index}", item.id) } else { item.id.clone() },
+                arrival: item.arrival,
+                part,
+            },
+        });
+        parts.collect()
+    }
+}
+
+/// Asks a step until it answers.
+async fn answer(
+    step: &dyn Transform,
+    items: &[Item],
+    troubled: &(dyn Fn(Option<&Unavailable>) + Send + Sync),
+) -> Vec<Verdict> {
+    let mut pause = PAUSE_MIN;
+    loop {
+        match step.apply(items).await {
+            Ok(verdicts) => {
+                troubled(None);
+                return verdicts;
+            }
+            Err(unavailable) => troubled(Some(&unavailable)),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}

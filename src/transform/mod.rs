@@ -1,0 +1,98 @@
+//! Hooks: what a stream's own steps make of its records, before they are partitioned.
+//!
+//! Owns the order of the steps and what each record has become after the last of them. Does not own
+//! what happens to that (the pipeline), and keeps nothing between two batches: a batch that was cut
+//! off by a crash is given to the hooks again, and then the new answer counts.
+//!
+//! A record comes back as parts (one or many), dropped, or failed; never as nothing. Once a record
+//! has been split, each part goes on by itself: one may fail and its neighbours not. A hook that
+//! cannot be reached holds the batch for as long as it takes; a hook that answers badly fails the
+//! records.
+
+mod chain;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+pub use self::chain::{Chain, Transformed};
+
+use crate::fault::Action;
+use crate::record::{ErrorOutputType, UnixMillis};
+
+/// A record's bytes, or a part of them, and what hooks said of their place in the lake.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    /// The bytes.
+    pub data: Bytes,
+    /// Values for `!{partitionKeyFromLambda:...}`, by key.
+    pub partition_keys: BTreeMap<String, String>,
+}
+
+impl Part {
+    /// A part without partition keys.
+    #[must_use]
+    pub fn new(data: impl Into<Bytes>) -> Self {
+        Self { data: data.into(), partition_keys: BTreeMap::new() }
+    }
+}
+
+/// What one step is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Names the item; unique in its batch, and the same when the batch is tried again.
+    pub id: String,
+    /// When its record arrived.
+    pub arrival: UnixMillis,
+    /// What it consists of.
+    pub part: Part,
+}
+
+/// What one step says of an item.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It became these; never none.
+    Parts(Vec<Part>),
+    /// It is not wanted.
+    Dropped,
+    /// It could not be transformed.
+    Failed(Failure),
+}
+
+/// Why a record could not be transformed, in the words of Firehose's error objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The folder of the error prefix.
+    pub error_type: ErrorOutputType,
+    /// Such as `Lambda.FunctionError`.
+    pub code: String,
+    /// The code in words.
+    pub message: String,
+    /// How often the step was tried, the last time included.
+    pub attempts: u32,
+    /// The function that failed, where it is one.
+    pub lambda_arn: Option<String>,
+}
+
+/// Why a step gave no answer. Nothing has become of its batch, which will be tried again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Unavailable {
+    /// What was attempted and what came back.
+    pub reason: String,
+    /// Whether waiting may help or a person must.
+    pub action: Action,
+}
+
+/// One step of a chain.
+pub trait Transform: fmt::Debug + Send + Sync {
+    /// Transforms a batch and gives one verdict for each item, in the order of the items.
+    ///
+    /// Cancel-safe: a batch whose future is dropped is given again, in this process or the next.
+    ///
+    /// # Errors
+    /// When the hook cannot be reached; the same batch is given again later.
+    fn apply<'a>(&'a self, items: &'a [Item]) -> BoxFuture<'a, Result<Vec<Verdict>, Unavailable>>;
+}
