@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::positions::Positions;
-use crate::record::Tenant;
+use crate::record::{Position, Tenant};
 
 /// The number of a plan in its stream, counted from 1 and never used again.
 #[derive(
@@ -26,6 +26,9 @@ pub struct Plan {
     pub objects: Vec<PlannedObject>,
     /// Records whose bytes the disk lost; settled by this plan and counted as damaged.
     pub damaged: Positions,
+    /// How far the transform of the stream had come, by the records of its journal: none before it
+    /// is transformed again. 0 where the plan's records are not transformed ones.
+    pub source_end: Position,
 }
 
 impl Plan {

@@ -35,6 +35,8 @@ const THREADS: usize = 4;
 #[derive(Debug)]
 pub(super) enum Payload {
     Batch(Batch),
+    /// Several at once: none is written without the others.
+    Batches(Vec<Batch>),
     Control(Kind, Vec<u8>),
     /// Ends the active segment.
     Seal,
@@ -48,23 +50,34 @@ impl Payload {
     pub(super) fn record_count(&self) -> u64 {
         match self {
             Self::Batch(batch) => batch.record_count() as u64,
+            Self::Batches(batches) => batches.iter().map(|b| b.record_count() as u64).sum(),
             Self::Control(..) | Self::Seal => 0,
         }
     }
 
-    /// An upper bound of the bytes of its frame.
+    /// An upper bound of the bytes of its frames.
     pub(super) fn frame_bytes_at_most(&self) -> usize {
-        let payload = match self {
-            Self::Batch(batch) => batch.data_bytes() + batch.record_count() * 8 + 256,
-            Self::Control(_, body) => body.len(),
-            Self::Seal => 0,
-        };
-        payload + frame::HEADER_BYTES + frame::ALIGNMENT
+        let around = frame::HEADER_BYTES + frame::ALIGNMENT;
+        match self {
+            Self::Batch(batch) => batch.frame_bytes_at_most(),
+            Self::Batches(batches) => batches.iter().map(Batch::frame_bytes_at_most).sum(),
+            Self::Control(_, body) => body.len() + around,
+            Self::Seal => around,
+        }
     }
 
-    pub(super) fn put_frame(&self, out: &mut Vec<u8>, slot: Slot) {
+    pub(super) fn put_frames(&self, out: &mut Vec<u8>, slot: Slot) {
         match self {
             Self::Batch(batch) => frame::put_batch(out, slot, batch),
+            Self::Batches(batches) => {
+                let (start, mut slot) = (out.len(), slot);
+                let group_offset = slot.group_offset;
+                for batch in batches {
+                    slot.group_offset = group_offset + out.len() - start;
+                    frame::put_batch(out, slot, batch);
+                    slot.first = slot.first.advanced_by(batch.record_count() as u64);
+                }
+            }
             Self::Control(kind, body) => frame::put_control(out, slot, *kind, body),
             Self::Seal => {}
         }
@@ -165,13 +178,13 @@ impl Lane {
         answered.await.unwrap_or(Err(AppendError::Failed))
     }
 
-    /// Appends a control frame, waiting for room in the queue.
-    pub(super) async fn append_control(&self, payload: Payload) -> Result<(), AppendError> {
+    /// Appends what the service itself has to say, waiting for room in the queue.
+    pub(super) async fn append_own(&self, payload: Payload) -> Result<Appended, AppendError> {
         let (answer, answered) = oneshot::channel();
         let request = Request { log: self.log.clone(), payload, answer };
         let sent = self.committer.queues[self.queue].sender.send(request).await;
         sent.map_err(|_| AppendError::Failed)?;
-        answered.await.unwrap_or(Err(AppendError::Failed)).map(|_| ())
+        answered.await.unwrap_or(Err(AppendError::Failed))
     }
 }
 

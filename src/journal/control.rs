@@ -76,8 +76,16 @@ pub struct Checkpoint {
     pub delivered: u64,
     /// Records in committed objects of failures.
     pub failed: u64,
+    /// Records that a transform dropped.
+    pub dropped: u64,
     /// Records that the disk lost.
     pub damaged: u64,
+    /// Records that went on into the scratch log.
+    pub transformed: u64,
+    /// Records that were accepted before a backup of them was asked for.
+    pub left_out: u64,
+    /// Of a scratch log: how far the transform had come, by the records of the stream's journal.
+    pub source_end: Position,
     /// Partitions of committed objects that no catalog has confirmed.
     pub unregistered: Vec<CatalogPartition>,
 }
@@ -88,7 +96,11 @@ struct CheckpointText {
     last_plan: PlanId,
     delivered: u64,
     failed: u64,
+    dropped: u64,
     damaged: u64,
+    transformed: u64,
+    left_out: u64,
+    source_end: Position,
     unregistered: Vec<CatalogPartition>,
     open_plan_count: u64,
 }
@@ -107,7 +119,11 @@ impl Checkpoint {
             last_plan: self.last_plan,
             delivered: self.delivered,
             failed: self.failed,
+            dropped: self.dropped,
             damaged: self.damaged,
+            transformed: self.transformed,
+            left_out: self.left_out,
+            source_end: self.source_end,
             unregistered: self.unregistered.clone(),
             open_plan_count: self.open_plans.len() as u64,
         };
@@ -143,7 +159,11 @@ impl Checkpoint {
             last_plan: text.last_plan,
             delivered: text.delivered,
             failed: text.failed,
+            dropped: text.dropped,
             damaged: text.damaged,
+            transformed: text.transformed,
+            left_out: text.left_out,
+            source_end: text.source_end,
             unregistered: text.unregistered,
         })
     }
@@ -244,12 +264,14 @@ fn newer_format(bytes: &[u8]) -> Option<u16> {
 #[derive(Serialize, Deserialize)]
 struct PlanText {
     id: PlanId,
+    source_end: Position,
     objects: Vec<ObjectHeader>,
 }
 
 fn put_plan(out: &mut Vec<u8>, plan: &Plan) {
     let objects = plan.objects.iter().map(|object| object.header.clone());
-    put_json(out, &PlanText { id: plan.id, objects: objects.collect() });
+    let (id, source_end) = (plan.id, plan.source_end);
+    put_json(out, &PlanText { id, source_end, objects: objects.collect() });
     for positions in plan.settled() {
         positions.encode(out);
     }
@@ -261,7 +283,8 @@ fn take_plan(bytes: &mut &[u8]) -> Option<Plan> {
     for header in text.objects {
         objects.push(PlannedObject { header, positions: Positions::decode(bytes).ok()? });
     }
-    Some(Plan { id: text.id, objects, damaged: Positions::decode(bytes).ok()? })
+    let damaged = Positions::decode(bytes).ok()?;
+    Some(Plan { id: text.id, objects, damaged, source_end: text.source_end })
 }
 
 /// A length and that many bytes of JSON: readable by a person with a hex viewer, and open to new

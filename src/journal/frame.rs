@@ -16,7 +16,8 @@ pub(super) const HEADER_BYTES: usize = 48;
 pub(super) const ALIGNMENT: usize = 8;
 /// The most payload bytes of a frame; longer lengths are damage.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
-const ENTRY_BYTES: usize = 8;
+/// Bytes of meta for each record of a batch.
+pub(super) const ENTRY_BYTES: usize = 8;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

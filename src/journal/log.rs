@@ -113,7 +113,7 @@ impl Log {
         for payload in payloads {
             let group_offset = self.group.len();
             let slot = Slot { salt: active.salt, first: self.next, group_offset };
-            payload.put_frame(&mut self.group, slot);
+            payload.put_frames(&mut self.group, slot);
             firsts.push(self.next);
             let offset = active.offset + group_offset as u64;
             let count = payload.record_count();

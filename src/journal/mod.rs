@@ -59,6 +59,7 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -68,7 +69,7 @@ use uuid::Uuid;
 
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
-pub use self::reader::{Arrived, Scanned};
+pub use self::reader::{Call, Seen};
 
 use self::committer::{Lane, Payload};
 use self::control::{CheckpointFiles, FoundCheckpoint};
@@ -78,6 +79,9 @@ use crate::clock::Clock;
 use crate::disk::{Disk, DiskBudget};
 use crate::positions::Positions;
 use crate::record::{Position, StreamName, Tenant, UnixMillis};
+
+/// A tenant as a frame keeps it, with its length.
+const TENANT_BYTES_MAX: usize = 256;
 
 /// The records of one call, gathered for one frame.
 #[derive(Clone, Debug)]
@@ -123,6 +127,12 @@ impl Batch {
         Ok(self.data.len() - start)
     }
 
+    /// Whether the batch is for records of `tenant` that arrived at `arrival`.
+    #[must_use]
+    pub fn is_of(&self, tenant: Option<&Tenant>, arrival: UnixMillis) -> bool {
+        self.tenant.as_ref() == tenant && self.arrival == arrival
+    }
+
     /// How many records the batch holds.
     #[must_use]
     pub fn record_count(&self) -> usize {
@@ -133,6 +143,12 @@ impl Batch {
     #[must_use]
     pub fn data_bytes(&self) -> usize {
         self.data.len()
+    }
+
+    /// An upper bound of the bytes of its frame.
+    fn frame_bytes_at_most(&self) -> usize {
+        let entries = self.record_count() * frame::ENTRY_BYTES;
+        frame::HEADER_BYTES + TENANT_BYTES_MAX + entries + self.data_bytes() + frame::ALIGNMENT
     }
 
     fn tenant(&self) -> Option<&Tenant> {
@@ -263,6 +279,37 @@ struct Keeper {
     files: CheckpointFiles,
     /// What the last checkpoint of this process had settled, and when it was taken.
     last: Option<(Positions, Mark)>,
+    /// The same of the checkpoint before it, on whose word segments go.
+    relied_on: Option<(Positions, Mark)>,
+    /// What others who read the journal do without, by the number of their hold.
+    holds: BTreeMap<u64, Positions>,
+    next_hold: u64,
+}
+
+/// Keeps the segments of a journal for a second reader of its records. Dropping it lets go of them.
+#[derive(Debug)]
+pub struct Hold {
+    inner: Arc<Inner>,
+    number: u64,
+}
+
+impl Hold {
+    /// Lets go of the segments whose records are all in `settled`, as far as nobody else needs
+    /// them.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn release(&self, settled: Positions) -> io::Result<()> {
+        let mut keeper = locked(&self.inner.keeper);
+        keeper.holds.insert(self.number, settled);
+        self.inner.retire(&keeper)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        locked(&self.inner.keeper).holds.remove(&self.number);
+    }
 }
 
 /// An instant in the life of a journal: segments that were sealed by then.
@@ -343,7 +390,13 @@ impl Journal {
             lane: environment.committer.lane(log, hash as usize),
             shared,
             stamp,
-            keeper: Mutex::new(Keeper { files, last: None }),
+            keeper: Mutex::new(Keeper {
+                files,
+                last: None,
+                relied_on: None,
+                holds: BTreeMap::new(),
+                next_hold: 0,
+            }),
         };
         Ok(Opened {
             journal: Self { inner: Arc::new(inner) },
@@ -360,15 +413,28 @@ impl Journal {
     /// # Errors
     /// When nothing of the batch was kept, and why.
     pub async fn append(&self, batch: Batch) -> Result<Appended, AppendError> {
-        let payload = Payload::Batch(batch);
-        if payload.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
+        if batch.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
-        let Payload::Batch(batch) = payload else { unreachable!("it was made as a batch") };
         if !self.inner.budget.admits(batch.data_bytes() as u64) {
             return Err(AppendError::BudgetUsedUp);
         }
         self.inner.lane.append(batch).await
+    }
+
+    /// Makes batches that the service made itself durable, one behind the other; they may use the
+    /// reserve of the disk budget. After a power cut the first of them may be there and the last
+    /// not.
+    ///
+    /// # Errors
+    /// [`AppendError::BudgetUsedUp`] when the disk had no room, nothing was kept, and a later
+    /// attempt may succeed; [`AppendError::TooLarge`] when one of them is; otherwise the process is
+    /// about to end.
+    pub async fn append_own(&self, batches: Vec<Batch>) -> Result<Appended, AppendError> {
+        if batches.iter().any(|batch| batch.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX) {
+            return Err(AppendError::TooLarge);
+        }
+        self.inner.lane.append_own(Payload::Batches(batches)).await
     }
 
     /// Makes a decision durable.
@@ -381,7 +447,7 @@ impl Journal {
         if payload.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
-        self.inner.lane.append_control(payload).await
+        self.inner.lane.append_own(payload).await.map(|_| ())
     }
 
     /// Ends the active segment, so that the next start finds a clean end.
@@ -389,13 +455,20 @@ impl Journal {
     /// # Errors
     /// When the disk failed.
     pub async fn seal(&self) -> Result<(), AppendError> {
-        self.inner.lane.append_control(Payload::Seal).await
+        self.inner.lane.append_own(Payload::Seal).await.map(|_| ())
     }
 
     /// The position after the last durable record, as it moves.
     #[must_use]
     pub fn end(&self) -> watch::Receiver<Position> {
         self.inner.shared.end()
+    }
+
+    /// The first position whose segment is still there; the end when none is.
+    #[must_use]
+    pub fn begin(&self) -> Position {
+        let first = self.inner.shared.segment_from(Position(0));
+        first.map_or_else(|| *self.inner.shared.end().borrow(), |segment| segment.first)
     }
 
     /// Bytes on disk.
@@ -426,28 +499,49 @@ impl Journal {
         let inner = &self.inner;
         let mut keeper = locked(&inner.keeper);
         keeper.files.write(inner.disk.as_ref(), checkpoint)?;
-        let last = keeper.last.replace((checkpoint.settled.clone(), mark));
-        let Some((settled, mark)) = last else {
+        // The newest file may turn out damaged: only the one before it is relied on.
+        let newest = Some((checkpoint.settled.clone(), mark));
+        keeper.relied_on = std::mem::replace(&mut keeper.last, newest);
+        inner.retire(&keeper)
+    }
+
+    /// Keeps all segments for a second reader of the records, until it lets go of them.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        let mut keeper = locked(&self.inner.keeper);
+        let number = keeper.next_hold;
+        keeper.next_hold += 1;
+        keeper.holds.insert(number, Positions::default());
+        Hold { inner: self.inner.clone(), number }
+    }
+}
+
+impl Inner {
+    /// Removes the segments that nobody needs.
+    fn retire(&self, keeper: &Keeper) -> io::Result<()> {
+        let Some((settled, mark)) = &keeper.relied_on else {
             return Ok(());
         };
-        let used_up = inner.shared.used_up(|segment| {
+        let used_up = self.shared.used_up(|segment| {
+            let is_done = |settled: &Positions| settled.contains_range(segment.first, segment.end);
             segment.sequence < mark.sealed_before
-                && settled.contains_range(segment.first, segment.end)
+                && is_done(settled)
+                && keeper.holds.values().all(is_done)
         });
         for segment in &used_up {
-            let worth_keeping = log::is_worth_keeping(segment, inner.shared.segment_bytes_max());
-            inner.shared.retire(segment, worth_keeping, |keep| {
-                log::retire_file(inner.disk.as_ref(), &inner.directory, segment, keep)
+            let worth_keeping = log::is_worth_keeping(segment, self.shared.segment_bytes_max());
+            self.shared.retire(segment, worth_keeping, |keep| {
+                log::retire_file(self.disk.as_ref(), &self.directory, segment, keep)
             })?;
         }
         if !used_up.is_empty() {
             // Without it a recycled file could come back under its old name too.
-            inner.disk.sync_dir(&inner.directory)?;
+            self.disk.sync_dir(&self.directory)?;
         }
-        if inner.shared.is_empty() {
+        if self.shared.is_empty() {
             // A stream without records keeps no file for the next ones.
-            let spare = inner.directory.join(log::SPARE);
-            inner.shared.take_spare(|| inner.disk.remove(&spare))?;
+            let spare = self.directory.join(log::SPARE);
+            self.shared.take_spare(|| self.disk.remove(&spare))?;
         }
         Ok(())
     }

@@ -4,15 +4,19 @@
 //! error object, or is damaged; never two of these. Before the plan is durable nothing has left the
 //! machine, and the step may be repeated with another result; after it nothing is computed again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::entry::{Content, Entry};
+use super::intake;
 use crate::buffer;
 use crate::clock::Clock;
-use crate::convert::{EncodeError, Encoder, FailureLine, PushError, Schema, TableName};
+use crate::convert::{
+    EncodeError, Encoder, FailureLine, ProcessingFailureLine, PushError, Schema, TableName,
+};
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
 use crate::partition::{EvaluateError, Evaluated, Group, KeyTooLong, ObjectName, Template};
@@ -54,7 +58,12 @@ pub struct Recipe {
 #[derive(Clone, Debug)]
 pub(super) struct Freezer {
     pub(super) stream: StreamName,
-    pub(super) journal: Journal,
+    /// Where the records stand.
+    pub(super) records: Journal,
+    /// What they are.
+    pub(super) kind: intake::Kind,
+    /// Where plans are made durable.
+    pub(super) log: Journal,
     pub(super) outbox: Arc<Outbox>,
     pub(super) recipe: Arc<Recipe>,
     pub(super) clock: Arc<dyn Clock>,
@@ -104,15 +113,16 @@ impl Freezer {
         id: PlanId,
         batches: Arc<Vec<Batch>>,
         lost: Positions,
+        source_end: Position,
     ) -> Result<Plan, FreezeError> {
         let freezer = self.clone();
-        let work = move || freezer.convert_and_freeze(id, &batches, lost);
+        let work = move || freezer.convert_and_freeze(id, &batches, lost, source_end);
         let plan = match tokio::task::spawn_blocking(work).await {
             Ok(plan) => plan?,
             Err(error) => return Err(FreezeError::Panicked(error.to_string())),
         };
         let control = Control::Plan(plan);
-        self.journal.append_control(&control).await?;
+        self.log.append_control(&control).await?;
         let Control::Plan(plan) = control else { unreachable!("it was made as a plan") };
         Ok(plan)
     }
@@ -122,6 +132,7 @@ impl Freezer {
         id: PlanId,
         batches: &[Batch],
         lost: Positions,
+        source_end: Position,
     ) -> Result<Plan, FreezeError> {
         let converted = self.convert(batches)?;
         let mut bytes = Vec::new();
@@ -131,16 +142,16 @@ impl Freezer {
             damaged = damaged.with(&parts.damaged);
             if !parts.rows.is_empty() {
                 let encoded = parts.encoder.finish(&[])?;
-                let mut object = self.name(batch, ObjectKind::Data)?;
+                let mut object = self.name(batch, ObjectKind::Data, None)?;
                 object.row_count = encoded.row_count;
                 objects.push(PlannedObject { header: object, positions: parts.rows });
                 bytes.push(encoded.bytes);
             }
-            if !parts.failed.is_empty() {
-                let mut object = self.name(batch, ObjectKind::Error)?;
-                object.row_count = parts.failed.count();
-                objects.push(PlannedObject { header: object, positions: parts.failed });
-                bytes.push(parts.failure_lines);
+            for (error_type, failed) in parts.failed {
+                let mut object = self.name(batch, ObjectKind::Error, Some(error_type))?;
+                object.row_count = failed.positions.count();
+                objects.push(PlannedObject { header: object, positions: failed.positions });
+                bytes.push(failed.lines);
             }
         }
         if !objects.is_empty() {
@@ -151,7 +162,7 @@ impl Freezer {
                 object.header.sha256 = frozen.sha256;
             }
         }
-        Ok(Plan { id, objects, damaged })
+        Ok(Plan { id, objects, damaged, source_end })
     }
 
     /// Reads the records of all batches in one pass and gives each to its batch's encoder.
@@ -171,7 +182,7 @@ impl Freezer {
                 None => part.damaged.push(position),
             }
         };
-        self.journal.read(&all, visit).map_err(FreezeError::Read)?;
+        self.records.read(&all, visit).map_err(FreezeError::Read)?;
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(parts),
@@ -179,10 +190,41 @@ impl Freezer {
     }
 
     fn take(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
+        if self.kind == intake::Kind::Records {
+            return self.convert_one(part, record);
+        }
+        match Entry::decode(record.data).map(|entry| entry.content) {
+            Some(Content::Part { data, .. }) => self.convert_one(part, Record { data, ..record }),
+            Some(Content::Failed { failure, raw }) => {
+                let line = ProcessingFailureLine {
+                    raw,
+                    arrival: record.arrival,
+                    code: &failure.code,
+                    message: &failure.message,
+                    attempts: failure.attempts,
+                    attempt_ending: failure.ended,
+                    lambda_arn: failure.lambda_arn.as_deref(),
+                };
+                let failed = part.failed.entry(failure.error_type).or_default();
+                line.append_to(&mut failed.lines);
+                failed.positions.push(record.position);
+                Ok(())
+            }
+            // Drops and damage were settled when the entry was first seen.
+            Some(Content::Dropped | Content::Damaged) | None => {
+                part.damaged.push(record.position);
+                Ok(())
+            }
+        }
+    }
+
+    fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
         match part.encoder.push(record.data) {
             Ok(_) => part.rows.push(record.position),
             Err(PushError::Rejected(rejection)) => {
                 let table = &self.recipe.table;
+                let failed =
+                    part.failed.entry(ErrorOutputType::FormatConversionFailed).or_default();
                 FailureLine {
                     record,
                     rejection: &rejection,
@@ -194,8 +236,8 @@ impl Freezer {
                         version: &table.version,
                     },
                 }
-                .append_to(&mut part.failure_lines);
-                part.failed.push(record.position);
+                .append_to(&mut failed.lines);
+                failed.positions.push(record.position);
             }
             Err(PushError::Encode(error)) => return Err(error),
         }
@@ -203,13 +245,16 @@ impl Freezer {
     }
 
     /// Everything about an object but its bytes.
-    fn name(&self, batch: &Batch, kind: ObjectKind) -> Result<ObjectHeader, FreezeError> {
+    fn name(
+        &self,
+        batch: &Batch,
+        kind: ObjectKind,
+        error: Option<ErrorOutputType>,
+    ) -> Result<ObjectHeader, FreezeError> {
         let recipe = &self.recipe;
-        let (template, error, extension) = match kind {
-            ObjectKind::Data => (&recipe.prefix, None, ".parquet"),
-            ObjectKind::Error => {
-                (&recipe.error_prefix, Some(ErrorOutputType::FormatConversionFailed), "")
-            }
+        let (template, extension) = match kind {
+            ObjectKind::Data => (&recipe.prefix, ".parquet"),
+            ObjectKind::Error => (&recipe.error_prefix, ""),
         };
         let mut random = || Uuid::new_v4().as_u128();
         let tenant = batch.group.tenant.as_ref();
@@ -259,9 +304,15 @@ impl Recipe {
 struct Parts {
     encoder: Encoder,
     rows: Positions,
-    failed: Positions,
-    failure_lines: Vec<u8>,
+    failed: BTreeMap<ErrorOutputType, Failed>,
     damaged: Positions,
+}
+
+/// Records that go to one folder of the error prefix.
+#[derive(Default)]
+struct Failed {
+    positions: Positions,
+    lines: Vec<u8>,
 }
 
 impl Parts {
@@ -269,8 +320,7 @@ impl Parts {
         Self {
             encoder: Encoder::new(schema),
             rows: Positions::default(),
-            failed: Positions::default(),
-            failure_lines: Vec::new(),
+            failed: BTreeMap::new(),
             damaged: Positions::default(),
         }
     }

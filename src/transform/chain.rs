@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::buffer::Hints;
 use super::{Failure, Item, Part, Transform, Unavailable, Verdict};
 
 /// How long a step that is away is left alone before it is tried again: doubled each time.
@@ -49,6 +50,16 @@ impl Chain {
     #[must_use]
     pub fn new(steps: Vec<Arc<dyn Transform>>) -> Self {
         Self { steps }
+    }
+
+    /// How many records the chain wants at a time: the most that one of its steps wants.
+    #[must_use]
+    pub fn hints(&self) -> Hints {
+        let steps = self.steps.iter().map(|step| step.hints());
+        steps.fold(Hints { size_bytes: 1, interval: Duration::ZERO }, |all, one| Hints {
+            size_bytes: all.size_bytes.max(one.size_bytes),
+            interval: all.interval.max(one.interval),
+        })
     }
 
     /// Transforms records and tells for each what it became; never nothing.

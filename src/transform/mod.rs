@@ -13,12 +13,14 @@ mod chain;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use self::chain::{Chain, Transformed};
 
+use crate::buffer::Hints;
 use crate::fault::Action;
 use crate::record::{ErrorOutputType, UnixMillis};
 
@@ -88,6 +90,11 @@ pub struct Unavailable {
 
 /// One step of a chain.
 pub trait Transform: fmt::Debug + Send + Sync {
+    /// How many records the step wants at a time.
+    fn hints(&self) -> Hints {
+        Hints { size_bytes: 1 << 20, interval: Duration::ZERO }
+    }
+
     /// Transforms a batch and gives one verdict for each item, in the order of the items.
     ///
     /// Cancel-safe: a batch whose future is dropped is given again, in this process or the next.

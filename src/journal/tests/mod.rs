@@ -64,9 +64,9 @@ fn read_all(journal: &Journal, length: usize) -> (Positions, Positions) {
     let (mut whole, mut lost) = (Positions::default(), Positions::default());
     let mut next = Position(0);
     while next < end {
-        let scanned = journal.scan(next, 1000).expect("it is scanned");
-        assert!(scanned.next > next, "a scan goes on");
-        next = scanned.next;
+        let walked = journal.walk(next, end, 1000, &mut |_| {}).expect("it is walked");
+        assert!(walked > next, "a walk goes on");
+        next = walked;
     }
     let visit = &mut |position: Position, found: Option<crate::record::Record<'_>>| match found {
         Some(found) => {
