@@ -19,8 +19,8 @@ pub struct FailureLine<'a> {
     pub rejection: &'a Rejection,
     /// When the conversion ended.
     pub attempt_ending: UnixMillis,
-    /// The table whose columns it did not fit.
-    pub table: TableName<'a>,
+    /// The table whose columns it did not fit, if there is one.
+    pub table: Option<TableName<'a>>,
 }
 
 /// A table as a failure line names it.
@@ -49,15 +49,15 @@ impl FailureLine<'_> {
             raw_data: self.record.data,
             sequence_number: &sequence_number,
             sub_sequence_number: 0,
-            data_catalog_table: DataCatalogTable {
+            data_catalog_table: self.table.map(|table| DataCatalogTable {
                 catalog_id: (),
-                database_name: self.table.database,
-                table_name: self.table.table,
-                region: self.table.region,
-                version_id: self.table.version,
+                database_name: table.database,
+                table_name: table.table,
+                region: table.region,
+                version_id: table.version,
                 role_arn: (),
                 catalog_arn: (),
-            },
+            }),
         };
         serde_json::to_writer(&mut *out, &line).expect("plain fields into memory cannot fail");
         out.push(b'\n');
@@ -76,7 +76,7 @@ struct Line<'a> {
     raw_data: &'a [u8],
     sequence_number: &'a str,
     sub_sequence_number: u32,
-    data_catalog_table: DataCatalogTable<'a>,
+    data_catalog_table: Option<DataCatalogTable<'a>>,
 }
 
 /// What we have no value for is null, as it is in Firehose's own lines.

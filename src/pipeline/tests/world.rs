@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::doubles::{FaultyCatalog, FaultyDisk, FaultyStore, ManualClock, locked};
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
-use crate::convert::Schema;
+use crate::convert::{Format, Schema};
 use crate::deliver::Stores;
 use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
@@ -330,8 +330,8 @@ fn recipe() -> Recipe {
     };
     let template = |text: &str, place| Template::parse(text, place).expect("a prefix");
     Recipe {
-        schema: Arc::new(Schema::new(&table.columns).expect("a schema")),
-        table,
+        format: Format::Parquet(Arc::new(Schema::new(&table.columns).expect("a schema"))),
+        table: Some(table),
         catalog_region: None,
         prefix: template("clicks/tenant=!{lakehose:tenant}/minute=!{timestamp:mm}/", Place::Prefix),
         error_prefix: template(
