@@ -51,7 +51,7 @@ pub struct PlannedObject {
 /// Where an object goes and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectHeader {
-    /// Rows under the prefix, or failed records under the error prefix.
+    /// Rows or records under the prefix, or failed records under the error prefix.
     pub kind: ObjectKind,
     /// The store as it was when the plan was made; a later change of the YAML does not move it.
     pub target: Target,
@@ -63,10 +63,13 @@ pub struct ObjectHeader {
     pub size_bytes: u64,
     /// SHA-256 of its bytes, lower-case hex.
     pub sha256: String,
-    /// Rows in the object: Parquet rows, or lines of an error object.
+    /// Rows in the object: Parquet rows, records as they were sent, or lines of an error object.
     pub row_count: u64,
     /// Whose records they are.
     pub tenant: Option<Tenant>,
+    /// The `Content-Encoding` that the store is told, such as `gzip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
     /// The partition to register once the object is in the store.
     pub partition: Option<CatalogPartition>,
 }
@@ -75,7 +78,7 @@ pub struct ObjectHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectKind {
-    /// Converted rows under the stream's prefix.
+    /// Converted rows, or records as they were sent, under the stream's prefix.
     Data,
     /// Records that could not be converted, under the error prefix.
     Error,

@@ -23,14 +23,17 @@ use self::directory::DataDirectory;
 use self::tables::Catalogs;
 use crate::buffer::Hints;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, DeliveryStream, Fault, Faults, StoreUrl};
+use crate::config::{self, Config, DeliveryStream, Fault, Faults, StoreUrl};
 use crate::console::{self, Console};
+use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
 use crate::deliver::{Credentials, Stores};
 use crate::disk::{Disk, DiskBudget, OsDisk};
-use crate::ingest::{self, Auth, Bodies, ConnectionLimits, Counters, Description, Service};
+use crate::ingest::{
+    self, Auth, Bodies, ConnectionLimits, Content, Counters, Description, Service,
+};
 use crate::journal::{Committer, Environment, Journal, OpenError, SyncTimer};
 use crate::metrics::Metrics;
-use crate::pipeline::{Handle, Parts, Pipeline, Recipe};
+use crate::pipeline::{Handle, Parts, Pipeline, PipelineError, Recipe, Settings};
 use crate::record::StreamName;
 use crate::tasks::Tasks;
 
@@ -56,6 +59,9 @@ pub enum StartError {
     /// A journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] OpenError),
+    /// A pipeline cannot be made.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
     /// Something of the operating system was not to be had.
     #[error("could not {attempt}: {error}")]
     System {
@@ -288,21 +294,20 @@ impl Streams<'_> {
             size_bytes: settings.buffering.size_bytes,
             interval: settings.buffering.interval,
         };
-        let (pipeline, handle) = Pipeline::new(Parts {
+        let orders =
+            Settings { recipe: self.recipes[name].clone(), hints, chain: None, backup: None };
+        let parts = Parts {
             stream: name.clone(),
             opened,
+            environment: environment.clone(),
             directory,
-            hints,
-            recipe: self.recipes[name].clone(),
+            settings: orders,
             catalogs: self.catalogs.clone(),
             stores: self.stores.clone(),
-            disk: environment.disk.clone(),
-            budget: environment.budget.clone(),
-            clock: environment.clock.clone(),
             conversions: self.conversions.clone(),
             metrics: self.metrics.clone(),
-        })
-        .map_err(system(format!("open the outbox of stream {name}")))?;
+        };
+        let (pipeline, handle) = Pipeline::new(parts)?;
         let store = &self.config.stores[&settings.destination.store];
         let description = Description {
             created,
@@ -311,9 +316,7 @@ impl Streams<'_> {
             error_prefix: settings.destination.error_prefix_text.clone(),
             buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
             buffering_seconds: settings.buffering.interval.as_secs(),
-            database: settings.schema.database.clone(),
-            table: settings.schema.table.clone(),
-            catalog_region: REGION.to_owned(),
+            content: content(settings),
         };
         Ok((ingest::Stream { journal, description }, pipeline, handle))
     }
@@ -343,10 +346,11 @@ async fn define_tables(
     recipes: &BTreeMap<StreamName, Arc<Recipe>>,
 ) -> Result<(), StartError> {
     for (name, stream) in &config.delivery_streams {
-        let definition = tables::definition(stream, &recipes[name]);
-        let catalog = &catalogs[&stream.schema.catalog];
-        if let Err(error) = catalog.define(&definition).await {
-            let fault = Fault::new(stream.schema.place.clone(), error);
+        let Some((schema, definition)) = tables::definition(stream, &recipes[name]) else {
+            continue;
+        };
+        if let Err(error) = catalogs[&schema.catalog].define(&definition).await {
+            let fault = Fault::new(schema.place.clone(), error);
             return Err(StartError::Faults(Faults::new(vec![fault])));
         }
     }
@@ -378,6 +382,32 @@ fn stores(config: &Config) -> Stores {
         Some((name.clone(), credentials))
     });
     Stores::new(credentials.collect())
+}
+
+/// What DescribeDeliveryStream says of the objects of a stream.
+fn content(settings: &DeliveryStream) -> Content {
+    match (&settings.format, &settings.schema) {
+        (config::Format::Parquet(options), Some(schema)) => Content::Parquet {
+            compression: match options.compression {
+                ParquetCompression::Snappy => "SNAPPY",
+                ParquetCompression::Zstd => "ZSTD",
+                ParquetCompression::Gzip => "GZIP",
+                ParquetCompression::None => "UNCOMPRESSED",
+            },
+            database: schema.database.clone(),
+            table: schema.table.clone(),
+            catalog_region: REGION.to_owned(),
+        },
+        (config::Format::Parquet(_), None) => unreachable!("the check demands a schema of rows"),
+        (config::Format::Records(options), _) => Content::Records {
+            compression: match options.compression {
+                RecordsCompression::None => "UNCOMPRESSED",
+                RecordsCompression::Gzip => "GZIP",
+                RecordsCompression::Zstd => "ZSTD",
+            },
+            appends_delimiter: options.delimiter != Delimiter::None,
+        },
+    }
 }
 
 fn bucket(url: &StoreUrl) -> String {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::catalog::{Catalog, Definition, FilesCatalog};
 use crate::config::{self, Config, DeliveryStream, Fault};
-use crate::convert::Schema;
+use crate::convert::{Format, Schema};
 use crate::disk::Disk;
 use crate::pipeline::Recipe;
 use crate::plan::Target;
@@ -49,13 +49,22 @@ pub(super) async fn recipes(
     if faults.is_empty() { Ok(recipes) } else { Err(faults) }
 }
 
-/// Makes in its catalog what the stream's table needs there.
-pub(super) fn definition(stream: &DeliveryStream, recipe: &Recipe) -> Definition {
-    Definition {
-        table: recipe.table.clone(),
+/// What the stream's catalog is told of its table, and the schema that names both; nothing where
+/// records are delivered as they are, since who keeps the table that reads those knows their form.
+pub(super) fn definition<'a>(
+    stream: &'a DeliveryStream,
+    recipe: &Recipe,
+) -> Option<(&'a config::Schema, Definition)> {
+    let config::Format::Parquet(_) = stream.format else {
+        return None;
+    };
+    let settings = stream.schema.as_ref()?;
+    let definition = Definition {
+        table: recipe.table.clone()?,
         location: table_location(&recipe.target, &stream.destination.prefix_text),
-        is_ours: stream.schema.columns.is_some(),
-    }
+        is_ours: settings.columns.is_some(),
+    };
+    Some((settings, definition))
 }
 
 async fn recipe(
@@ -63,7 +72,29 @@ async fn recipe(
     catalogs: &Catalogs,
     stream: &DeliveryStream,
 ) -> Result<Recipe, Fault> {
-    let settings = &stream.schema;
+    let table = match &stream.schema {
+        Some(settings) => Some(table(stream, settings, catalogs).await?),
+        None => None,
+    };
+    let store = &stream.destination.store;
+    let catalog = stream.schema.as_ref().map(|settings| settings.catalog.clone());
+    Ok(Recipe {
+        format: format(stream, table.as_ref())?,
+        catalog_region: None,
+        prefix: stream.destination.prefix.clone(),
+        error_prefix: stream.destination.error_prefix.clone(),
+        target: config.stores[store].target(store),
+        register_in: catalog.filter(|_| stream.register_partitions),
+        table,
+    })
+}
+
+/// The table that a stream defines, or that its catalog has.
+async fn table(
+    stream: &DeliveryStream,
+    settings: &config::Schema,
+    catalogs: &Catalogs,
+) -> Result<Table, Fault> {
     let folders = stream.destination.prefix.partition_keys();
     let table = match &settings.columns {
         Some(columns) => own_table(settings, columns, &folders),
@@ -76,18 +107,21 @@ async fn recipe(
     if stream.register_partitions {
         check_partition_keys(stream, &table, &folders)?;
     }
-    let schema =
-        Schema::new(&table.columns).map_err(|error| Fault::new(settings.place.clone(), error))?;
-    let store = &stream.destination.store;
-    Ok(Recipe {
-        schema: Arc::new(schema),
-        catalog_region: None,
-        prefix: stream.destination.prefix.clone(),
-        error_prefix: stream.destination.error_prefix.clone(),
-        target: config.stores[store].target(store),
-        register_in: stream.register_partitions.then(|| settings.catalog.clone()),
-        table,
-    })
+    Ok(table)
+}
+
+/// What the stream's objects contain, with the columns prepared where there are any.
+fn format(stream: &DeliveryStream, table: Option<&Table>) -> Result<Format, Fault> {
+    match (&stream.format, table) {
+        (config::Format::Records(options), _) => Ok(Format::Records(*options)),
+        (config::Format::Parquet(options), table) => {
+            let columns = table.map_or(&[][..], |table| &table.columns);
+            let place = stream.schema.as_ref().map_or(&stream.partitions_place, |s| &s.place);
+            let schema = Schema::with_options(columns, *options);
+            let schema = schema.map_err(|error| Fault::new(place.clone(), error))?;
+            Ok(Format::Parquet(Arc::new(schema)))
+        }
+    }
 }
 
 /// The table of a stream that brings its columns: partitioned by the folders of the prefix, which

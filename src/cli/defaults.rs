@@ -41,7 +41,9 @@ struct ColumnText {
 /// there; their partition keys are the folders of the stream's prefix.
 pub(super) async fn provide_tables(config: &Config) -> Result<(), CatalogError> {
     for stream in config.delivery_streams.values() {
-        let settings = &stream.schema;
+        let Some(settings) = &stream.schema else {
+            continue;
+        };
         let Catalog::Files { path } = &config.catalogs[&settings.catalog];
         let catalog = FilesCatalog::new(Arc::new(OsDisk), Path::new(path).to_owned());
         match catalog.table(&settings.database, &settings.table).await {

@@ -272,7 +272,10 @@ fn show_partitions(config: &Config, folder: &Path) -> Result<(), String> {
     }
     println!("\nPartitions registered in the file catalog:");
     for stream in config.delivery_streams.values() {
-        let table = &stream.schema.table;
+        let Some(schema) = &stream.schema else {
+            continue;
+        };
+        let table = &schema.table;
         let path = folder.join(format!("catalog/demo/{table}.partitions.json"));
         let file: File = serde_json::from_slice(&read(&path)?).map_err(|e| e.to_string())?;
         let keys = stream.destination.prefix.partition_keys();

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::faults::{Place, listed, shown};
+use super::formats::format;
 use super::prefixes::{Prefixes, Writers, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::settings::{
@@ -219,7 +220,7 @@ fn streams(
             let message = format!("{} is no stream name: {rule}", shown(&entry.name));
             reader.fault(entry.place.clone(), message);
         });
-        let (Ok(name), Some(section)) = (name, entry.field.value()) else {
+        let (Ok(name), Some(section)) = (name, entry.field.given()) else {
             continue;
         };
         let Some(stream) = stream(&name, section, file, &writers, reader) else {
@@ -237,14 +238,15 @@ fn streams(
                 reader.fault(place, message);
             }
         }
-        let schema = &stream.schema;
-        let key = (schema.catalog.clone(), schema.database.clone(), schema.table.clone());
-        if let Some(other) = tables_taken.insert(key, entry.name.clone()) {
-            let message = format_args!(
-                "stream '{other}' has the table {}.{} too: write another one into table",
-                schema.database, schema.table
-            );
-            reader.fault(schema.place.clone(), message);
+        if let Some(schema) = &stream.schema {
+            let key = (schema.catalog.clone(), schema.database.clone(), schema.table.clone());
+            if let Some(other) = tables_taken.insert(key, entry.name.clone()) {
+                let message = format_args!(
+                    "stream '{other}' has the table {}.{} too: write another one into table",
+                    schema.database, schema.table
+                );
+                reader.fault(schema.place.clone(), message);
+            }
         }
         streams.insert(name, stream);
     }
@@ -254,14 +256,18 @@ fn streams(
 
 fn stream(
     name: &StreamName,
-    section: &StreamSection,
+    At { value: section, place }: &At<StreamSection>,
     file: &File,
     writers: &Writers,
     reader: &mut Reader<'_>,
 ) -> Option<DeliveryStream> {
     let buffering = section.buffering.value().and_then(buffering);
-    let schema = section.schema.given();
-    let schema = schema.and_then(|at| schema_of(name, at, &file.catalogs, reader));
+    let format = section.format.given().and_then(|at| format(at, section, place, reader));
+    let schema = match &section.schema {
+        Field::Given(at) => schema_of(name, at, &file.catalogs, reader).map(Some),
+        Field::Absent => Some(None),
+        Field::Faulty => None,
+    };
     let destination = section.destination.given().and_then(|at| {
         let store = one_of((&at.value.store, &at.place), "store", &file.stores, reader);
         let prefixes = prefixes(name, at, writers, reader);
@@ -274,9 +280,10 @@ fn stream(
     let partitions = section.partitions.given();
     let register = partitions
         .zip(prefix)
-        .and_then(|(at, prefix)| register_partitions(&at.value.register, prefix, reader));
+        .and_then(|(at, prefix)| register_partitions(&at.value.register, section, prefix, reader));
     Some(DeliveryStream {
         buffering: buffering?,
+        format: format?,
         schema: schema?,
         destination: destination?,
         register_partitions: register?,
@@ -448,13 +455,21 @@ fn check_columns(schema: &Field<SchemaSection>, prefix: &Template, reader: &mut 
 
 fn register_partitions(
     register: &Field<bool>,
+    stream: &StreamSection,
     prefix: &Template,
     reader: &mut Reader<'_>,
 ) -> Option<bool> {
     let has_partitions = !prefix.partition_keys().is_empty();
+    let has_table = !stream.schema.is_absent();
     match register {
         Field::Faulty => None,
-        Field::Absent => Some(has_partitions),
+        Field::Absent => Some(has_partitions && has_table),
+        Field::Given(At { value: true, place }) if !has_table => {
+            let message = "the stream has no table to register partitions in: name one in \
+                           schema, or write false";
+            reader.fault(place.clone(), message);
+            None
+        }
         Field::Given(At { value: true, place }) if !has_partitions => {
             let message = "the prefix has no folders such as year=!{timestamp:yyyy}/ that could \
                            be registered: add them, or write false";

@@ -13,6 +13,7 @@
 mod check;
 mod environment;
 mod faults;
+mod formats;
 mod prefixes;
 mod reader;
 mod secret;
@@ -28,8 +29,8 @@ pub use environment::{Environment, SystemEnvironment};
 pub use faults::{Fault, Faults, Place};
 pub use secret::Secret;
 pub use settings::{
-    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema, Server,
-    Store, StoreUrl,
+    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Identity, Schema,
+    Server, Store, StoreUrl,
 };
 
 use reader::{Reader, Setting as _, Source};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::faults::Place;
 use super::secret::Secret;
+use crate::convert::{ParquetOptions, RecordsOptions};
 use crate::partition::Template;
 use crate::plan::Target;
 use crate::record::{StreamName, Tenant};
@@ -142,14 +143,26 @@ pub enum Catalog {
 pub struct DeliveryStream {
     /// When an object is closed.
     pub buffering: Buffering,
-    /// The table that records are converted to.
-    pub schema: Schema,
+    /// What its objects contain.
+    pub format: Format,
+    /// The table that records are converted to, always there for rows of Parquet; for records as
+    /// they are, the table whose partitions they belong to.
+    pub schema: Option<Schema>,
     /// Where its objects go.
     pub destination: Destination,
     /// Whether new partitions are registered in the schema's catalog.
     pub register_partitions: bool,
     /// Where `partitions` stands.
     pub partitions_place: Place,
+}
+
+/// What the objects of a stream contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Rows of the stream's table.
+    Parquet(ParquetOptions),
+    /// The records as they were sent.
+    Records(RecordsOptions),
 }
 
 /// When an object is closed.

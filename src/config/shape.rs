@@ -12,6 +12,9 @@ use super::settings::StoreUrl;
 use super::values::{
     AccessKey, CatalogType, Endpoint, Folder, Region, Size, TableWord, Text, TimeUpTo,
 };
+use crate::convert::{
+    BinaryText, Delimiter, ParquetCompression, RecordsCompression, TimestampForm,
+};
 use crate::record::{StreamName, Tenant};
 use crate::table::HiveType;
 
@@ -97,8 +100,10 @@ section! {
     StreamSection expects "a mapping with schema" {
         /// When an object is closed.
         buffering: BufferingSection = Default("{}"),
+        /// What objects contain.
+        format: FormatSection = Default("{}"),
         /// The table that records are converted to.
-        schema: SchemaSection = Required,
+        schema: SchemaSection = Optional,
         /// Where its objects go.
         destination: DestinationSection = Default("{}"),
         /// What catalogs are told.
@@ -113,6 +118,38 @@ section! {
         size: Size<BUFFER_BYTES_MIN, BUFFER_BYTES_MAX> = Default("128 MiB"),
         /// By the age of its oldest record.
         interval: TimeUpTo<BUFFER_SECONDS_MAX> = Default("300 s"),
+    }
+}
+
+section! {
+    /// What objects contain; rows of Parquet unless it says otherwise.
+    FormatSection expects "a mapping with parquet or records" {
+        /// Rows of the stream's table.
+        parquet: ParquetSection = Optional,
+        /// The records as they were sent.
+        records: RecordsSection = Optional,
+    }
+}
+
+section! {
+    /// How rows are written.
+    ParquetSection expects "a mapping with compression, timestamps and binary" {
+        /// How the pages of a file are compressed.
+        compression: ParquetCompression = Default("snappy"),
+        /// The form of timestamps.
+        timestamps: TimestampForm = Default("micros"),
+        /// What the strings of binary columns are.
+        binary: BinaryText = Default("base64"),
+    }
+}
+
+section! {
+    /// How records are written that are delivered as they are.
+    RecordsSection expects "a mapping with compression and delimiter" {
+        /// How an object is compressed.
+        compression: RecordsCompression = Default("none"),
+        /// What stands between records.
+        delimiter: Delimiter = Default("none"),
     }
 }
 

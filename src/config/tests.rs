@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::convert::ParquetOptions;
 use crate::record::StreamName;
 
 #[derive(Debug)]
@@ -124,7 +125,8 @@ fn every_key_reaches_its_setting() {
     let clicks = &config.delivery_streams[&name("clicks")];
     let buffering = Buffering { size_bytes: 64 << 20, interval: Duration::from_secs(60) };
     assert_eq!(clicks.buffering, buffering);
-    let schema = &clicks.schema;
+    assert_eq!(clicks.format, Format::Parquet(ParquetOptions::default()));
+    let schema = clicks.schema.as_ref().expect("a schema");
     let table = (schema.catalog.as_str(), schema.database.as_str(), schema.table.as_str());
     assert_eq!(table, ("files", "analytics", "clicks"));
     assert!(schema.columns.is_none() && !clicks.register_partitions);
@@ -138,7 +140,7 @@ fn every_key_reaches_its_setting() {
     let orders = &config.delivery_streams[&name("Web.Orders-2")];
     let buffering = Buffering { size_bytes: 128 << 20, interval: Duration::from_secs(300) };
     assert_eq!(orders.buffering, buffering);
-    let schema = &orders.schema;
+    let schema = orders.schema.as_ref().expect("a schema");
     assert_eq!((schema.database.as_str(), schema.table.as_str()), ("lakehose", "web_orders_2"));
     let columns = schema.columns.as_ref().expect("columns").iter();
     let columns: Vec<String> = columns.map(|c| format!("{} {}", c.name, c.hive_type)).collect();
@@ -169,8 +171,8 @@ fn the_default_file_needs_nothing_from_its_environment() {
     assert_eq!(config.catalogs["files"], catalog);
     assert_eq!(config.delivery_streams.len(), 2);
     for (name, stream) in &config.delivery_streams {
-        assert_eq!(stream.schema.database, "demo");
-        assert_eq!(stream.schema.table, name.as_str());
+        let schema = stream.schema.as_ref().expect("a schema");
+        assert_eq!((schema.database.as_str(), schema.table.as_str()), ("demo", name.as_str()));
         let buffering = Buffering { size_bytes: 8 << 20, interval: Duration::from_secs(5) };
         assert_eq!(stream.buffering, buffering);
         assert!(stream.register_partitions);

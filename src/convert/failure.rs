@@ -19,8 +19,8 @@ pub struct FailureLine<'a> {
     pub rejection: &'a Rejection,
     /// When the conversion ended.
     pub attempt_ending: UnixMillis,
-    /// The table whose columns it did not fit.
-    pub table: TableName<'a>,
+    /// The table whose columns it did not fit, if there is one.
+    pub table: Option<TableName<'a>>,
 }
 
 /// A table as a failure line names it.
@@ -49,15 +49,15 @@ impl FailureLine<'_> {
             raw_data: self.record.data,
             sequence_number: &sequence_number,
             sub_sequence_number: 0,
-            data_catalog_table: DataCatalogTable {
+            data_catalog_table: self.table.map(|table| DataCatalogTable {
                 catalog_id: (),
-                database_name: self.table.database,
-                table_name: self.table.table,
-                region: self.table.region,
-                version_id: self.table.version,
+                database_name: table.database,
+                table_name: table.table,
+                region: table.region,
+                version_id: table.version,
                 role_arn: (),
                 catalog_arn: (),
-            },
+            }),
         };
         serde_json::to_writer(&mut *out, &line).expect("plain fields into memory cannot fail");
         out.push(b'\n');
@@ -76,7 +76,7 @@ struct Line<'a> {
     raw_data: &'a [u8],
     sequence_number: &'a str,
     sub_sequence_number: u32,
-    data_catalog_table: DataCatalogTable<'a>,
+    data_catalog_table: Option<DataCatalogTable<'a>>,
 }
 
 /// What we have no value for is null, as it is in Firehose's own lines.
@@ -94,4 +94,55 @@ struct DataCatalogTable<'a> {
 
 fn as_base64<S: Serializer>(data: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Base64Display::new(data, &STANDARD))
+}
+
+/// One record that a hook could not make anything of, and why.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessingFailureLine<'a> {
+    /// The record before the hook.
+    pub raw: &'a [u8],
+    /// Such as `Lambda.FunctionError`.
+    pub code: &'a str,
+    /// The code in words.
+    pub message: &'a str,
+    /// How often the hook was tried.
+    pub attempts: u32,
+    /// When the record arrived.
+    pub arrival: UnixMillis,
+    /// When the last attempt ended.
+    pub attempt_ending: UnixMillis,
+    /// The function that failed, where it is one.
+    pub lambda_arn: Option<&'a str>,
+}
+
+impl ProcessingFailureLine<'_> {
+    /// Appends the line and a line feed to `out`.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        let line = ProcessingLine {
+            raw_data: self.raw,
+            error_code: self.code,
+            error_message: self.message,
+            attempts_made: self.attempts,
+            arrival_timestamp: self.arrival,
+            attempt_ending_timestamp: self.attempt_ending,
+            lambda_arn: self.lambda_arn,
+        };
+        serde_json::to_writer(&mut *out, &line).expect("plain fields into memory cannot fail");
+        out.push(b'\n');
+    }
+}
+
+/// The members in the order in which Firehose writes them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessingLine<'a> {
+    #[serde(serialize_with = "as_base64")]
+    raw_data: &'a [u8],
+    error_code: &'a str,
+    error_message: &'a str,
+    attempts_made: u32,
+    arrival_timestamp: UnixMillis,
+    attempt_ending_timestamp: UnixMillis,
+    #[serde(rename = "lambdaARN", skip_serializing_if = "Option::is_none")]
+    lambda_arn: Option<&'a str>,
 }

@@ -14,7 +14,8 @@ use arrow_schema::{DataType, Field as ArrowField, Schema as ArrowSchema, SchemaR
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{
-    Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as PhysicalType,
+    Compression, Encoding, GzipLevel, LogicalType, Repetition, TimeUnit, Type as PhysicalType,
+    ZstdLevel,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -22,6 +23,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
 use super::encoding::{self, Choice};
+use super::format::ParquetCompression;
 use super::schema::{Fields, Node, Schema, Shape};
 use crate::table::HiveType;
 
@@ -95,22 +97,22 @@ impl Writer {
 
 fn start(schema: &Schema, choices: &[Choice]) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let options = ArrowWriterOptions::new()
-        .with_properties(properties(&schema.parquet, choices))
+        .with_properties(properties(schema, choices))
         .with_parquet_schema(schema.parquet.clone())
         .with_skip_arrow_metadata(true);
     ArrowWriter::try_new_with_options(vec![], Arc::clone(&schema.arrow), options)
 }
 
 /// The writer's settings, with a choice for each leaf column.
-fn properties(schema: &SchemaDescriptor, choices: &[Choice]) -> WriterProperties {
+fn properties(schema: &Schema, choices: &[Choice]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
+        .set_compression(compression(schema.options.compression))
         // The form that readers parse: without the word "version" some distrust all statistics.
         .set_created_by(format!("lakehose version {}", env!("CARGO_PKG_VERSION")))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_max_row_group_bytes(None)
         .set_statistics_enabled(EnabledStatistics::Page);
-    for (column, choice) in schema.columns().iter().zip(choices) {
+    for (column, choice) in schema.parquet.columns().iter().zip(choices) {
         let path = || column.path().clone();
         if *choice != Choice::Dictionary {
             properties = properties.set_column_dictionary_enabled(path(), false);
@@ -120,6 +122,19 @@ fn properties(schema: &SchemaDescriptor, choices: &[Choice]) -> WriterProperties
         }
     }
     properties.build()
+}
+
+fn compression(choice: ParquetCompression) -> Compression {
+    match choice {
+        ParquetCompression::Snappy => Compression::SNAPPY,
+        ParquetCompression::Zstd => Compression::ZSTD(zstd_level()),
+        ParquetCompression::Gzip => Compression::GZIP(GzipLevel::default()),
+        ParquetCompression::None => Compression::UNCOMPRESSED,
+    }
+}
+
+fn zstd_level() -> ZstdLevel {
+    ZstdLevel::try_new(super::ZSTD_LEVEL).expect("the level is one of zstd's")
 }
 
 fn arrow_fields(fields: &Fields) -> Vec<ArrowField> {

@@ -9,6 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use arrow_schema::SchemaRef;
 use parquet::schema::types::SchemaDescriptor;
 
+use super::format::ParquetOptions;
 use super::json::{StringToken, unescape};
 use super::parquet::{arrow_schema, parquet_schema};
 use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
@@ -19,6 +20,7 @@ pub struct Schema {
     pub(super) root: Fields,
     pub(super) arrow: SchemaRef,
     pub(super) parquet: SchemaDescriptor,
+    pub(super) options: ParquetOptions,
 }
 
 /// Why no file can have these columns.
@@ -49,12 +51,20 @@ pub enum SchemaError {
 }
 
 impl Schema {
+    /// Prepares `columns` with the default options.
+    ///
+    /// # Errors
+    /// As [`with_options`](Self::with_options).
+    pub fn new(columns: &[Column]) -> Result<Self, SchemaError> {
+        Self::with_options(columns, ParquetOptions::default())
+    }
+
     /// Prepares `columns`; their names are compared in lower case.
     ///
     /// # Errors
     /// When there are no columns, a name stands twice, or a type is not one that
     /// [`HiveType::parse`] makes.
-    pub fn new(columns: &[Column]) -> Result<Self, SchemaError> {
+    pub fn with_options(columns: &[Column], options: ParquetOptions) -> Result<Self, SchemaError> {
         if columns.is_empty() {
             return Err(SchemaError::NoColumns);
         }
@@ -66,7 +76,7 @@ impl Schema {
         let root = Fields::new(named, "the table")?;
         let arrow = arrow_schema(&root);
         let parquet = parquet_schema(&root)?;
-        Ok(Self { root, arrow, parquet })
+        Ok(Self { root, arrow, parquet, options })
     }
 }
 

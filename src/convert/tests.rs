@@ -16,7 +16,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{Encoded, Encoder, PushError, Rejection, Schema};
+use super::{Encoded, Encoder, Format, PushError, Rejection, Schema};
 use crate::table::{Column, HiveType};
 
 /// A schema from `name type` pairs.
@@ -29,9 +29,13 @@ fn schema(columns: &[(&str, &str)]) -> Arc<Schema> {
     Arc::new(Schema::new(&columns).unwrap())
 }
 
+fn encoder(schema: &Arc<Schema>) -> Encoder {
+    Encoder::new(&Format::Parquet(schema.clone())).unwrap()
+}
+
 /// Pushes records; those that are rejected come back.
 fn convert(schema: &Arc<Schema>, records: &[&[u8]]) -> (Encoded, Vec<Rejection>) {
-    let mut encoder = Encoder::new(schema);
+    let mut encoder = encoder(schema);
     let mut rejections = vec![];
     for record in records {
         match encoder.push(record) {

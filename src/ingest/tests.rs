@@ -44,9 +44,12 @@ fn description() -> Description {
         error_prefix: "errors/".into(),
         buffering_mib: 64,
         buffering_seconds: 60,
-        database: "analytics".into(),
-        table: "clicks".into(),
-        catalog_region: "eu-west-1".into(),
+        content: Content::Parquet {
+            compression: "ZSTD",
+            database: "analytics".into(),
+            table: "clicks".into(),
+            catalog_region: "eu-west-1".into(),
+        },
     }
 }
 
@@ -533,7 +536,7 @@ async fn a_description_has_what_clients_and_tools_read() {
         json!({
             "Enabled": true,
             "InputFormatConfiguration": {"Deserializer": {"OpenXJsonSerDe": {}}},
-            "OutputFormatConfiguration": {"Serializer": {"ParquetSerDe": {}}},
+            "OutputFormatConfiguration": {"Serializer": {"ParquetSerDe": {"Compression": "ZSTD"}}},
             "SchemaConfiguration": {
                 "RoleARN": "arn:aws:iam::000000000000:role/lakehose",
                 "DatabaseName": "analytics",

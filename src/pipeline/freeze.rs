@@ -15,7 +15,7 @@ use super::intake;
 use crate::buffer;
 use crate::clock::Clock;
 use crate::convert::{
-    EncodeError, Encoder, FailureLine, ProcessingFailureLine, PushError, Schema, TableName,
+    EncodeError, Encoder, FailureLine, Format, ProcessingFailureLine, PushError, TableName,
 };
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
@@ -38,10 +38,11 @@ const PLAN_BATCHES_MAX: usize = 64;
 /// What a stream makes of its records; a change of the settings replaces it as a whole.
 #[derive(Debug)]
 pub struct Recipe {
-    /// The table whose columns the rows have.
-    pub table: Table,
-    /// The columns, prepared for conversion.
-    pub schema: Arc<Schema>,
+    /// What the objects contain; rows come with the columns prepared for conversion.
+    pub format: Format,
+    /// The table whose columns the rows have, or that reads the records as they are; none where
+    /// records go to no table.
+    pub table: Option<Table>,
     /// The region of the table's catalog, where it has one.
     pub catalog_region: Option<String>,
     /// Where rows go.
@@ -76,7 +77,7 @@ pub(super) enum FreezeError {
     Read(io::Error),
     #[error("could not write the outbox: {0}")]
     Outbox(io::Error),
-    #[error("could not write the parquet file: {0:?}")]
+    #[error("could not write the object: {0:?}")]
     Encode(#[from] EncodeError),
     #[error("could not name the object: {0}")]
     Prefix(#[from] EvaluateError),
@@ -167,8 +168,8 @@ impl Freezer {
 
     /// Reads the records of all batches in one pass and gives each to its batch's encoder.
     fn convert(&self, batches: &[Batch]) -> Result<Vec<Parts>, FreezeError> {
-        let parts = batches.iter().map(|_| Parts::new(&self.recipe.schema));
-        let mut parts: Vec<_> = parts.collect();
+        let parts = batches.iter().map(|_| Parts::new(&self.recipe.format));
+        let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
         let mut owners = Owners::new(batches);
         let all = owners.positions();
         let mut failure = None;
@@ -222,19 +223,19 @@ impl Freezer {
         match part.encoder.push(record.data) {
             Ok(_) => part.rows.push(record.position),
             Err(PushError::Rejected(rejection)) => {
-                let table = &self.recipe.table;
+                let table = self.recipe.table.as_ref();
                 let failed =
                     part.failed.entry(ErrorOutputType::FormatConversionFailed).or_default();
                 FailureLine {
                     record,
                     rejection: &rejection,
                     attempt_ending: self.clock.now(),
-                    table: TableName {
+                    table: table.map(|table| TableName {
                         database: &table.database,
                         table: &table.name,
                         region: self.recipe.catalog_region.as_deref(),
                         version: &table.version,
-                    },
+                    }),
                 }
                 .append_to(&mut failed.lines);
                 failed.positions.push(record.position);
@@ -252,9 +253,14 @@ impl Freezer {
         error: Option<ErrorOutputType>,
     ) -> Result<ObjectHeader, FreezeError> {
         let recipe = &self.recipe;
-        let (template, extension) = match kind {
-            ObjectKind::Data => (&recipe.prefix, ".parquet"),
-            ObjectKind::Error => (&recipe.error_prefix, ""),
+        let template = match kind {
+            ObjectKind::Data => &recipe.prefix,
+            ObjectKind::Error => &recipe.error_prefix,
+        };
+        // Lines of failures are written plainly whatever the data is.
+        let (extension, content_encoding) = match kind {
+            ObjectKind::Data => (recipe.format.extension(), recipe.format.content_encoding()),
+            ObjectKind::Error => ("", None),
         };
         let mut random = || Uuid::new_v4().as_u128();
         let tenant = batch.group.tenant.as_ref();
@@ -275,6 +281,7 @@ impl Freezer {
             sha256: String::new(),
             row_count: 0,
             tenant: batch.group.tenant.clone(),
+            content_encoding: content_encoding.map(str::to_owned),
             partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
         })
     }
@@ -284,16 +291,17 @@ impl Recipe {
     /// The catalog's partition of an evaluated prefix: values by name, in the table's order.
     fn partition(&self, place: &Evaluated) -> Option<CatalogPartition> {
         let catalog = self.register_in.clone()?;
+        let table = self.table.as_ref()?;
         let value_of = |key: &str| {
             let mut named = place.partition.iter();
             let named = named.find(|(name, _)| name.eq_ignore_ascii_case(key));
             named.map(|(_, value)| value.clone())
         };
-        let keys = self.table.partition_keys.iter();
+        let keys = table.partition_keys.iter();
         Some(CatalogPartition {
             catalog,
-            database: self.table.database.clone(),
-            table: self.table.name.clone(),
+            database: table.database.clone(),
+            table: table.name.clone(),
             values: keys.map(|key| value_of(&key.name)).collect::<Option<_>>()?,
             location: format!("{}/{}", self.target.url, place.partition_folder),
         })
@@ -316,13 +324,13 @@ struct Failed {
 }
 
 impl Parts {
-    fn new(schema: &Arc<Schema>) -> Self {
-        Self {
-            encoder: Encoder::new(schema),
+    fn new(format: &Format) -> Result<Self, EncodeError> {
+        Ok(Self {
+            encoder: Encoder::new(format)?,
             rows: Positions::default(),
             failed: BTreeMap::new(),
             damaged: Positions::default(),
-        }
+        })
     }
 }
 

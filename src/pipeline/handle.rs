@@ -266,11 +266,7 @@ impl LegHandle {
 impl Status {
     /// Records that went on into the scratch log are counted there, by their parts. While a batch
     /// goes over it may be seen on both sides for a moment.
-    fn of(
-        source: LegStatus,
-        transformed: Option<LegStatus>,
-        backup: Option<LegStatus>,
-    ) -> Self {
+    fn of(source: LegStatus, transformed: Option<LegStatus>, backup: Option<LegStatus>) -> Self {
         let LegStatus { blocked, .. } = source.clone();
         let is_transforming = transformed.is_some();
         let next = transformed.unwrap_or_default();
@@ -290,8 +286,7 @@ impl Status {
             closed_batches: source.closed_batches + next.closed_batches,
             open_plans: source.open_plans + next.open_plans,
             open_objects: source.open_objects + next.open_objects,
-            unregistered_partitions: source.unregistered_partitions
-                + next.unregistered_partitions,
+            unregistered_partitions: source.unregistered_partitions + next.unregistered_partitions,
             journal_bytes: source.log_bytes,
             scratch_bytes: next.log_bytes,
             outbox_bytes: source.outbox_bytes + next.outbox_bytes,

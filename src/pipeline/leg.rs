@@ -30,10 +30,10 @@ use super::freeze::{Batch, FreezeError, Freezer, Recipe, take_round};
 use super::handle::{LegHandle, LegStatus, Request};
 use super::intake::{self, Kind, Stretch};
 use super::state::State;
-use super::transformer::{Order, STEP as TRANSFORM, Transformer, UNDER_WAY_MAX};
+use super::transformer::{Order, Transformer, UNDER_WAY_MAX};
 use super::troubles::Troubles;
 use super::turns::Turns;
-use super::{Backup, RETRY_PAUSE, blocking, repeat, rest_after};
+use super::{Backup, blocking, repeat, rest_after};
 use crate::buffer::{Arrival, Buffer, Hints, Trigger};
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
@@ -246,9 +246,9 @@ impl Leg {
         let mut turns = Turns::default();
         recovered.into_iter().for_each(|id| turns.open(id, true));
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let (records, hold) = logs.held.map_or((journal.clone(), None), |(records, hold)| {
-            (records, Some(Arc::new(hold)))
-        });
+        let (records, hold) = logs
+            .held
+            .map_or((journal.clone(), None), |(records, hold)| (records, Some(Arc::new(hold))));
         let freezer = Freezer {
             stream: surroundings.stream.clone(),
             records: records.clone(),
@@ -383,7 +383,8 @@ impl Leg {
         }
         let checkpoint_due = self.checkpoints_due > 0
             && !self.checkpointing
-            && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL || self.surroundings.budget.is_pressed());
+            && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL
+                || self.surroundings.budget.is_pressed());
         if checkpoint_due && !self.freezing && !self.sealing {
             // With everything settled the whole journal can go, the active segment too.
             if self.sealed_at < end && self.is_idle(end) {

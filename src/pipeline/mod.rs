@@ -220,7 +220,7 @@ impl Pipeline {
             };
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop), if deadline.is_none() => {
+                () = stopped(&mut stop), if deadline.is_none() => {
                     deadline = Some(self.surroundings.clock.steady() + grace);
                     end(Role::Source, deadline);
                     end(Role::Backup, deadline);
@@ -304,11 +304,8 @@ impl Pipeline {
     /// Makes the leg of transformed records, and tells how far the transform had come.
     fn open_transformed(&mut self, opened: Opened, settings: &Settings) -> io::Result<Position> {
         let scratch = opened.journal.clone();
-        let orders = Orders {
-            recipe: settings.recipe.clone(),
-            hints: settings.hints,
-            transformer: None,
-        };
+        let orders =
+            Orders { recipe: settings.recipe.clone(), hints: settings.hints, transformer: None };
         let (leg, handle) = Leg::new(
             Role::Transformed,
             Logs { opened, held: None },
@@ -361,6 +358,11 @@ impl Pipeline {
         self.ready.push(leg);
         Ok(())
     }
+}
+
+/// Waits until the program says so, or has gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// Runs a step where blocking is allowed; a panic there goes on here.

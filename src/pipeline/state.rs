@@ -208,6 +208,7 @@ mod tests {
             sha256: String::new(),
             row_count: count,
             tenant: None,
+            content_encoding: None,
             partition: (kind == ObjectKind::Data).then_some(partition),
         };
         PlannedObject { header, positions: Positions::from_run(Position(first), count) }

@@ -28,7 +28,7 @@ const RECORD_BYTES_MAX: usize = 12 << 20;
 /// What a frame takes for an entry besides its bytes, at the most.
 const ENTRY_BYTES_AROUND: usize = 16;
 /// The step of `troubles`.
-pub(super) const STEP: &str = "transform records";
+const STEP: &str = "transform records";
 
 /// Everything that the transform touches.
 #[derive(Clone, Debug)]
@@ -65,7 +65,8 @@ impl Transformer {
         };
         let items = taken.iter().filter_map(item).collect();
         let troubles = self.troubles.clone();
-        let troubled = move |unavailable: Option<&crate::transform::Unavailable>| match unavailable {
+        let troubled = move |unavailable: Option<&crate::transform::Unavailable>| match unavailable
+        {
             Some(unavailable) => troubles.set(STEP, format!("could not {STEP}: {unavailable}")),
             None => troubles.clear(STEP),
         };
@@ -125,12 +126,8 @@ impl Order {
 
 fn read(source: &Journal, positions: &Positions) -> io::Result<Vec<Taken>> {
     let mut taken = Vec::new();
-    let mut unreadable = |position| Taken {
-        position,
-        tenant: None,
-        arrival: UnixMillis(0),
-        data: None,
-    };
+    let mut unreadable =
+        |position| Taken { position, tenant: None, arrival: UnixMillis(0), data: None };
     for run in positions.runs() {
         let wanted = |position: Position| run.first <= position && position < run.end();
         source.walk(run.first, run.end(), usize::MAX, &mut |seen| match seen {
@@ -184,12 +181,7 @@ fn frames(taken: &[Taken], transformed: Vec<Vec<Transformed>>, now: UnixMillis) 
     frames
 }
 
-fn entries(
-    record: &Taken,
-    data: &Bytes,
-    parts: Vec<Transformed>,
-    now: UnixMillis,
-) -> Vec<Vec<u8>> {
+fn entries(record: &Taken, data: &Bytes, parts: Vec<Transformed>, now: UnixMillis) -> Vec<Vec<u8>> {
     let entry = |part: &Transformed| match part {
         Transformed::Part(Part { data, partition_keys }) => {
             let partition_keys = partition_keys.clone();

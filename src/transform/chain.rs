@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::buffer::Hints;
 use super::{Failure, Item, Part, Transform, Unavailable, Verdict};
+use crate::buffer::Hints;
 
 /// How long a step that is away is left alone before it is tried again: doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(200);

@@ -6,8 +6,8 @@ use parquet::basic::Encoding;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::printer::print_schema;
 
-use super::{convert, read, rows, schema};
-use crate::convert::{Encoder, FailureLine, RejectCode, Rejection, Schema, TableName};
+use super::{convert, encoder, read, rows, schema};
+use crate::convert::{FailureLine, RejectCode, Rejection, Schema, TableName};
 use crate::record::{Position, Record, UnixMillis};
 use crate::table::{Column, HiveType};
 
@@ -31,7 +31,7 @@ fn every_type_has_its_form_in_the_file() {
         ("l", "array<struct<x:int>>"),
         ("m", "map<string,decimal(2,0)>"),
     ]);
-    let mut encoder = Encoder::new(&schema);
+    let mut encoder = encoder(&schema);
     encoder.push(b"{}").unwrap();
     let metadata = [("lakehose.plan".to_owned(), "7".to_owned())];
     let encoded = encoder.finish(&metadata).unwrap();
@@ -165,7 +165,7 @@ fn a_dictionary_is_written_only_where_values_repeat() {
 fn a_record_with_more_rows_than_a_batch_is_written_whole() {
     let documents: Vec<String> = (0..10_000).map(|n| format!("{{\"n\":{n}}}")).collect();
     let record = documents.concat();
-    let mut encoder = Encoder::new(&schema(&[("n", "int")]));
+    let mut encoder = encoder(&schema(&[("n", "int")]));
     assert_eq!(encoder.push(record.as_bytes()).unwrap().row_count, 10_000);
     let encoded = encoder.finish(&[]).unwrap();
     assert_eq!(rows(&encoded).last().map(String::as_str), Some("9999"));
@@ -174,7 +174,7 @@ fn a_record_with_more_rows_than_a_batch_is_written_whole() {
 #[test]
 fn row_groups_end_at_their_rows_or_bytes_and_then_count_anew() {
     let row_groups = |record: &[u8], record_count: usize| {
-        let mut encoder = Encoder::new(&schema(&[("n", "int")]));
+        let mut encoder = encoder(&schema(&[("n", "int")]));
         for _ in 0..record_count {
             encoder.push(record).unwrap();
         }
@@ -192,7 +192,7 @@ fn row_groups_end_at_their_rows_or_bytes_and_then_count_anew() {
 
 #[test]
 fn a_file_without_rows_can_be_read() {
-    let encoded = Encoder::new(&schema(&[("n", "int")])).finish(&[]).unwrap();
+    let encoded = encoder(&schema(&[("n", "int")])).finish(&[]).unwrap();
     assert_eq!(encoded.row_count, 0);
     assert!(read(&encoded).is_empty());
 }
@@ -243,12 +243,12 @@ fn a_failure_line_has_the_members_of_firehose_in_order() {
         },
         rejection: &rejection,
         attempt_ending: UnixMillis(1_785_312_400_000),
-        table: TableName {
+        table: Some(TableName {
             database: "db",
             table: "t",
             region: Some("us-east-1"),
             version: "LATEST",
-        },
+        }),
     };
     let mut out = b"before\n".to_vec();
     line.append_to(&mut out);

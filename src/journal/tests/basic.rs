@@ -12,7 +12,8 @@ async fn records_read_back_in_order_with_tenant_and_arrival() {
     let mut calls = Vec::new();
     let mut visit = |seen: Seen<'_>| {
         let Seen::Call(call) = seen else { panic!("nothing is lost") };
-        let records: Vec<_> = call.records().map(|(p, data)| (p.0, data.map(<[u8]>::to_vec))).collect();
+        let records: Vec<_> =
+            call.records().map(|(p, data)| (p.0, data.map(<[u8]>::to_vec))).collect();
         let expected = |p: &u64| (*p, Some(record(*p, 20)));
         let numbers: Vec<u64> = records.iter().map(|(p, _)| *p).collect();
         assert_eq!(records, numbers.iter().map(expected).collect::<Vec<_>>());
@@ -80,8 +81,12 @@ async fn chosen_records_are_visited_and_no_others() {
 async fn a_restart_finds_records_and_decisions_in_order() {
     let disk = SimulatedDisk::default();
     let opened = open(&disk);
-    let plan =
-        Plan { id: PlanId(1), objects: Vec::new(), damaged: Positions::from_run(Position(1), 1) };
+    let plan = Plan {
+        id: PlanId(1),
+        objects: Vec::new(),
+        damaged: Positions::from_run(Position(1), 1),
+        source_end: Position(0),
+    };
     append(&opened.journal, 0, 3, 20).await;
     let controls = [Control::Plan(plan), Control::Commit(PlanId(1))];
     for control in &controls {

@@ -18,14 +18,14 @@ use uuid::Uuid;
 use super::doubles::{FaultyCatalog, FaultyDisk, FaultyStore, ManualClock, locked};
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
-use crate::convert::Schema;
+use crate::convert::{Format, Schema};
 use crate::deliver::Stores;
 use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
 use crate::journal::{AppendError, Batch, Committer, Environment, Journal, Opened};
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
-use crate::pipeline::{Handle, Parts, Pipeline, Recipe, Status};
+use crate::pipeline::{Handle, Parts, Pipeline, Recipe, Settings, Status};
 use crate::plan::{PlanId, Target};
 use crate::record::{StreamName, Tenant};
 use crate::table::{Column, HiveType, Table};
@@ -109,14 +109,16 @@ impl World {
         let (pipeline, handle) = Pipeline::new(Parts {
             stream: stream(),
             opened,
+            environment: environment.clone(),
             directory: DIRECTORY.into(),
-            hints: self.hints,
-            recipe: Arc::new(recipe()),
+            settings: Settings {
+                recipe: Arc::new(recipe()),
+                hints: self.hints,
+                chain: None,
+                backup: None,
+            },
             catalogs: BTreeMap::from([("glue".to_owned(), catalog)]),
             stores: Arc::new(Stores::with_client(target(), self.store.clone())),
-            disk: environment.disk.clone(),
-            budget: environment.budget.clone(),
-            clock: self.clock.clone(),
             conversions: Arc::new(Semaphore::new(2)),
             metrics: metrics.clone(),
         })
@@ -330,8 +332,8 @@ fn recipe() -> Recipe {
     };
     let template = |text: &str, place| Template::parse(text, place).expect("a prefix");
     Recipe {
-        schema: Arc::new(Schema::new(&table.columns).expect("a schema")),
-        table,
+        format: Format::Parquet(Arc::new(Schema::new(&table.columns).expect("a schema"))),
+        table: Some(table),
         catalog_region: None,
         prefix: template("clicks/tenant=!{lakehose:tenant}/minute=!{timestamp:mm}/", Place::Prefix),
         error_prefix: template(
