@@ -26,6 +26,7 @@ fn every_type_has_its_form_in_the_file() {
         ("d38", "decimal(38,10)"),
         ("s", "string"),
         ("c", "char(3)"),
+        ("raw", "binary"),
         ("day", "date"),
         ("at", "timestamp"),
         ("l", "array<struct<x:int>>"),
@@ -55,6 +56,7 @@ message hive_schema {
   OPTIONAL FIXED_LEN_BYTE_ARRAY (16) d38 (DECIMAL(38,10));
   OPTIONAL BYTE_ARRAY s (STRING);
   OPTIONAL BYTE_ARRAY c (STRING);
+  OPTIONAL BYTE_ARRAY raw;
   OPTIONAL INT32 day (DATE);
   OPTIONAL INT64 at (TIMESTAMP(MICROS,true));
   OPTIONAL group l (LIST) {
