@@ -63,13 +63,15 @@ mod rows;
 mod records;
 
 mod failure;
+mod footer;
 mod stored;
 #[cfg(test)]
 mod tests;
 
 use arrow_schema::ArrowError;
 
-pub use self::failure::{FailureLine, TableName};
+pub use self::failure::{FailureLine, ProcessingFailureLine, TableName};
+pub use self::footer::Origin;
 pub use self::format::{
     BinaryText, Delimiter, Format, ParquetCompression, ParquetOptions, RecordsCompression,
     RecordsOptions, TimestampForm,

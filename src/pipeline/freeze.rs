@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::buffer;
 use crate::clock::Clock;
-use crate::convert::{EncodeError, Encoder, FailureLine, Format, PushError, TableName};
+use crate::convert::{EncodeError, Encoder, FailureLine, Format, Origin, PushError, TableName};
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
 use crate::partition::{EvaluateError, Evaluated, Group, KeyTooLong, ObjectName, Template};
@@ -20,7 +20,7 @@ use crate::plan::{
     CatalogPartition, ObjectHeader, ObjectKind, Plan, PlanId, PlannedObject, Target,
 };
 use crate::positions::{Positions, Run};
-use crate::record::{ErrorOutputType, Position, Record, StreamName};
+use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
 use crate::table::Table;
 
 /// A closed batch of a stream.
@@ -131,7 +131,8 @@ impl Freezer {
         for (batch, parts) in batches.iter().zip(converted) {
             damaged = damaged.with(&parts.damaged);
             if !parts.rows.is_empty() {
-                let encoded = parts.encoder.finish(&[])?;
+                let origin = self.origin(id, batch, &parts);
+                let encoded = parts.encoder.finish(&origin)?;
                 let mut object = self.name(batch, ObjectKind::Data)?;
                 object.row_count = encoded.row_count;
                 objects.push(PlannedObject { header: object, positions: parts.rows });
@@ -181,7 +182,15 @@ impl Freezer {
 
     fn take(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
         match part.encoder.push(record.data) {
-            Ok(_) => part.rows.push(record.position),
+            Ok(_) => {
+                part.rows.push(record.position);
+                part.arrivals = match part.arrivals {
+                    None => Some((record.arrival, record.arrival)),
+                    Some((first, last)) => {
+                        Some((first.min(record.arrival), last.max(record.arrival)))
+                    }
+                };
+            }
             Err(PushError::Rejected(rejection)) => {
                 let table = self.recipe.table.as_ref();
                 FailureLine {
@@ -201,6 +210,22 @@ impl Freezer {
             Err(PushError::Encode(error)) => return Err(error),
         }
         Ok(())
+    }
+
+    /// What the footer of a batch's file says.
+    fn origin(&self, id: PlanId, batch: &Batch, parts: &Parts) -> Vec<(String, String)> {
+        let table = self.recipe.table.as_ref();
+        let origin = Origin {
+            stream: &self.stream,
+            tenant: batch.group.tenant.as_ref(),
+            journal: self.journal.stamp(),
+            plan: id.0,
+            positions: &parts.rows,
+            row_count: parts.encoder.row_count(),
+            arrivals: parts.arrivals.unwrap_or((batch.oldest_arrival, batch.oldest_arrival)),
+            schema_version: table.map_or("", |table| &table.version),
+        };
+        origin.pairs()
     }
 
     /// Everything about an object but its bytes.
@@ -267,6 +292,8 @@ impl Recipe {
 struct Parts {
     encoder: Encoder,
     rows: Positions,
+    /// Of the oldest and the newest of them.
+    arrivals: Option<(UnixMillis, UnixMillis)>,
     failed: Positions,
     failure_lines: Vec<u8>,
     damaged: Positions,
@@ -277,6 +304,7 @@ impl Parts {
         Ok(Self {
             encoder: Encoder::new(format)?,
             rows: Positions::default(),
+            arrivals: None,
             failed: Positions::default(),
             failure_lines: Vec::new(),
             damaged: Positions::default(),
