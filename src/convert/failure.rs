@@ -1,6 +1,7 @@
-//! The line of an error object that tells of one rejected record.
+//! The lines of error objects, one for each failed record: rejected by the conversion, or failed
+//! before it, in a hook or in finding its partition.
 //!
-//! Owns the line's form, which is Firehose's, so that tools made for real error objects read ours.
+//! Owns the lines' forms, which are Firehose's, so that tools made for real error objects read ours.
 //! Does not own the object's key or the rest of its lines.
 
 use base64::display::Base64Display;
@@ -64,6 +65,55 @@ impl FailureLine<'_> {
     }
 }
 
+/// One record that failed before the conversion, and why: the error type `processing-failed`.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessingFailureLine<'a> {
+    /// The record as it was accepted, before any hook changed it.
+    pub record: Record<'a>,
+    /// The kind of fault, such as `Lambda.FunctionError`.
+    pub code: &'a str,
+    /// What happened, as a sentence.
+    pub message: &'a str,
+    /// How often it was tried; at least 1.
+    pub attempts: u32,
+    /// When the last attempt ended.
+    pub attempt_ending: UnixMillis,
+    /// The function that failed, where it is one of AWS Lambda.
+    pub lambda_arn: Option<&'a str>,
+}
+
+impl ProcessingFailureLine<'_> {
+    /// Appends the line and a line feed to `out`.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        let line = ProcessingLine {
+            raw_data: self.record.data,
+            error_code: self.code,
+            error_message: self.message,
+            attempts_made: self.attempts,
+            arrival_timestamp: self.record.arrival,
+            attempt_ending_timestamp: self.attempt_ending,
+            lambda_arn: self.lambda_arn,
+        };
+        serde_json::to_writer(&mut *out, &line).expect("plain fields into memory cannot fail");
+        out.push(b'\n');
+    }
+}
+
+/// In the order of lines that were captured from Firehose; its documents have another one.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessingLine<'a> {
+    #[serde(serialize_with = "as_base64")]
+    raw_data: &'a [u8],
+    error_code: &'a str,
+    error_message: &'a str,
+    attempts_made: u32,
+    arrival_timestamp: UnixMillis,
+    attempt_ending_timestamp: UnixMillis,
+    #[serde(rename = "lambdaARN", skip_serializing_if = "Option::is_none")]
+    lambda_arn: Option<&'a str>,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Line<'a> {
@@ -94,55 +144,4 @@ struct DataCatalogTable<'a> {
 
 fn as_base64<S: Serializer>(data: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&Base64Display::new(data, &STANDARD))
-}
-
-/// One record that a hook could not make anything of, and why.
-#[derive(Clone, Copy, Debug)]
-pub struct ProcessingFailureLine<'a> {
-    /// The record before the hook.
-    pub raw: &'a [u8],
-    /// Such as `Lambda.FunctionError`.
-    pub code: &'a str,
-    /// The code in words.
-    pub message: &'a str,
-    /// How often the hook was tried.
-    pub attempts: u32,
-    /// When the record arrived.
-    pub arrival: UnixMillis,
-    /// When the last attempt ended.
-    pub attempt_ending: UnixMillis,
-    /// The function that failed, where it is one.
-    pub lambda_arn: Option<&'a str>,
-}
-
-impl ProcessingFailureLine<'_> {
-    /// Appends the line and a line feed to `out`.
-    pub fn append_to(&self, out: &mut Vec<u8>) {
-        let line = ProcessingLine {
-            raw_data: self.raw,
-            error_code: self.code,
-            error_message: self.message,
-            attempts_made: self.attempts,
-            arrival_timestamp: self.arrival,
-            attempt_ending_timestamp: self.attempt_ending,
-            lambda_arn: self.lambda_arn,
-        };
-        serde_json::to_writer(&mut *out, &line).expect("plain fields into memory cannot fail");
-        out.push(b'\n');
-    }
-}
-
-/// The members in the order in which Firehose writes them.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ProcessingLine<'a> {
-    #[serde(serialize_with = "as_base64")]
-    raw_data: &'a [u8],
-    error_code: &'a str,
-    error_message: &'a str,
-    attempts_made: u32,
-    arrival_timestamp: UnixMillis,
-    attempt_ending_timestamp: UnixMillis,
-    #[serde(rename = "lambdaARN", skip_serializing_if = "Option::is_none")]
-    lambda_arn: Option<&'a str>,
 }

@@ -20,8 +20,9 @@
 //! | `decimal(p,s)` | a number, also as a string; digits beyond `s` are rounded half up | more than `p - s` digits before the point | FIXED_LEN_BYTE_ARRAY as short as `p` allows, DECIMAL |
 //! | `string` | a string; any other value as its JSON text | | BYTE_ARRAY, STRING |
 //! | `char(n)`, `varchar(n)` | as `string` | more than `n` characters | BYTE_ARRAY, STRING |
+//! | `binary` | a string of base64, or by option any string | other strings, other values | BYTE_ARRAY |
 //! | `date` | a string `yyyy-[M]M-[d]d` | days that no calendar has, numbers | INT32, DATE |
-//! | `timestamp` | see below | other texts, times outside the years 1 to 9999 | INT64, TIMESTAMP(MICROS, UTC) |
+//! | `timestamp` | see below | other texts, times outside the years 1 to 9999 | INT64, TIMESTAMP(MICROS, UTC); by option MILLIS, or INT96 |
 //! | `array<T>` | an array | scalars, objects, `""` | group LIST: `list.element` |
 //! | `map<K,V>` | an object; its keys become `K` as strings do | other values, keys that do not fit | group MAP: `key_value.key`, `key_value.value` |
 //! | `struct<...>` | an object | other values, `[]` | group |
@@ -33,7 +34,8 @@
 //! A timestamp is the string `yyyy-MM-ddTHH:mm:ss` or, with one-digit fields allowed,
 //! `yyyy-MM-dd HH:mm:ss`, either with up to nine digits of a fraction and with `Z`, `+0300`,
 //! `-06:00`, `+03` or nothing (UTC) behind it; or a number, also as a string: seconds since 1970
-//! below 10^12, milliseconds from there on. Digits behind the microsecond are left out.
+//! below 10^12, milliseconds from there on. Digits behind the microsecond, or millisecond by option, are left
+//! out. Base64 is that of the standard alphabet, with padding.
 //!
 //! A record may nest its values 64 deep, have 256 MiB, and make 4 Mi values in the columns, absent
 //! ones included; beyond that it is rejected too.
@@ -55,11 +57,13 @@ mod schema;
 
 mod columns;
 mod encoding;
+mod int96;
 mod parquet;
 mod rows;
 mod records;
 
 mod failure;
+mod footer;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -67,6 +71,7 @@ mod tests;
 use arrow_schema::ArrowError;
 
 pub use self::failure::{FailureLine, ProcessingFailureLine, TableName};
+pub use self::footer::Origin;
 pub use self::format::{
     BinaryText, Delimiter, Format, ParquetCompression, ParquetOptions, RecordsCompression,
     RecordsOptions, TimestampForm,

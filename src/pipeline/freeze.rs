@@ -15,7 +15,7 @@ use super::intake;
 use crate::buffer;
 use crate::clock::Clock;
 use crate::convert::{
-    EncodeError, Encoder, FailureLine, Format, ProcessingFailureLine, PushError, TableName,
+    EncodeError, Encoder, FailureLine, Format, Origin, ProcessingFailureLine, PushError, TableName,
 };
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
@@ -24,7 +24,7 @@ use crate::plan::{
     CatalogPartition, ObjectHeader, ObjectKind, Plan, PlanId, PlannedObject, Target,
 };
 use crate::positions::{Positions, Run};
-use crate::record::{ErrorOutputType, Position, Record, StreamName};
+use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
 use crate::table::Table;
 
 /// A closed batch of a stream.
@@ -142,7 +142,8 @@ impl Freezer {
         for (batch, parts) in batches.iter().zip(converted) {
             damaged = damaged.with(&parts.damaged);
             if !parts.rows.is_empty() {
-                let encoded = parts.encoder.finish(&[])?;
+                let origin = self.origin(id, batch, &parts);
+                let encoded = parts.encoder.finish(&origin)?;
                 let mut object = self.name(batch, ObjectKind::Data, None)?;
                 object.row_count = encoded.row_count;
                 objects.push(PlannedObject { header: object, positions: parts.rows });
@@ -198,8 +199,7 @@ impl Freezer {
             Some(Content::Part { data, .. }) => self.convert_one(part, Record { data, ..record }),
             Some(Content::Failed { failure, raw }) => {
                 let line = ProcessingFailureLine {
-                    raw,
-                    arrival: record.arrival,
+                    record: Record { data: raw, ..record },
                     code: &failure.code,
                     message: &failure.message,
                     attempts: failure.attempts,
@@ -221,7 +221,15 @@ impl Freezer {
 
     fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
         match part.encoder.push(record.data) {
-            Ok(_) => part.rows.push(record.position),
+            Ok(_) => {
+                part.rows.push(record.position);
+                part.arrivals = match part.arrivals {
+                    None => Some((record.arrival, record.arrival)),
+                    Some((first, last)) => {
+                        Some((first.min(record.arrival), last.max(record.arrival)))
+                    }
+                };
+            }
             Err(PushError::Rejected(rejection)) => {
                 let table = self.recipe.table.as_ref();
                 let failed =
@@ -243,6 +251,22 @@ impl Freezer {
             Err(PushError::Encode(error)) => return Err(error),
         }
         Ok(())
+    }
+
+    /// What the footer of a batch's file says.
+    fn origin(&self, id: PlanId, batch: &Batch, parts: &Parts) -> Vec<(String, String)> {
+        let table = self.recipe.table.as_ref();
+        let origin = Origin {
+            stream: &self.stream,
+            tenant: batch.group.tenant.as_ref(),
+            journal: self.records.stamp(),
+            plan: id.0,
+            positions: &parts.rows,
+            row_count: parts.encoder.row_count(),
+            arrivals: parts.arrivals.unwrap_or((batch.oldest_arrival, batch.oldest_arrival)),
+            schema_version: table.map_or("", |table| &table.version),
+        };
+        origin.pairs()
     }
 
     /// Everything about an object but its bytes.
@@ -312,6 +336,8 @@ impl Recipe {
 struct Parts {
     encoder: Encoder,
     rows: Positions,
+    /// Of the oldest and the newest of them.
+    arrivals: Option<(UnixMillis, UnixMillis)>,
     failed: BTreeMap<ErrorOutputType, Failed>,
     damaged: Positions,
 }
@@ -328,6 +354,7 @@ impl Parts {
         Ok(Self {
             encoder: Encoder::new(format)?,
             rows: Positions::default(),
+            arrivals: None,
             failed: BTreeMap::new(),
             damaged: Positions::default(),
         })

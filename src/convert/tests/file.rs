@@ -7,7 +7,9 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::printer::print_schema;
 
 use super::{convert, encoder, read, rows, schema};
-use crate::convert::{FailureLine, RejectCode, Rejection, Schema, TableName};
+use crate::convert::{
+    FailureLine, ProcessingFailureLine, RejectCode, Rejection, Schema, TableName,
+};
 use crate::record::{Position, Record, UnixMillis};
 use crate::table::{Column, HiveType};
 
@@ -26,6 +28,7 @@ fn every_type_has_its_form_in_the_file() {
         ("d38", "decimal(38,10)"),
         ("s", "string"),
         ("c", "char(3)"),
+        ("raw", "binary"),
         ("day", "date"),
         ("at", "timestamp"),
         ("l", "array<struct<x:int>>"),
@@ -55,6 +58,7 @@ message hive_schema {
   OPTIONAL FIXED_LEN_BYTE_ARRAY (16) d38 (DECIMAL(38,10));
   OPTIONAL BYTE_ARRAY s (STRING);
   OPTIONAL BYTE_ARRAY c (STRING);
+  OPTIONAL BYTE_ARRAY raw;
   OPTIONAL INT32 day (DATE);
   OPTIONAL INT64 at (TIMESTAMP(MICROS,true));
   OPTIONAL group l (LIST) {
@@ -262,4 +266,32 @@ fn a_failure_line_has_the_members_of_firehose_in_order() {
          \"dataCatalogTable\":{\"catalogId\":null,\"databaseName\":\"db\",\"tableName\":\"t\",\
          \"region\":\"us-east-1\",\"versionId\":\"LATEST\",\"roleArn\":null,\"catalogArn\":null}}\n"
     );
+}
+
+#[test]
+fn a_line_of_failed_processing_has_the_members_of_firehose_in_order() {
+    let line = ProcessingFailureLine {
+        record: Record {
+            position: Position(42),
+            arrival: UnixMillis(1_785_312_345_678),
+            data: b"{\"a\":1}",
+        },
+        code: "Lambda.FunctionError",
+        message: "The Lambda function was successfully invoked but it returned an error result.",
+        attempts: 4,
+        attempt_ending: UnixMillis(1_785_312_349_999),
+        lambda_arn: Some("arn:aws:lambda:us-east-1:111122223333:function:f:$LATEST"),
+    };
+    let text = |line: ProcessingFailureLine<'_>| {
+        let mut out = vec![];
+        line.append_to(&mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let common = "{\"rawData\":\"eyJhIjoxfQ==\",\"errorCode\":\"Lambda.FunctionError\",\
+                  \"errorMessage\":\"The Lambda function was successfully invoked but it returned \
+                  an error result.\",\"attemptsMade\":4,\"arrivalTimestamp\":1785312345678,\
+                  \"attemptEndingTimestamp\":1785312349999";
+    let lambda = "\"lambdaARN\":\"arn:aws:lambda:us-east-1:111122223333:function:f:$LATEST\"";
+    assert_eq!(text(line), format!("{common},{lambda}}}\n"));
+    assert_eq!(text(ProcessingFailureLine { lambda_arn: None, ..line }), format!("{common}}}\n"));
 }
