@@ -394,7 +394,7 @@ impl Code {
 /// was asked before.
 #[derive(Debug, Default)]
 pub(super) struct FickleHook {
-    asked: AtomicU64,
+    pub(super) asked: AtomicU64,
     /// Says Dropped to everything.
     pub(super) drops_all: bool,
     /// Is away so many times.
