@@ -18,6 +18,7 @@ use super::shape::{
     BufferingSection, CatalogSection, File, IdentitySection, SchemaSection, ServerSection,
     StoreSection, StreamSection,
 };
+use super::transform::steps;
 use super::values::{Endpoint, Region, TableWord, Text};
 use crate::partition::Template;
 use crate::record::StreamName;
@@ -260,6 +261,7 @@ fn stream(
     reader: &mut Reader<'_>,
 ) -> Option<DeliveryStream> {
     let buffering = section.buffering.value().and_then(buffering);
+    let transform = steps(&section.transform, reader);
     let schema = section.schema.given();
     let schema = schema.and_then(|at| schema_of(name, at, &file.catalogs, reader));
     let destination = section.destination.given().and_then(|at| {
@@ -277,6 +279,7 @@ fn stream(
         .and_then(|(at, prefix)| register_partitions(&at.value.register, prefix, reader));
     Some(DeliveryStream {
         buffering: buffering?,
+        transform: transform?,
         schema: schema?,
         destination: destination?,
         register_partitions: register?,

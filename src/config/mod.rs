@@ -20,6 +20,7 @@ mod settings;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod units;
 mod values;
 mod yaml;
@@ -31,6 +32,7 @@ pub use settings::{
     Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema, Server,
     Store, StoreUrl,
 };
+pub use transform::{Step, StepKind};
 
 use reader::{Reader, Setting as _, Source};
 

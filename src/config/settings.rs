@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::faults::Place;
 use super::secret::Secret;
+use super::transform::Step;
 use crate::partition::Template;
 use crate::plan::Target;
 use crate::record::{StreamName, Tenant};
@@ -142,6 +143,8 @@ pub enum Catalog {
 pub struct DeliveryStream {
     /// When an object is closed.
     pub buffering: Buffering,
+    /// What is made of records before anything else, step by step.
+    pub transform: Vec<Step>,
     /// The table that records are converted to.
     pub schema: Schema,
     /// Where its objects go.
