@@ -260,7 +260,10 @@ fn kind(At { value, place }: &At<StepSection>, reader: &mut Reader<'_>) -> Optio
         written.iter().filter(|(_, is_written)| *is_written).map(|(name, _)| *name).collect();
     match written.as_slice() {
         [] => {
-            reader.fault(place.clone(), format_args!("this is no step: write one of {kinds}"));
+            // An unknown key was told already.
+            if !reader.has_fault_below(place) {
+                reader.fault(place.clone(), format_args!("this is no step: write one of {kinds}"));
+            }
             return None;
         }
         [_] => {}
