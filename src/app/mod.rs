@@ -5,6 +5,7 @@
 //! any step of the path.
 
 mod directory;
+mod hooks;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -96,7 +97,11 @@ pub struct App {
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let catalogs = tables::catalogs(config, &disk);
-    tables::recipes(config, &catalogs).await.map(|_| ()).map_err(Faults::new)
+    let mut faults = tables::recipes(config, &catalogs).await.err().unwrap_or_default();
+    for (name, stream) in &config.delivery_streams {
+        faults.extend(hooks::chain(name, stream).await.err());
+    }
+    if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
 }
 
 impl App {

@@ -19,6 +19,7 @@ use super::shape::{
     BufferingSection, CatalogSection, File, IdentitySection, SchemaSection, ServerSection,
     StoreSection, StreamSection,
 };
+use super::transform::steps;
 use super::values::{Endpoint, Region, TableWord, Text};
 use crate::partition::Template;
 use crate::record::StreamName;
@@ -268,6 +269,7 @@ fn stream(
         Field::Absent => Some(None),
         Field::Faulty => None,
     };
+    let transform = steps(&section.transform, reader);
     let destination = section.destination.given().and_then(|at| {
         let store = one_of((&at.value.store, &at.place), "store", &file.stores, reader);
         let prefixes = prefixes(name, at, writers, reader);
@@ -284,6 +286,7 @@ fn stream(
     Some(DeliveryStream {
         buffering: buffering?,
         format: format?,
+        transform: transform?,
         schema: schema?,
         destination: destination?,
         register_partitions: register?,

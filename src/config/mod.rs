@@ -21,6 +21,7 @@ mod settings;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod units;
 mod values;
 mod yaml;
@@ -32,6 +33,7 @@ pub use settings::{
     Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Identity, Schema,
     Server, Store, StoreUrl,
 };
+pub use transform::{Step, StepKind};
 
 use reader::{Reader, Setting as _, Source};
 

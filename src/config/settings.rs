@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::faults::Place;
 use super::secret::Secret;
+use super::transform::Step;
 use crate::convert::{ParquetOptions, RecordsOptions};
 use crate::partition::Template;
 use crate::plan::Target;
@@ -148,6 +149,8 @@ pub struct DeliveryStream {
     /// The table that records are converted to, always there for rows of Parquet; for records as
     /// they are, the table whose partitions they belong to.
     pub schema: Option<Schema>,
+    /// What is made of records before anything else, step by step.
+    pub transform: Vec<Step>,
     /// Where its objects go.
     pub destination: Destination,
     /// Whether new partitions are registered in the schema's catalog.

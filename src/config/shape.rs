@@ -9,6 +9,7 @@ use super::reader::Presence::{Default, Optional, Required};
 use super::reader::{List, Named, section};
 use super::secret::{PlainOrReference, Secret};
 use super::settings::StoreUrl;
+use super::transform::StepSection;
 use super::values::{
     AccessKey, CatalogType, Endpoint, Folder, Region, Size, TableWord, Text, TimeUpTo,
 };
@@ -102,6 +103,8 @@ section! {
         buffering: BufferingSection = Default("{}"),
         /// What objects contain.
         format: FormatSection = Default("{}"),
+        /// What is made of records before anything else, step by step.
+        transform: List<StepSection> = Default("[]"),
         /// The table that records are converted to.
         schema: SchemaSection = Optional,
         /// Where its objects go.

@@ -160,6 +160,62 @@ fn every_key_reaches_its_setting() {
 }
 
 #[test]
+fn every_kind_of_step_reaches_its_settings() {
+    let config = load_good(
+        r#"
+delivery_streams:
+  s:
+    schema: {table: t}
+    transform:
+      - http:
+          url: "https://hook:9000/enrich?v=1"
+          headers: {Authorization: "${env:ACME_SECRET}", X-Plain: plain}
+          timeout: 10 s
+          retries: 0
+          buffering: {size: 256 KiB, interval: 0 s}
+      - lambda: {arn: "arn:aws:lambda:eu-west-1:111122223333:function:f:live", retries: 300}
+      - command: {argv: [python3, /hook.py]}
+      - jq: |
+          .a
+          | .b
+      - filter: .a > 1
+      - fields: {drop: [a], rename: {b: c}, add: {d: e}}
+      - append_delimiter: {}
+"#,
+    );
+    let steps = &config.delivery_streams[&name("s")].transform;
+    let kinds: Vec<&StepKind> = steps.iter().map(|step| &step.kind).collect();
+    let StepKind::Http { url, headers, timeout, retries, buffering } = kinds[0] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!((url.as_str(), *retries), ("https://hook:9000/enrich?v=1", 0));
+    assert_eq!(headers["Authorization"].expose(), "acme-hunter2");
+    assert_eq!(headers["X-Plain"].expose(), "plain");
+    assert_eq!(*timeout, Duration::from_secs(10));
+    assert_eq!(*buffering, Buffering { size_bytes: 256 << 10, interval: Duration::ZERO });
+    let StepKind::Lambda { region, timeout, retries, buffering, credentials, .. } = kinds[1] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!((region.as_str(), *retries, credentials), ("eu-west-1", 300, &None));
+    assert_eq!(*timeout, Duration::from_secs(300));
+    let default = Buffering { size_bytes: 1 << 20, interval: Duration::from_secs(1) };
+    assert_eq!(*buffering, default);
+    let argv = ["python3", "/hook.py"].map(ToOwned::to_owned).to_vec();
+    let command = StepKind::Command { argv, timeout: Duration::from_secs(60), retries: 3 };
+    assert_eq!(*kinds[2], command);
+    assert_eq!(*kinds[3], StepKind::Jq(".a\n| .b\n".into()));
+    assert_eq!(*kinds[4], StepKind::Filter(".a > 1".into()));
+    let StepKind::Fields(fields) = kinds[5] else { panic!("{kinds:?}") };
+    assert_eq!(
+        (&fields.drop[0], &fields.rename["b"], &fields.add["d"]),
+        (&"a".to_owned(), &"c".to_owned(), &"e".to_owned())
+    );
+    assert_eq!(*kinds[6], StepKind::AppendDelimiter("\n".into()));
+    assert_eq!(steps[3].place.path, "delivery_streams.s.transform[3]");
+    assert!(!format!("{steps:?}").contains("hunter2"));
+}
+
+#[test]
 fn the_default_file_needs_nothing_from_its_environment() {
     let config = load_good(DEFAULT_YAML);
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:4573");

@@ -214,6 +214,12 @@ struct Schema<'a> {
     version_id: &'static str,
 }
 
+/// The ARN of a delivery stream of this endpoint.
+#[must_use]
+pub fn stream_arn(region: &str, stream: &str) -> String {
+    format!("arn:aws:firehose:{region}:{ACCOUNT}:deliverystream/{stream}")
+}
+
 impl<'a> Answer<'a> {
     /// The answer for the stream `name` of an endpoint in `region`.
     pub(super) fn new(name: &'a StreamName, region: &str, facts: &'a Description) -> Self {
@@ -222,9 +228,7 @@ impl<'a> Answer<'a> {
         Self {
             delivery_stream_description: StreamDescription {
                 delivery_stream_name: name.as_str(),
-                delivery_stream_arn: format!(
-                    "arn:aws:firehose:{region}:{ACCOUNT}:deliverystream/{name}"
-                ),
+                delivery_stream_arn: stream_arn(region, name.as_str()),
                 delivery_stream_status: "ACTIVE",
                 delivery_stream_type: STREAM_TYPE,
                 delivery_stream_encryption_configuration: EncryptionStatus { status: "DISABLED" },

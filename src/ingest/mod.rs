@@ -37,7 +37,7 @@ pub use body::Bodies;
 
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
 pub use counters::Counters;
-pub use description::{Content, Description};
+pub use description::{Content, Description, stream_arn};
 pub use record_id::{RECORD_ID_CHARS, RecordId};
 pub use server::{ConnectionLimits, serve};
 
