@@ -13,6 +13,7 @@
 mod check;
 mod environment;
 mod faults;
+mod file;
 mod prefixes;
 mod reader;
 mod secret;
@@ -26,6 +27,7 @@ mod yaml;
 
 pub use environment::{Environment, SystemEnvironment};
 pub use faults::{Fault, Faults, Place};
+pub use file::{FileError, load_file};
 pub use secret::Secret;
 pub use settings::{
     Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema, Server,

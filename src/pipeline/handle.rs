@@ -2,6 +2,7 @@
 //!
 //! Owns the shape of a stream's status. The pipeline's loop fills it in.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Recipe;
 use crate::buffer::Hints;
+use crate::catalog::Catalog;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 
 /// A stream as it stands.
@@ -64,6 +66,7 @@ pub(super) enum Request {
     Status(oneshot::Sender<Status>),
     Flush(oneshot::Sender<()>),
     Change(Change),
+    ChangeCatalogs(BTreeMap<String, Arc<dyn Catalog>>),
 }
 
 /// New settings of a stream; they apply to everything that is not planned yet.
@@ -98,6 +101,12 @@ impl Handle {
     /// the pipeline was there to hear of it.
     pub async fn change(&self, change: Change) -> bool {
         self.requests.send(Request::Change(change)).await.is_ok()
+    }
+
+    /// Gives the pipeline other catalogs by name; partitions are registered there from now on.
+    /// Tells whether the pipeline was there to hear of it.
+    pub async fn change_catalogs(&self, catalogs: BTreeMap<String, Arc<dyn Catalog>>) -> bool {
+        self.requests.send(Request::ChangeCatalogs(catalogs)).await.is_ok()
     }
 }
 

@@ -631,6 +631,7 @@ impl Pipeline {
                 self.hints = hints;
                 self.buffer.change_hints(hints);
             }
+            Request::ChangeCatalogs(catalogs) => self.catalogs = catalogs,
         }
     }
 
