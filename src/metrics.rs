@@ -39,6 +39,10 @@ pub struct Metrics {
     pub registered_partitions: Family<Labels, Counter>,
     /// Bytes of unfinished writes cut from journals at the start, by `stream`.
     pub torn_bytes: Family<Labels, Counter>,
+    /// When the configuration in use was read, in Unix seconds.
+    pub configured_seconds: Gauge,
+    /// Reloads of the configuration that changed nothing, since the file could not be used.
+    pub refused_reloads: Counter,
 }
 
 impl Metrics {
@@ -58,6 +62,8 @@ impl Metrics {
             failed_puts: Family::default(),
             registered_partitions: Family::default(),
             torn_bytes: Family::default(),
+            configured_seconds: Gauge::default(),
+            refused_reloads: Counter::default(),
         };
         let m = metrics.clone();
         registry.register(
@@ -103,6 +109,16 @@ impl Metrics {
             "torn_bytes",
             "Bytes of unfinished writes cut from journals at the start",
             m.torn_bytes,
+        );
+        registry.register(
+            "configured_seconds",
+            "When the configuration in use was read, in seconds since 1970",
+            m.configured_seconds,
+        );
+        registry.register(
+            "refused_reloads",
+            "Reloads that changed nothing, since the configuration could not be used",
+            m.refused_reloads,
         );
         metrics
     }

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use crate::buffer::Hints;
-use crate::config::{Buffering, Credentials, DeliveryStream, Fault, Step, StepKind};
+use super::streams::hints;
+use crate::config::{Credentials, DeliveryStream, Fault, Step, StepKind};
 use crate::ingest::stream_arn;
 use crate::record::StreamName;
 use crate::transform::{
@@ -72,10 +72,6 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
         StepKind::Fields(settings) => Arc::new(Fields::new(settings.clone())),
         StepKind::AppendDelimiter(delimiter) => Arc::new(AppendDelimiter::new(delimiter.clone())),
     })
-}
-
-fn hints(Buffering { size_bytes, interval }: Buffering) -> Hints {
-    Hints { size_bytes, interval }
 }
 
 fn keys(Credentials { access_key, secret }: &Credentials) -> Keys {

@@ -1,15 +1,19 @@
 //! The assembly: the only place that names all concrete types and plugs them together.
 //!
 //! Owns the order of start and end. Start: lock -> tables -> journals -> pipelines -> listeners.
-//! End: stop accepting -> finish calls -> pipelines deliver within their grace -> seal. Does not own
-//! any step of the path.
+//! End: stop accepting -> finish calls -> pipelines deliver within their grace -> seal. What a start
+//! makes once stands here and in `streams`, what a `reload` makes again too. Does not own any step of
+//! the path.
 
 mod directory;
 mod hooks;
 mod tables;
+mod streams;
+mod reload;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,22 +23,21 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 pub use self::directory::DirectoryError;
+pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
+pub use self::streams::Handles;
 
 use self::directory::DataDirectory;
-use self::tables::Catalogs;
-use crate::buffer::Hints;
+use self::reload::Reloader;
+use self::streams::{KnownCatalogs, Prepared, Running, Shared, Streams};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, Config, DeliveryStream, Fault, Faults, StoreUrl};
+use crate::config::{Config, Faults};
 use crate::console::{self, Console};
-use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
-use crate::deliver::{Credentials, Stores};
+use crate::deliver::Stores;
 use crate::disk::{Disk, DiskBudget, OsDisk};
-use crate::ingest::{
-    self, Auth, Bodies, ConnectionLimits, Content, Counters, Description, Service,
-};
-use crate::journal::{Committer, Environment, Journal, OpenError, SyncTimer};
+use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Service};
+use crate::journal::{Committer, Environment, OpenError, SyncTimer};
 use crate::metrics::Metrics;
-use crate::pipeline::{Handle, Parts, Pipeline, PipelineError, Recipe, Settings};
+use crate::pipeline::PipelineError;
 use crate::record::StreamName;
 use crate::tasks::Tasks;
 
@@ -78,8 +81,8 @@ pub enum StartError {
 pub struct App {
     listen: SocketAddr,
     admin: SocketAddr,
-    streams: BTreeMap<StreamName, Handle>,
     committer: Committer,
+    reload: Reload,
     accepting: Arc<AtomicBool>,
     stop_listeners: watch::Sender<bool>,
     stop_pipelines: watch::Sender<bool>,
@@ -87,7 +90,8 @@ pub struct App {
     pipeline_ended: watch::Sender<Option<StreamName>>,
     listeners: Tasks,
     pipelines: Tasks,
-    _directory: DataDirectory,
+    /// Its lock is held to the very end.
+    _directory: Arc<DataDirectory>,
 }
 
 /// Does everything that a start does before it touches the data directory or a port.
@@ -96,28 +100,24 @@ pub struct App {
 /// All faults that only the catalogs can tell.
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let catalogs = tables::catalogs(config, &disk);
-    let mut faults = tables::recipes(config, &catalogs).await.err().unwrap_or_default();
-    for (name, stream) in &config.delivery_streams {
-        faults.extend(hooks::chain(name, stream).await.err());
-    }
-    if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
+    Prepared::new(config.clone(), &disk, &KnownCatalogs::new()).await.map(|_| ())
 }
 
 impl App {
-    /// Starts the service; when this returns it answers.
+    /// Starts the service; when this returns it answers. `file` is what `config` was read from, if
+    /// it can be read again.
     ///
     /// # Errors
     /// When something that it needs is not to be had; nothing is left running then.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let catalogs = tables::catalogs(&config, &disk);
-        let recipes = tables::recipes(&config, &catalogs).await;
-        let recipes = recipes.map_err(|faults| StartError::Faults(Faults::new(faults)))?;
+        let prepared = Prepared::new(config, &disk, &KnownCatalogs::new()).await;
+        let prepared = prepared.map_err(StartError::Faults)?;
+        let config = &prepared.config;
         let directory = DataDirectory::open(disk.as_ref(), &config.data_dir)?;
-        warn_of_strangers(&config, disk.as_ref(), &directory)?;
-        define_tables(&config, &catalogs, &recipes).await?;
+        warn_of_strangers(config, disk.as_ref(), &directory)?;
+        prepared.define_tables().await.map_err(StartError::Faults)?;
 
         let mut registry = Registry::with_prefix("lakehose");
         let metrics = Metrics::register(&mut registry);
@@ -128,74 +128,61 @@ impl App {
         let committer = Committer::start(Some(timer)).map_err(system("start the journal"))?;
         let budget = Arc::new(DiskBudget::new(config.disk_budget_bytes));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let streams = Streams {
-            config: &config,
-            directory: &directory,
-            recipes,
-            catalogs,
-            stores: Arc::new(stores(&config)),
-            conversions: Arc::new(Semaphore::new(cores)),
-            metrics,
-            environment: Environment {
-                disk: disk.clone(),
-                clock: clock.clone(),
-                committer: committer.clone(),
-                budget,
-                instance: directory.instance,
-            },
+        let environment = Environment {
+            disk: disk.clone(),
+            clock: clock.clone(),
+            committer: committer.clone(),
+            budget,
+            instance: directory.instance,
         };
-        let mut handles = BTreeMap::new();
-        let mut entrances = BTreeMap::new();
-        let mut pipelines = Vec::new();
-        for (name, settings) in &config.delivery_streams {
-            let (entrance, pipeline, handle) = streams.open(name, settings)?;
-            entrances.insert(name.clone(), entrance);
-            handles.insert(name.clone(), handle);
-            pipelines.push((name.clone(), pipeline));
-        }
+        let directory = Arc::new(directory);
+        let (stop_listeners, stopped_listeners) = watch::channel(false);
+        let (stop_pipelines, stopped_pipelines) = watch::channel(false);
+        let (listeners, pipelines) = (Tasks::new(), Tasks::new());
+        let pipeline_ended = watch::Sender::new(None);
+        let shared = Shared {
+            directory: directory.clone(),
+            environment,
+            stores: Arc::new(Stores::new(BTreeMap::new())),
+            conversions: Arc::new(Semaphore::new(cores)),
+            metrics: metrics.clone(),
+        };
+        let running = Running {
+            tasks: pipelines.clone(),
+            stopped: stopped_pipelines,
+            ended: pipeline_ended.clone(),
+        };
+        let mut streams = Streams::new(shared, running);
+        streams.open(&prepared).await?;
+        streams.take_up(&prepared);
 
         let listener = bind(config.server.listen).await?;
         let admin_listener = bind(config.server.admin).await?;
         let listen = listener.local_addr().map_err(system("learn the port"))?;
         let admin = admin_listener.local_addr().map_err(system("learn the port"))?;
         directory.note_addresses(disk.as_ref(), listen, admin)?;
+        streams.run();
 
         let accepting = Arc::new(AtomicBool::new(true));
+        let view = watch::Sender::new(Arc::new(streams.view(config)));
         let service = Arc::new(Service {
-            auth: auth(&config),
-            streams: entrances,
-            clock,
+            view: view.subscribe(),
+            clock: clock.clone(),
             counters,
             accepting: accepting.clone(),
             bodies: Bodies::default(),
             region: REGION.to_owned(),
         });
-        let console =
-            Arc::new(Console { streams: handles.clone(), registry, accepting: accepting.clone() });
-        let (stop_listeners, stopped_listeners) = watch::channel(false);
-        let (stop_pipelines, stopped_pipelines) = watch::channel(false);
-        let app = Self {
-            listen,
-            admin,
+        let handles = streams.handles();
+        let reloader = Reloader { file, config: prepared.config, streams, view, clock, metrics };
+        let (reload, reloads) = reloader.serve(stopped_listeners.clone());
+        listeners.spawn("reload", reloads);
+        let console = Arc::new(Console {
             streams: handles,
-            committer,
-            accepting,
-            stop_listeners,
-            stop_pipelines,
-            pipeline_ended: watch::Sender::new(None),
-            listeners: Tasks::new(),
-            pipelines: Tasks::new(),
-            _directory: directory,
-        };
-        for (name, pipeline) in pipelines {
-            let run = pipeline.run(stopped_pipelines.clone(), DELIVERY_GRACE);
-            let ended = app.pipeline_ended.clone();
-            app.pipelines.spawn(format!("pipeline of {name}"), async move {
-                // Also when it panics.
-                let _told = ToldAtTheEnd { ended, name };
-                run.await;
-            });
-        }
+            registry,
+            accepting: accepting.clone(),
+            reload: reload.clone(),
+        });
         for (name, listener, router) in [
             ("producer listener", listener, ingest::router(service)),
             ("admin listener", admin_listener, console::router(console)),
@@ -206,9 +193,21 @@ impl App {
             };
             let limits = ConnectionLimits { grace: CALLS_GRACE, ..ConnectionLimits::default() };
             let serve = ingest::serve(listener, router, limits, stop);
-            app.listeners.spawn(name, serve);
+            listeners.spawn(name, serve);
         }
-        Ok(app)
+        Ok(Self {
+            listen,
+            admin,
+            committer,
+            reload,
+            accepting,
+            stop_listeners,
+            stop_pipelines,
+            pipeline_ended,
+            listeners,
+            pipelines,
+            _directory: directory,
+        })
     }
 
     /// Where producers are served.
@@ -223,10 +222,10 @@ impl App {
         self.admin
     }
 
-    /// The pipelines by stream.
+    /// Asks for the configuration to be read again.
     #[must_use]
-    pub fn streams(&self) -> &BTreeMap<StreamName, Handle> {
-        &self.streams
+    pub fn reload(&self) -> &Reload {
+        &self.reload
     }
 
     /// Waits until the service cannot go on, and tells why: the disk under the journal has failed,
@@ -253,80 +252,6 @@ impl App {
     }
 }
 
-/// Tells that a pipeline has ended, in whatever way.
-struct ToldAtTheEnd {
-    ended: watch::Sender<Option<StreamName>>,
-    name: StreamName,
-}
-
-impl Drop for ToldAtTheEnd {
-    fn drop(&mut self) {
-        let name = Some(self.name.clone());
-        self.ended.send_if_modified(|first| {
-            first.is_none() && {
-                *first = name;
-                true
-            }
-        });
-    }
-}
-
-/// What every stream is opened with.
-struct Streams<'a> {
-    config: &'a Config,
-    directory: &'a DataDirectory,
-    recipes: BTreeMap<StreamName, Arc<Recipe>>,
-    catalogs: Catalogs,
-    stores: Arc<Stores>,
-    conversions: Arc<Semaphore>,
-    metrics: Metrics,
-    environment: Environment,
-}
-
-impl Streams<'_> {
-    fn open(
-        &self,
-        name: &StreamName,
-        settings: &DeliveryStream,
-    ) -> Result<(ingest::Stream, Pipeline, Handle), StartError> {
-        let environment = &self.environment;
-        let (disk, clock) = (environment.disk.as_ref(), environment.clock.as_ref());
-        let created = self.directory.created(disk, clock, name)?;
-        let directory = self.directory.stream(name);
-        let opened = Journal::open(environment, name, &directory)?;
-        let journal = opened.journal.clone();
-        let hints = Hints {
-            size_bytes: settings.buffering.size_bytes,
-            interval: settings.buffering.interval,
-        };
-        let orders =
-            Settings { recipe: self.recipes[name].clone(), hints, chain: None, backup: None };
-        let parts = Parts {
-            stream: name.clone(),
-            opened,
-            environment: environment.clone(),
-            directory,
-            settings: orders,
-            catalogs: self.catalogs.clone(),
-            stores: self.stores.clone(),
-            conversions: self.conversions.clone(),
-            metrics: self.metrics.clone(),
-        };
-        let (pipeline, handle) = Pipeline::new(parts)?;
-        let store = &self.config.stores[&settings.destination.store];
-        let description = Description {
-            created,
-            bucket: bucket(&store.url),
-            prefix: settings.destination.prefix_text.clone(),
-            error_prefix: settings.destination.error_prefix_text.clone(),
-            buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
-            buffering_seconds: settings.buffering.interval.as_secs(),
-            content: content(settings),
-        };
-        Ok((ingest::Stream { journal, description }, pipeline, handle))
-    }
-}
-
 fn warn_of_strangers(
     config: &Config,
     disk: &dyn Disk,
@@ -343,85 +268,6 @@ fn warn_of_strangers(
         );
     }
     Ok(())
-}
-
-async fn define_tables(
-    config: &Config,
-    catalogs: &Catalogs,
-    recipes: &BTreeMap<StreamName, Arc<Recipe>>,
-) -> Result<(), StartError> {
-    for (name, stream) in &config.delivery_streams {
-        let Some((schema, definition)) = tables::definition(stream, &recipes[name]) else {
-            continue;
-        };
-        if let Err(error) = catalogs[&schema.catalog].define(&definition).await {
-            let fault = Fault::new(schema.place.clone(), error);
-            return Err(StartError::Faults(Faults::new(vec![fault])));
-        }
-    }
-    Ok(())
-}
-
-fn auth(config: &Config) -> Auth {
-    if config.identities.is_empty() {
-        return Auth::Open;
-    }
-    let identities = config.identities.iter().map(|identity| {
-        let known = ingest::Identity {
-            secret: identity.secret.expose().to_owned(),
-            tenant: identity.tenant.clone(),
-            streams: identity.streams.clone(),
-        };
-        (identity.access_key.clone(), known)
-    });
-    Auth::Signed(identities.collect())
-}
-
-fn stores(config: &Config) -> Stores {
-    let credentials = config.stores.iter().filter_map(|(name, store)| {
-        let credentials = store.credentials.as_ref()?;
-        let credentials = Credentials {
-            access_key: credentials.access_key.clone(),
-            secret: credentials.secret.expose().to_owned(),
-        };
-        Some((name.clone(), credentials))
-    });
-    Stores::new(credentials.collect())
-}
-
-/// What DescribeDeliveryStream says of the objects of a stream.
-fn content(settings: &DeliveryStream) -> Content {
-    match (&settings.format, &settings.schema) {
-        (config::Format::Parquet(options), Some(schema)) => Content::Parquet {
-            compression: match options.compression {
-                ParquetCompression::Snappy => "SNAPPY",
-                ParquetCompression::Zstd => "ZSTD",
-                ParquetCompression::Gzip => "GZIP",
-                ParquetCompression::None => "UNCOMPRESSED",
-            },
-            database: schema.database.clone(),
-            table: schema.table.clone(),
-            catalog_region: REGION.to_owned(),
-        },
-        (config::Format::Parquet(_), None) => unreachable!("the check demands a schema of rows"),
-        (config::Format::Records(options), _) => Content::Records {
-            compression: match options.compression {
-                RecordsCompression::None => "UNCOMPRESSED",
-                RecordsCompression::Gzip => "GZIP",
-                RecordsCompression::Zstd => "ZSTD",
-            },
-            appends_delimiter: options.delimiter != Delimiter::None,
-        },
-    }
-}
-
-fn bucket(url: &StoreUrl) -> String {
-    match url {
-        StoreUrl::S3 { bucket, .. } => bucket.clone(),
-        StoreUrl::File { path } => {
-            path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-        }
-    }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {

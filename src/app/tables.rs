@@ -10,7 +10,6 @@ use crate::convert::{Format, Schema};
 use crate::disk::Disk;
 use crate::pipeline::Recipe;
 use crate::plan::Target;
-use crate::record::StreamName;
 use crate::table::{Column, HiveType, Table};
 
 /// The catalogs of the configuration.
@@ -26,27 +25,6 @@ pub(super) fn catalogs(config: &Config, disk: &Arc<dyn Disk>) -> Catalogs {
         }
     };
     config.catalogs.iter().map(|(name, catalog)| (name.clone(), open(catalog))).collect()
-}
-
-/// Makes the recipe of every stream, reading the tables of the catalogs.
-///
-/// # Errors
-/// Every fault of every stream.
-pub(super) async fn recipes(
-    config: &Config,
-    catalogs: &Catalogs,
-) -> Result<BTreeMap<StreamName, Arc<Recipe>>, Vec<Fault>> {
-    let mut recipes = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (name, stream) in &config.delivery_streams {
-        match recipe(config, catalogs, stream).await {
-            Ok(recipe) => {
-                recipes.insert(name.clone(), Arc::new(recipe));
-            }
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if faults.is_empty() { Ok(recipes) } else { Err(faults) }
 }
 
 /// What the stream's catalog is told of its table, and the schema that names both; nothing where
@@ -67,7 +45,11 @@ pub(super) fn definition<'a>(
     Some((settings, definition))
 }
 
-async fn recipe(
+/// Makes the recipe of a stream, reading its table in the catalog.
+///
+/// # Errors
+/// What does not fit, with its place in the file.
+pub(super) async fn recipe(
     config: &Config,
     catalogs: &Catalogs,
     stream: &DeliveryStream,
@@ -87,6 +69,19 @@ async fn recipe(
         register_in: catalog.filter(|_| stream.register_partitions),
         table,
     })
+}
+
+/// What becomes of source records in a stream's backup: none of them can fail.
+pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe {
+    Recipe {
+        format: Format::Records(backup.format),
+        table: None,
+        catalog_region: None,
+        prefix: backup.prefix.clone(),
+        error_prefix: backup.prefix.clone(),
+        target: config.stores[&backup.store].target(&backup.store),
+        register_in: None,
+    }
 }
 
 /// The table that a stream defines, or that its catalog has.

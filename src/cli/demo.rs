@@ -59,7 +59,7 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
     }
     println!("Lakehose demo in {}", folder.display());
     println!("  configuration: {name}");
-    let app = match App::start(config.clone()).await {
+    let app = match App::start(config.clone(), None).await {
         Ok(app) => app,
         Err(error) => return serve::refuse(error, &name),
     };
@@ -82,7 +82,10 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
             println!("  export {}={}", variable(tenant), secret(tenant));
         }
         println!("  lakehose serve --config {name}");
-        return serve::run(app).await;
+        return match serve::Signals::listen() {
+            Ok(signals) => serve::run(app, signals).await,
+            Err(error) => fail(&format!("could not listen for signals: {error}")),
+        };
     }
     app.stop().await;
     ExitCode::SUCCESS

@@ -9,18 +9,19 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::faults::{Place, listed, shown};
 use super::formats::format;
-use super::prefixes::{Prefixes, Writers, prefixes};
+use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::settings::{
-    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema, Server,
-    Store, StoreUrl,
+    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema,
+    Server, Store, StoreUrl,
 };
 use super::shape::{
-    BufferingSection, CatalogSection, File, IdentitySection, SchemaSection, ServerSection,
-    StoreSection, StreamSection,
+    BackupSection, BufferingSection, CatalogSection, File, IdentitySection, SchemaSection,
+    ServerSection, StoreSection, StreamSection,
 };
 use super::transform::steps;
 use super::values::{Endpoint, Region, TableWord, Text};
+use crate::convert::RecordsOptions;
 use crate::partition::Template;
 use crate::record::StreamName;
 use crate::table::{Column, HiveType};
@@ -275,6 +276,11 @@ fn stream(
         let prefixes = prefixes(name, at, writers, reader);
         Some(destination(store?, prefixes?))
     });
+    let backup = match &section.backup {
+        Field::Given(at) => backup(name, at, &file.stores, writers, reader).map(Some),
+        Field::Absent => Some(None),
+        Field::Faulty => None,
+    };
     let prefix = destination.as_ref().map(|destination| &destination.prefix);
     if let Some(prefix) = prefix {
         check_columns(&section.schema, prefix, reader);
@@ -289,6 +295,7 @@ fn stream(
         transform: transform?,
         schema: schema?,
         destination: destination?,
+        backup: backup?,
         register_partitions: register?,
         partitions_place: partitions?.place.clone(),
     })
@@ -297,6 +304,32 @@ fn stream(
 fn buffering(section: &BufferingSection) -> Option<Buffering> {
     let size_bytes = section.size.value()?.0;
     Some(Buffering { size_bytes, interval: section.interval.value()?.0 })
+}
+
+fn backup(
+    stream: &StreamName,
+    at: &At<BackupSection>,
+    stores: &Field<Named<StoreSection>>,
+    writers: &Writers,
+    reader: &mut Reader<'_>,
+) -> Option<Backup> {
+    let section = &at.value;
+    let store = one_of((&section.store, &at.place), "store", stores, reader);
+    let prefix = backup_prefix(stream, at, writers, reader);
+    let buffering = section.buffering.value().and_then(buffering);
+    let format = RecordsOptions {
+        compression: *section.compression.value()?,
+        delimiter: *section.delimiter.value()?,
+    };
+    let Prefix { template, text, place } = prefix?;
+    Some(Backup {
+        store: store?,
+        prefix: template,
+        prefix_text: text,
+        prefix_place: place,
+        format,
+        buffering: buffering?,
+    })
 }
 
 fn destination(store: String, prefixes: Prefixes) -> Destination {
@@ -376,8 +409,7 @@ fn check_nested(
     stores: &BTreeMap<String, Store>,
     reader: &mut Reader<'_>,
 ) {
-    let target = |stream: &DeliveryStream| {
-        let store = &stream.destination.store;
+    let target = |store: &String| {
         stores.get(store).map(|settings| {
             let target = settings.target(store);
             (target.url, target.endpoint)
@@ -388,15 +420,21 @@ fn check_nested(
         if folder.is_empty() {
             continue;
         }
+        let message = format!(
+            "it lies below the folder {folder} of stream '{name}', whose readers would find these \
+             objects too: write a folder beside it"
+        );
         for inner in streams.values() {
             let inside = fixed_folder(&inner.destination.prefix_text);
             let is_below = inside.len() > folder.len() && inside.starts_with(folder);
-            if is_below && target(outer) == target(inner) {
-                let message = format_args!(
-                    "it lies below the folder {folder} of stream '{name}', whose readers would \
-                     find these objects too: write a folder beside it"
-                );
-                reader.fault(inner.destination.prefix_place.clone(), message);
+            if is_below && target(&outer.destination.store) == target(&inner.destination.store) {
+                reader.fault(inner.destination.prefix_place.clone(), &message);
+            }
+            if let Some(backup) = &inner.backup
+                && fixed_folder(&backup.prefix_text).starts_with(folder)
+                && target(&outer.destination.store) == target(&backup.store)
+            {
+                reader.fault(backup.prefix_place.clone(), &message);
             }
         }
     }

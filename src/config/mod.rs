@@ -14,6 +14,7 @@ mod check;
 mod environment;
 mod faults;
 mod formats;
+mod file;
 mod prefixes;
 mod reader;
 mod secret;
@@ -28,10 +29,11 @@ mod yaml;
 
 pub use environment::{Environment, SystemEnvironment};
 pub use faults::{Fault, Faults, Place};
+pub use file::{FileError, load_file};
 pub use secret::Secret;
 pub use settings::{
-    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Identity, Schema,
-    Server, Store, StoreUrl,
+    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Identity,
+    Schema, Server, Store, StoreUrl,
 };
 pub use transform::{Step, StepKind};
 

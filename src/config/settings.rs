@@ -153,6 +153,8 @@ pub struct DeliveryStream {
     pub transform: Vec<Step>,
     /// Where its objects go.
     pub destination: Destination,
+    /// Where its records go besides, as they were sent.
+    pub backup: Option<Backup>,
     /// Whether new partitions are registered in the schema's catalog.
     pub register_partitions: bool,
     /// Where `partitions` stands.
@@ -166,6 +168,23 @@ pub enum Format {
     Parquet(ParquetOptions),
     /// The records as they were sent.
     Records(RecordsOptions),
+}
+
+/// The raw source backup of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The name of the store.
+    pub store: String,
+    /// What the keys of its objects begin with.
+    pub prefix: Template,
+    /// The text of `prefix` with what was appended or set by default.
+    pub prefix_text: String,
+    /// Where `prefix` stands, or what lacks it.
+    pub prefix_place: Place,
+    /// How records stand in an object.
+    pub format: RecordsOptions,
+    /// When an object is closed.
+    pub buffering: Buffering,
 }
 
 /// When an object is closed.

@@ -109,6 +109,8 @@ section! {
         schema: SchemaSection = Optional,
         /// Where its objects go.
         destination: DestinationSection = Default("{}"),
+        /// Where the records go besides, as they were sent.
+        backup: BackupSection = Optional,
         /// What catalogs are told.
         partitions: PartitionsSection = Default("{}"),
     }
@@ -180,6 +182,22 @@ section! {
         prefix: Text = Optional,
         /// What the keys of error objects begin with.
         error_prefix: Text = Optional,
+    }
+}
+
+section! {
+    /// The raw source backup: every record as it was sent, before hooks and conversion.
+    BackupSection expects "a mapping with store, prefix, compression and buffering" {
+        /// The store.
+        store: Text = Optional,
+        /// What the keys of its objects begin with.
+        prefix: Text = Optional,
+        /// How an object is compressed.
+        compression: RecordsCompression = Default("gzip"),
+        /// What stands between records.
+        delimiter: Delimiter = Default("none"),
+        /// When an object is closed.
+        buffering: BufferingSection = Default("{}"),
     }
 }
 

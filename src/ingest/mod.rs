@@ -32,6 +32,7 @@ use axum::http::Response;
 use axum::http::request::Parts;
 use axum::routing::post;
 use futures::FutureExt;
+use tokio::sync::watch;
 
 pub use body::Bodies;
 
@@ -57,10 +58,8 @@ const NO_OPERATION: &str = "none";
 /// What calls need.
 #[derive(Debug)]
 pub struct Service {
-    /// Who may call.
-    pub auth: Auth,
-    /// The streams that exist.
-    pub streams: BTreeMap<StreamName, Stream>,
+    /// What calls see; another one is seen by the calls that begin after the change.
+    pub view: watch::Receiver<Arc<View>>,
     /// Dates signatures, arrivals and durations.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -71,6 +70,15 @@ pub struct Service {
     pub bodies: Bodies,
     /// The region that ARNs name.
     pub region: String,
+}
+
+/// What a call sees from its begin to its end.
+#[derive(Debug)]
+pub struct View {
+    /// Who may call.
+    pub auth: Auth,
+    /// The streams that exist.
+    pub streams: BTreeMap<StreamName, Stream>,
 }
 
 /// A delivery stream as producers see it.
@@ -115,22 +123,24 @@ async fn answer(service: &Arc<Service>, request: Request) -> Result<String, Erro
     body::check_head(&parts)?;
     let _place = service.bodies.place(&parts)?;
     let body = body::read(body, body::BODY_TIME_MAX).await?;
-    match prepare(service, parts, body).await? {
+    let view = service.view.borrow().clone();
+    match prepare(service, &view, parts, body).await? {
         Prepared::Answer(json) => Ok(json),
-        Prepared::Append(append) => operations::append(service, append).await,
+        Prepared::Append(append) => operations::append(service, &view, append).await,
     }
 }
 
 async fn prepare(
     service: &Arc<Service>,
+    view: &Arc<View>,
     parts: Parts,
     body: Bytes,
 ) -> Result<Prepared, ErrorReply> {
     if body.len() <= INLINE_BODY_BYTES_MAX {
-        return operations::prepare(service, &parts, &body);
+        return operations::prepare(service, view, &parts, &body);
     }
-    let service = service.clone();
-    let work = move || operations::prepare(&service, &parts, &body);
+    let (service, view) = (service.clone(), view.clone());
+    let work = move || operations::prepare(&service, &view, &parts, &body);
     let prepared = tokio::task::spawn_blocking(work).await;
     prepared.unwrap_or_else(|_| Err(ErrorReply::internal_failure()))
 }

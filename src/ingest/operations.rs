@@ -15,7 +15,7 @@ use super::description::{Answer, STREAM_TYPE};
 use super::record_id::RecordId;
 use super::reply::ErrorReply;
 use super::wire::{self, Describe, List, ListAnswer, Put, WireError};
-use super::{Service, Stream};
+use super::{Service, Stream, View};
 use crate::journal::Batch;
 use crate::record::{StreamName, UnixMillis};
 
@@ -77,24 +77,31 @@ pub(super) struct Append {
 /// Checks a call completely, and answers it when it stores nothing.
 pub(super) fn prepare(
     service: &Service,
+    view: &View,
     parts: &Parts,
     body: &[u8],
 ) -> Result<Prepared, ErrorReply> {
     let now = service.clock.now();
-    let caller = service.auth.verify(parts, body, now)?;
+    let caller = view.auth.verify(parts, body, now)?;
     match Operation::of(&parts.headers).ok_or_else(ErrorReply::unknown_operation)? {
-        Operation::PutRecord => put(service, caller, now, &Put::one(body)?),
-        Operation::PutRecordBatch => put(service, caller, now, &Put::batch(body)?),
-        Operation::DescribeDeliveryStream => describe(service, caller, &Describe::parse(body)?),
-        Operation::ListDeliveryStreams => Ok(list(service, caller, &List::parse(body)?)),
+        Operation::PutRecord => put(view, caller, now, &Put::one(body)?),
+        Operation::PutRecordBatch => put(view, caller, now, &Put::batch(body)?),
+        Operation::DescribeDeliveryStream => {
+            describe(service, view, caller, &Describe::parse(body)?)
+        }
+        Operation::ListDeliveryStreams => Ok(list(view, caller, &List::parse(body)?)),
     }
 }
 
 /// Makes the records durable and answers with their ids.
-pub(super) async fn append(service: &Service, append: Append) -> Result<String, ErrorReply> {
+pub(super) async fn append(
+    service: &Service,
+    view: &View,
+    append: Append,
+) -> Result<String, ErrorReply> {
     let Append { stream: name, batch, is_batch } = append;
     let data_bytes = batch.data_bytes() as u64;
-    let journal = &find(service, &name)?.journal;
+    let journal = &find(view, &name)?.journal;
     let appended = journal.append(batch).await?;
     service.counters.accepted(&name, appended.count, data_bytes);
     let stamp = journal.stamp();
@@ -107,7 +114,7 @@ pub(super) async fn append(service: &Service, append: Append) -> Result<String, 
 }
 
 fn put(
-    service: &Service,
+    view: &View,
     caller: Caller<'_>,
     arrival: UnixMillis,
     put: &Put<'_>,
@@ -120,27 +127,28 @@ fn put(
             record.decode(out)
         })?;
     }
-    find_for(service, caller, &put.stream)?;
+    find_for(view, caller, &put.stream)?;
     Ok(Prepared::Append(Append { stream: put.stream.clone(), batch, is_batch: put.is_batch }))
 }
 
 fn describe(
     service: &Service,
+    view: &View,
     caller: Caller<'_>,
     describe: &Describe,
 ) -> Result<Prepared, ErrorReply> {
-    let stream = find_for(service, caller, &describe.stream)?;
+    let stream = find_for(view, caller, &describe.stream)?;
     let answer = Answer::new(&describe.stream, &service.region, &stream.description);
     Ok(Prepared::Answer(json(&answer)))
 }
 
-fn list(service: &Service, caller: Caller<'_>, list: &List<'_>) -> Prepared {
+fn list(view: &View, caller: Caller<'_>, list: &List<'_>) -> Prepared {
     let wanted = list.stream_type.as_deref().is_none_or(|wanted| wanted == STREAM_TYPE);
     let is_after = |name: &StreamName| {
         let after = list.after.as_deref();
         after.is_none_or(|after| name.as_str() > after)
     };
-    let names = service.streams.keys();
+    let names = view.streams.keys();
     let mut names = names.filter(|name| wanted && caller.may_use(name) && is_after(name));
     let delivery_stream_names = names.by_ref().take(list.limit).collect();
     Prepared::Answer(json(&ListAnswer {
@@ -150,15 +158,15 @@ fn list(service: &Service, caller: Caller<'_>, list: &List<'_>) -> Prepared {
 }
 
 fn find_for<'a>(
-    service: &'a Service,
+    view: &'a View,
     caller: Caller<'_>,
     name: &StreamName,
 ) -> Result<&'a Stream, ErrorReply> {
-    if caller.may_use(name) { find(service, name) } else { Err(ErrorReply::no_such_stream(name)) }
+    if caller.may_use(name) { find(view, name) } else { Err(ErrorReply::no_such_stream(name)) }
 }
 
-fn find<'a>(service: &'a Service, name: &StreamName) -> Result<&'a Stream, ErrorReply> {
-    let stream = service.streams.get(name);
+fn find<'a>(view: &'a View, name: &StreamName) -> Result<&'a Stream, ErrorReply> {
+    let stream = view.streams.get(name);
     stream.ok_or_else(|| ErrorReply::no_such_stream(name))
 }
 

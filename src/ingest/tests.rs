@@ -58,9 +58,9 @@ fn service(auth: Auth, streams: &[&str]) -> Service {
         let stream = Stream { journal: journal(), description: description() };
         (name(text), stream)
     };
+    let view = View { auth, streams: streams.iter().map(stream).collect() };
     Service {
-        auth,
-        streams: streams.iter().map(stream).collect(),
+        view: watch::Sender::new(Arc::new(view)).subscribe(),
         clock: Arc::new(StoppedClock(NOW)),
         counters: Arc::default(),
         accepting: Arc::new(AtomicBool::new(true)),

@@ -33,7 +33,7 @@ use super::state::State;
 use super::transformer::{Order, Transformer, UNDER_WAY_MAX};
 use super::troubles::Troubles;
 use super::turns::Turns;
-use super::{Backup, blocking, repeat, rest_after};
+use super::{Backup, Settings, blocking, repeat, rest_after};
 use crate::buffer::{Arrival, Buffer, Hints, Trigger};
 use crate::catalog::{Catalog, CatalogError};
 use crate::clock::Clock;
@@ -76,7 +76,6 @@ const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings {
     pub(super) stream: StreamName,
-    pub(super) catalogs: BTreeMap<String, Arc<dyn Catalog>>,
     pub(super) stores: Arc<Stores>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) budget: Arc<DiskBudget>,
@@ -125,11 +124,28 @@ pub(super) struct Orders {
     pub(super) hints: Hints,
     /// Takes the records instead.
     pub(super) transformer: Option<Transformer>,
+    /// Where partitions are registered, by name.
+    pub(super) catalogs: BTreeMap<String, Arc<dyn Catalog>>,
 }
 
 impl Orders {
+    /// Of the leg of transformed records.
+    pub(super) fn of_parts(settings: &Settings) -> Self {
+        Self {
+            recipe: settings.recipe.clone(),
+            hints: settings.hints,
+            transformer: None,
+            catalogs: settings.catalogs.clone(),
+        }
+    }
+
     pub(super) fn of_backup(backup: &Backup) -> Self {
-        Self { recipe: backup.recipe.clone(), hints: backup.hints, transformer: None }
+        Self {
+            recipe: backup.recipe.clone(),
+            hints: backup.hints,
+            transformer: None,
+            catalogs: BTreeMap::new(),
+        }
     }
 }
 
@@ -147,6 +163,7 @@ pub(super) struct Leg {
     outbox: Arc<Outbox>,
     freezer: Freezer,
     transformer: Option<Transformer>,
+    catalogs: BTreeMap<String, Arc<dyn Catalog>>,
     surroundings: Surroundings,
     labels: Labels,
     hints: Hints,
@@ -267,6 +284,7 @@ impl Leg {
             outbox,
             freezer,
             transformer: orders.transformer,
+            catalogs: orders.catalogs,
             labels,
             hints: orders.hints,
             next: state.progress.low(),
@@ -463,6 +481,7 @@ impl Leg {
         self.hints = orders.hints;
         self.buffer.change_hints(orders.hints);
         self.transformer = orders.transformer;
+        self.catalogs = orders.catalogs;
     }
 
     fn start_transforms(&mut self) {
@@ -569,7 +588,7 @@ impl Leg {
             .collect();
         self.tried_last = partitions.last().cloned();
         self.registering = true;
-        let catalog = self.surroundings.catalogs.get(&name).cloned();
+        let catalog = self.catalogs.get(&name).cloned();
         let journal = self.log.clone();
         self.work.spawn(async move {
             let register = async {

@@ -74,6 +74,8 @@ pub struct Settings {
     pub chain: Option<Chain>,
     /// Where the source records go besides.
     pub backup: Option<Backup>,
+    /// The catalogs by name.
+    pub catalogs: BTreeMap<String, Arc<dyn Catalog>>,
 }
 
 /// The raw source backup of a stream.
@@ -98,8 +100,6 @@ pub struct Parts {
     pub directory: PathBuf,
     /// What it is to do.
     pub settings: Settings,
-    /// The catalogs by name.
-    pub catalogs: BTreeMap<String, Arc<dyn Catalog>>,
     /// The stores.
     pub stores: Arc<Stores>,
     /// One permit for each conversion that may run at a time, shared by all streams.
@@ -144,7 +144,6 @@ impl Pipeline {
         let Parts { environment, directory, settings, metrics, .. } = parts;
         let surroundings = Surroundings {
             stream: parts.stream.clone(),
-            catalogs: parts.catalogs,
             stores: parts.stores,
             disk: environment.disk.clone(),
             budget: environment.budget.clone(),
@@ -263,8 +262,7 @@ impl Pipeline {
             self.open_transformed(opened, settings)?;
         }
         if let Some(leg) = self.legs.transformed() {
-            let (recipe, hints) = (settings.recipe.clone(), settings.hints);
-            leg.change(Orders { recipe, hints, transformer: None }).await;
+            leg.change(Orders::of_parts(settings)).await;
         }
         if let Some(leg) = self.legs.source() {
             leg.change(self.source_orders(settings)).await;
@@ -295,22 +293,20 @@ impl Pipeline {
             troubles: self.troubles.clone(),
         });
         Orders {
-            recipe: settings.recipe.clone(),
             hints: settings.chain.as_ref().map_or(settings.hints, Chain::hints),
             transformer,
+            ..Orders::of_parts(settings)
         }
     }
 
     /// Makes the leg of transformed records, and tells how far the transform had come.
     fn open_transformed(&mut self, opened: Opened, settings: &Settings) -> io::Result<Position> {
         let scratch = opened.journal.clone();
-        let orders =
-            Orders { recipe: settings.recipe.clone(), hints: settings.hints, transformer: None };
         let (leg, handle) = Leg::new(
             Role::Transformed,
             Logs { opened, held: None },
             &self.directory.join("scratch"),
-            orders,
+            Orders::of_parts(settings),
             Troubles::default(),
             self.surroundings.clone(),
         )?;

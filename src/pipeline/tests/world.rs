@@ -114,14 +114,12 @@ impl World {
         let opened = open(&environment)?;
         let (journal, budget) = (opened.journal.clone(), environment.budget.clone());
         let metrics = Metrics::register(&mut Registry::default());
-        let catalog: Arc<dyn Catalog> = self.catalog.clone();
         let (pipeline, handle) = Pipeline::new(Parts {
             stream: stream(),
             opened,
             environment: environment.clone(),
             directory: DIRECTORY.into(),
             settings: self.settings(),
-            catalogs: BTreeMap::from([("glue".to_owned(), catalog)]),
             stores: Arc::new(Stores::with_client(target(), self.store.clone())),
             conversions: Arc::new(Semaphore::new(2)),
             metrics: metrics.clone(),
@@ -135,12 +133,14 @@ impl World {
 
     pub(super) fn settings(&self) -> Settings {
         let step = |hook: &Arc<FickleHook>| -> Arc<dyn Transform> { hook.clone() };
+        let catalog: Arc<dyn Catalog> = self.catalog.clone();
         let backup = Backup { recipe: Arc::new(backup_recipe()), hints: self.hints };
         Settings {
             recipe: Arc::new(recipe()),
             hints: self.hints,
             chain: self.hook.as_ref().map(|hook| Chain::new(vec![step(hook)])),
             backup: self.has_backup.then_some(backup),
+            catalogs: BTreeMap::from([("glue".to_owned(), catalog)]),
         }
     }
 

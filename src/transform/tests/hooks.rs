@@ -234,9 +234,10 @@ async fn a_chain_waits_for_a_hook_that_is_away() {
     let server = Server::start(vec![busy.clone(), busy, Reply::Echo]).await;
     let chain = Chain::new(vec![Arc::new(http(&server.url, patience(0)))]);
     let heard = Mutex::new(Vec::new());
-    let ended = chain.run(items(&["a"]), &|trouble| {
+    let troubled = |trouble: Option<&Unavailable>| {
         heard.lock().expect("no panic").push(trouble.map(|trouble| trouble.action));
-    });
+    };
+    let ended = chain.run(items(&["a"]), &troubled);
     assert_eq!(ended.await, [[Transformed::Part(Part::new("a"))]]);
     assert_eq!(*heard.lock().expect("no panic"), [Some(Action::Retry), Some(Action::Retry), None]);
 }
