@@ -6,6 +6,7 @@
 
 mod directory;
 mod tables;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +28,9 @@ use crate::config::{Config, DeliveryStream, Fault, Faults, StoreUrl};
 use crate::console::{self, Console};
 use crate::deliver::{Credentials, Stores};
 use crate::disk::{Disk, DiskBudget, OsDisk};
-use crate::ingest::{self, Auth, Bodies, ConnectionLimits, Counters, Description, Service};
+use crate::ingest::{
+    self, Auth, Bodies, ConnectionLimits, Counters, Description, Listener, Service, Tls, Token,
+};
 use crate::journal::{Committer, Environment, Journal, OpenError, SyncTimer};
 use crate::metrics::Metrics;
 use crate::pipeline::{Handle, Parts, Pipeline, Recipe};
@@ -36,6 +39,8 @@ use crate::tasks::Tasks;
 
 /// The region that ARNs name; calls signed for any region are accepted.
 const REGION: &str = "us-east-1";
+/// Calls that all streams remember together, in case that they come again: about 64 MiB.
+const REMEMBERED_CALLS_MAX: usize = 600_000;
 /// How long a stop waits for calls under way; a body that has not come by then is not stored.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
 /// How long a stop waits for what is buffered to be delivered; what is left stays on disk.
@@ -71,6 +76,7 @@ pub enum StartError {
 pub struct App {
     listen: SocketAddr,
     admin: SocketAddr,
+    tls: Option<Arc<Tls>>,
     streams: BTreeMap<StreamName, Handle>,
     committer: Committer,
     accepting: Arc<AtomicBool>,
@@ -89,8 +95,10 @@ pub struct App {
 /// All faults that only the catalogs can tell.
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
     let catalogs = tables::catalogs(config, &disk);
-    tables::recipes(config, &catalogs).await.map(|_| ()).map_err(Faults::new)
+    faults.extend(tables::recipes(config, &catalogs).await.err().into_iter().flatten());
+    if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
 }
 
 impl App {
@@ -101,6 +109,8 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let tls = tls::load(&config, &disk);
+        let tls = tls.map_err(|fault| StartError::Faults(Faults::new(vec![fault])))?;
         let catalogs = tables::catalogs(&config, &disk);
         let recipes = tables::recipes(&config, &catalogs).await;
         let recipes = recipes.map_err(|faults| StartError::Faults(Faults::new(faults)))?;
@@ -131,6 +141,7 @@ impl App {
                 committer: committer.clone(),
                 budget,
                 instance: directory.instance,
+                remembered_calls_max: remembered_calls_max(config.delivery_streams.len()),
             },
         };
         let mut handles = BTreeMap::new();
@@ -166,6 +177,7 @@ impl App {
         let app = Self {
             listen,
             admin,
+            tls: tls.clone(),
             streams: handles,
             committer,
             accepting,
@@ -185,6 +197,17 @@ impl App {
                 run.await;
             });
         }
+        if let Some(tls) = tls.clone() {
+            let mut stopped = stopped_listeners.clone();
+            app.listeners.spawn("certificate", async move {
+                tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                    () = tls.keep_current() => {}
+                }
+            });
+        }
+        let listener = Listener { tcp: listener, tls };
+        let admin_listener = Listener { tcp: admin_listener, tls: None };
         for (name, listener, router) in [
             ("producer listener", listener, ingest::router(service)),
             ("admin listener", admin_listener, console::router(console)),
@@ -204,6 +227,12 @@ impl App {
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// The certificate that producers are served with; `None` where they are served in clear.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
     }
 
     /// Where health, status and metrics are served.
@@ -319,6 +348,11 @@ impl Streams<'_> {
     }
 }
 
+/// Calls that each of so many streams remembers: none can take the others' part.
+fn remembered_calls_max(stream_count: usize) -> usize {
+    REMEMBERED_CALLS_MAX / stream_count.max(1)
+}
+
 fn warn_of_strangers(
     config: &Config,
     disk: &dyn Disk,
@@ -360,6 +394,7 @@ fn auth(config: &Config) -> Auth {
     let identities = config.identities.iter().map(|identity| {
         let known = ingest::Identity {
             secret: identity.secret.expose().to_owned(),
+            token: identity.token.as_ref().map(|token| Token::new(token.expose())),
             tenant: identity.tenant.clone(),
             streams: identity.streams.clone(),
         };

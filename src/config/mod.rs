@@ -29,7 +29,7 @@ pub use faults::{Fault, Faults, Place};
 pub use secret::Secret;
 pub use settings::{
     Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema, Server,
-    Store, StoreUrl,
+    Store, StoreUrl, Tls,
 };
 
 use reader::{Reader, Setting as _, Source};

@@ -31,7 +31,7 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, router, QUICK, async {
+        tasks.spawn(serve(Listener { tcp: listener, tls: None }, router, QUICK, async {
             let _ = stopped.await;
         }));
         Self { address, stop, tasks }

@@ -27,7 +27,8 @@
 //! (48 bytes)      | meta length u32 | crc u32 of the meta bytes | kind u8 | 0 u8 | 0 u16
 //!                 | first position u64 | arrival ms i64 | records u32 | group offset u32
 //!
-//! batch payload   meta: tenant length u8 | tenant | for each record: length u32, crc u32
+//! batch payload   meta: tenant length u8 | tenant | key length u8, 0 or 16 | key of the call
+//!                 | for each record: length u32, crc u32
 //!                 then the records' bytes, one after another
 //! plan, commit,   meta: the whole payload
 //! registered
@@ -56,6 +57,7 @@ mod reader;
 mod recovery;
 mod segment;
 mod shared;
+mod window;
 #[cfg(test)]
 mod tests;
 
@@ -69,11 +71,13 @@ use uuid::Uuid;
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
 pub use self::reader::{Arrived, Scanned};
+pub use self::window::{CALL_KEY_BYTES, CallKey};
 
 use self::committer::{Lane, Payload};
 use self::control::{CheckpointFiles, FoundCheckpoint};
 use self::log::{Log, locked};
 use self::shared::Shared;
+use self::window::{Begun, Window};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskBudget};
 use crate::positions::Positions;
@@ -84,6 +88,7 @@ use crate::record::{Position, StreamName, Tenant, UnixMillis};
 pub struct Batch {
     tenant: Option<Tenant>,
     arrival: UnixMillis,
+    call: Option<CallKey>,
     data: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -92,7 +97,14 @@ impl Batch {
     /// An empty batch of `tenant`'s records that arrived at `arrival`.
     #[must_use]
     pub fn new(tenant: Option<Tenant>, arrival: UnixMillis) -> Self {
-        Self { tenant, arrival, data: Vec::new(), ends: Vec::new() }
+        Self { tenant, arrival, call: None, data: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Names the call that the records came with: when it comes again, its records are not stored
+    /// again, and the answer is that of the first time.
+    #[must_use]
+    pub fn with_call(self, call: Option<CallKey>) -> Self {
+        Self { call, ..self }
     }
 
     /// Makes room for `bytes` bytes of records.
@@ -143,6 +155,10 @@ impl Batch {
         self.arrival
     }
 
+    fn call(&self) -> Option<CallKey> {
+        self.call
+    }
+
     fn data(&self) -> &[u8] {
         &self.data
     }
@@ -160,6 +176,8 @@ pub struct Appended {
     pub first: Position,
     /// How many there are.
     pub count: u64,
+    /// Whether they were stored by an earlier call, of which this one is a repetition.
+    pub is_repetition: bool,
 }
 
 /// Why records were not accepted. Nothing of the call was kept.
@@ -238,6 +256,8 @@ pub struct Environment {
     pub budget: Arc<DiskBudget>,
     /// The identity of the data directory.
     pub instance: Uuid,
+    /// Calls that one journal remembers, in case that they come again.
+    pub remembered_calls_max: usize,
 }
 
 /// The journal of one stream. Clones are handles to the same journal.
@@ -253,6 +273,7 @@ struct Inner {
     budget: Arc<DiskBudget>,
     lane: Lane,
     shared: Arc<Shared>,
+    window: Arc<Window>,
     stamp: [u8; 8],
     keeper: Mutex<Keeper>,
 }
@@ -302,9 +323,10 @@ impl Journal {
         let disk = &environment.disk;
         disk.create_dir_all(&segments_directory).map_err(fault)?;
         let checkpoints = directory.join("checkpoint");
-        let (files, FoundCheckpoint { checkpoint, damaged: damaged_checkpoints }) =
+        let (files, FoundCheckpoint { checkpoint, calls, damaged: damaged_checkpoints }) =
             CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
-        let found = recovery::scan(disk, &segments_directory, environment.instance)?;
+        let window = Arc::new(Window::new(environment.remembered_calls_max, calls));
+        let found = recovery::scan(disk, &segments_directory, environment.instance, &window)?;
         log::remove_leftovers(disk.as_ref(), &segments_directory).map_err(fault)?;
 
         let mut warnings = Vec::new();
@@ -329,6 +351,7 @@ impl Journal {
             clock: environment.clock.clone(),
             instance: environment.instance,
             shared: shared.clone(),
+            window: window.clone(),
             next: end,
             next_sequence: found.next_sequence,
         });
@@ -342,6 +365,7 @@ impl Journal {
             budget: environment.budget.clone(),
             lane: environment.committer.lane(log, hash as usize),
             shared,
+            window,
             stamp,
             keeper: Mutex::new(Keeper { files, last: None }),
         };
@@ -355,7 +379,8 @@ impl Journal {
     }
 
     /// Makes the records of one call durable and tells their positions. When this returns `Ok`, the
-    /// disk has them; dropping the future does not undo anything.
+    /// disk has them; dropping the future does not undo anything. A call with a key that is
+    /// remembered is not stored again: the answer tells where it was stored, once it is durable.
     ///
     /// # Errors
     /// When nothing of the batch was kept, and why.
@@ -365,10 +390,23 @@ impl Journal {
             return Err(AppendError::TooLarge);
         }
         let Payload::Batch(batch) = payload else { unreachable!("it was made as a batch") };
+        let begun = batch.call().map(|key| self.inner.window.begin(key, batch.arrival()));
+        let claim = match begun {
+            None => None,
+            Some(Begun::First(claim)) => Some(claim),
+            Some(Begun::Again(appended)) => return Ok(appended),
+            Some(Begun::UnderWay(first)) => {
+                return first.await.unwrap_or(Err(AppendError::Failed));
+            }
+            Some(Begun::Crowded) => return Err(AppendError::QueueFull),
+        };
         if !self.inner.budget.admits(batch.data_bytes() as u64) {
+            if let Some(claim) = claim {
+                claim.refuse(AppendError::BudgetUsedUp);
+            }
             return Err(AppendError::BudgetUsedUp);
         }
-        self.inner.lane.append(batch).await
+        self.inner.lane.append(batch, claim).await
     }
 
     /// Makes a decision durable.
@@ -404,6 +442,12 @@ impl Journal {
         self.inner.shared.bytes()
     }
 
+    /// Calls that the window had to let go of before their time, since the start.
+    #[must_use]
+    pub fn forgotten_calls(&self) -> u64 {
+        self.inner.window.forgotten()
+    }
+
     /// Marks the records of this journal among those of other streams and instances.
     #[must_use]
     pub fn stamp(&self) -> [u8; 8] {
@@ -425,7 +469,8 @@ impl Journal {
     pub fn checkpoint(&self, checkpoint: &Checkpoint, mark: Mark) -> io::Result<()> {
         let inner = &self.inner;
         let mut keeper = locked(&inner.keeper);
-        keeper.files.write(inner.disk.as_ref(), checkpoint)?;
+        // The window may be newer than the checkpoint: every call in it is durable.
+        keeper.files.write(inner.disk.as_ref(), checkpoint, &inner.window.calls())?;
         let last = keeper.last.replace((checkpoint.settled.clone(), mark));
         let Some((settled, mark)) = last else {
             return Ok(());
