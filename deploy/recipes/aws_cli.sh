@@ -7,6 +7,6 @@ aws=${AWS_CLI:-aws}
 options=(--region us-east-1 --endpoint-url "${LAKEHOSE_ENDPOINT:-http://127.0.0.1:4573}" --delivery-stream-name clicks)
 if [[ $("$aws" --version 2>&1) == aws-cli/2* ]]; then options+=(--cli-binary-format raw-in-base64-out); fi
 
-"$aws" firehose put-record "${options[@]}" --record '{"Data": "{\"user_id\": \"u-1\", \"page\": \"/\"}"}'
+"$aws" firehose put-record "${options[@]}" --record '{"Data": "{\"user_id\": \"u-1\", \"page_url\": \"/\"}"}'
 "$aws" firehose put-record-batch "${options[@]}" \
-    --records '[{"Data": "{\"user_id\": \"u-2\", \"page\": \"/\"}"}, {"Data": "{\"user_id\": \"u-3\", \"page\": \"/\"}"}]'
+    --records '[{"Data": "{\"user_id\": \"u-2\", \"page_url\": \"/\"}"}, {"Data": "{\"user_id\": \"u-3\", \"page_url\": \"/\"}"}]'

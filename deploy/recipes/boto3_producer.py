@@ -16,7 +16,7 @@ firehose = boto3.client(
     # Retries are stored once, so there may be many.
     config=botocore.config.Config(retries={"mode": "standard", "total_max_attempts": 10}),
 )
-events = [{"user_id": f"u-{number}", "page": "/"} for number in range(3)]
+events = [{"user_id": f"u-{number}", "page_url": "/"} for number in range(3)]
 answer = firehose.put_record_batch(
     DeliveryStreamName="clicks", Records=[{"Data": json.dumps(event)} for event in events]
 )

@@ -8,14 +8,14 @@ post=(curl --silent --show-error --fail-with-body --request POST "$url")
 if [[ -n ${AWS_CA_BUNDLE:-} ]]; then post+=(--cacert "$AWS_CA_BUNDLE"); fi
 if [[ -n ${LAKEHOSE_TOKEN:-} ]]; then post+=(--header "Authorization: Bearer $LAKEHOSE_TOKEN"); fi
 
-printf '%s\n' '{"user_id": "u-1", "page": "/"}' '{"user_id": "u-2", "page": "/cart"}' |
+printf '%s\n' '{"user_id": "u-1", "page_url": "/"}' '{"user_id": "u-2", "page_url": "/cart"}' |
     "${post[@]}" --header "Content-Type: application/x-ndjson" --data-binary @-
 echo
 
 "${post[@]}" --header "Content-Type: application/json" --header "Idempotency-Key: recipe-$$" \
-    --retry 5 --retry-all-errors --data '[{"user_id": "u-3", "page": "/"}]'
+    --retry 5 --retry-all-errors --data '[{"user_id": "u-3", "page_url": "/"}]'
 echo
 
-printf '%s\n' '{"user_id": "u-4", "page": "/"}' | gzip |
+printf '%s\n' '{"user_id": "u-4", "page_url": "/"}' | gzip |
     "${post[@]}" --header "Content-Type: application/x-ndjson" --header "Content-Encoding: gzip" --data-binary @-
 echo

@@ -11,7 +11,7 @@ const firehose = new FirehoseClient({
   // Retries are stored once, so there may be many.
   maxAttempts: 10,
 });
-const events = [1, 2, 3].map((number) => ({ user_id: `u-${number}`, page: "/" }));
+const events = [1, 2, 3].map((number) => ({ user_id: `u-${number}`, page_url: "/" }));
 const answer = await firehose.send(
   new PutRecordBatchCommand({
     DeliveryStreamName: "clicks",

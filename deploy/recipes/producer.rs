@@ -26,7 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let firehose = aws_sdk_firehose::Client::new(&config);
     let mut call = firehose.put_record_batch().delivery_stream_name("clicks");
     for number in 1..=3 {
-        let event = format!(r#"{{"user_id": "u-{number}", "page": "/"}}"#);
+        let event = format!(r#"{{"user_id": "u-{number}", "page_url": "/"}}"#);
         call = call.records(Record::builder().data(Blob::new(event)).build()?);
     }
     for each in call.send().await?.request_responses() {

@@ -646,6 +646,24 @@ async fn captured_calls_of_real_clients_are_understood() {
     assert!(count >= 10, "{count} captured calls");
 }
 
+#[tokio::test]
+async fn captured_calls_are_told_from_their_repetitions_where_the_client_names_them() {
+    for (capture, names_its_calls) in [
+        (include_str!("../../tests/wire/awscli.http"), true),
+        (include_str!("../../tests/wire/awscli-v2.http"), false),
+        (include_str!("../../tests/wire/boto3.http"), true),
+        (include_str!("../../tests/wire/fluent-bit-5.1.1.http"), false),
+        (include_str!("../../tests/wire/node-sdk-v3.http"), true),
+        (include_str!("../../tests/wire/rust-sdk-1.128.0.http"), true),
+    ] {
+        let router = open();
+        let text = capture.split("### ").nth(1).unwrap();
+        let first = send(&router, captured(text)).await;
+        let again = send(&router, captured(text)).await;
+        assert_eq!(again.text == first.text, names_its_calls, "{text}");
+    }
+}
+
 /// Reads a captured call: a line about it, then the message as it came, then an empty line.
 fn captured(text: &str) -> Request<Body> {
     let text = text.replace("\r\n", "\n");

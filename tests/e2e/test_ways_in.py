@@ -5,12 +5,15 @@ import gzip
 import http.client
 import ipaddress
 import json
+import pathlib
 import socket
 import ssl
 import subprocess
+import sys
 
 import pyarrow
 import pytest
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,24 +23,27 @@ import kit
 ACME = kit.Identity("acme", ("clicks",))
 GLOBEX = kit.Identity("globex", ("clicks",))
 TOKENS = {"acme": "token-of-acme-0123456789", "globex": "token-of-globex-0123456789"}
-COLUMNS = {"id": "string", "number": "bigint"}
 STREAMS = {
-    "clicks": kit.stream_of({"columns": COLUMNS}),
-    "others": kit.stream_of({"columns": COLUMNS}),
+    name: kit.stream_of({"columns": {"id": "string", "number": "bigint"}})
+    for name in ("clicks", "others")
 }
 
 
-def identities():
-    """The identities of the tests, each with a token beside its secret."""
-    return [each.settings() | {"token": f"${{env:TOKEN_{each.tenant.upper()}}}"} for each in (ACME, GLOBEX)]
+def give_tokens(server):
+    """Gives each identity of the settings file a token beside its secret."""
+    settings = yaml.safe_load(server.settings_file.read_text())
+    for identity in settings["identities"]:
+        variable = f"TOKEN_{identity['tenant'].upper()}"
+        identity["token"] = f"${{env:{variable}}}"
+        server.secrets[variable] = TOKENS[identity["tenant"]]
+    server.settings_file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return server
 
 
 @pytest.fixture
 def new_server(new_lakehose, folder_lake):
     def make(**replaced):
-        server = new_lakehose([ACME, GLOBEX], folder_lake, STREAMS, identities=identities(), **replaced)
-        server.secrets |= {f"TOKEN_{tenant.upper()}": token for tenant, token in TOKENS.items()}
-        return server
+        return give_tokens(new_lakehose([ACME, GLOBEX], folder_lake, STREAMS, **replaced))
 
     return make
 
@@ -131,13 +137,9 @@ def test_refused_calls_say_why_and_store_nothing(new_server):
     assert server.status("clicks")["accepted"] == 0
 
 
-def test_a_used_up_budget_is_told_with_a_time_to_come_again(s3, s3_lake, new_server, new_lakehose):
-    server = new_lakehose(
-        [ACME], s3_lake, {"clicks": STREAMS["clicks"]}, disk_budget="64 MiB",
-        identities=[identities()[0]],
-    )
-    server.secrets |= {"TOKEN_ACME": TOKENS["acme"]}
-    server.start()
+def test_a_used_up_budget_is_told_with_a_time_to_come_again(s3, s3_lake, new_lakehose):
+    streams = {"clicks": STREAMS["clicks"]}
+    server = give_tokens(new_lakehose([ACME], s3_lake, streams, disk_budget="64 MiB")).start()
     s3.set_faults(put_status=503)
     record = json.dumps({"id": "x" * 1_000_000, "number": 1}).encode() + b"\n"
 
@@ -161,6 +163,30 @@ def test_a_call_with_a_key_is_stored_once_also_across_a_kill(new_server, folder_
     server.flush("clicks")
     expected = [(tenant, name, 1) for tenant in ("acme", "globex") for name in "ab"]
     assert rows(folder_lake) == expected
+
+
+def test_the_recipes_send_their_records(new_server):
+    server = new_server().start()
+    recipes = kit.REPOSITORY / "deploy" / "recipes"
+    environment = kit.plain_environment(
+        LAKEHOSE_ENDPOINT=server.endpoint,
+        LAKEHOSE_TOKEN=TOKENS["acme"],
+        AWS_ACCESS_KEY_ID=ACME.access_key,
+        AWS_SECRET_ACCESS_KEY=ACME.secret,
+        AWS_EC2_METADATA_DISABLED="true",
+        AWS_CLI=str(pathlib.Path(sys.executable).with_name("aws")),
+    )
+    for command, count in [
+        (["bash", recipes / "curl.sh"], 4),
+        (["bash", recipes / "aws_cli.sh"], 3),
+        ([sys.executable, recipes / "boto3_producer.py"], 3),
+    ]:
+        before = server.status("clicks")["accepted"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done
+        assert server.status("clicks")["accepted"] - before == count, done
+    server.flush("clicks")
+    kit.assert_conserved(server.status("clicks"), 10)
 
 
 # --- TLS ---------------------------------------------------------------------------------------
