@@ -43,7 +43,9 @@ fn post(body: impl Into<Body>) -> Request<Body> {
     Request::post("/v1/streams/events/records").body(body.into()).unwrap()
 }
 
-fn with(mut request: Request<Body>, headers: &[(&'static str, &str)]) -> Request<Body> {
+type Header<'a> = (&'static str, &'a str);
+
+fn with(mut request: Request<Body>, headers: &[Header<'_>]) -> Request<Body> {
     for (name, value) in headers {
         request.headers_mut().append(*name, HeaderValue::from_str(value).unwrap());
     }
@@ -158,7 +160,7 @@ async fn refusals_have_their_status_and_store_nothing() {
     let long = "a".repeat(1_024_001);
     let many = "1\n".repeat(10_001);
     let bomb = gzip(&vec![b' '; body::BODY_BYTES_MAX + 1]);
-    let cases: [(&[(&'static str, &str)], Vec<u8>, u16, &str); 14] = [
+    let cases: [(&[Header<'_>], Vec<u8>, u16, &str); 14] = [
         (&[], b"".to_vec(), 400, "no_record"),
         (&[], b"[]".to_vec(), 400, "no_record"),
         (&[], b"[{\"a\":1},".to_vec(), 400, "malformed_json"),
