@@ -10,6 +10,7 @@ mod hooks;
 mod tables;
 mod streams;
 mod reload;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,7 +35,7 @@ use crate::config::{Config, Faults};
 use crate::console::{self, Console};
 use crate::deliver::Stores;
 use crate::disk::{Disk, DiskBudget, OsDisk};
-use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Service};
+use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
 use crate::journal::{Committer, Environment, OpenError, SyncTimer};
 use crate::metrics::Metrics;
 use crate::pipeline::PipelineError;
@@ -43,6 +44,8 @@ use crate::tasks::Tasks;
 
 /// The region that ARNs name; calls signed for any region are accepted.
 const REGION: &str = "us-east-1";
+/// Calls that all streams remember together, in case that they come again: about 64 MiB.
+const REMEMBERED_CALLS_MAX: usize = 600_000;
 /// How long a stop waits for calls under way; a body that has not come by then is not stored.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
 /// How long a stop waits for what is buffered to be delivered; what is left stays on disk.
@@ -81,6 +84,7 @@ pub enum StartError {
 pub struct App {
     listen: SocketAddr,
     admin: SocketAddr,
+    tls: Option<Arc<Tls>>,
     committer: Committer,
     reload: Reload,
     accepting: Arc<AtomicBool>,
@@ -100,7 +104,10 @@ pub struct App {
 /// All faults that only the catalogs can tell.
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    Prepared::new(config.clone(), &disk, &KnownCatalogs::new()).await.map(|_| ())
+    let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
+    let prepared = Prepared::new(config.clone(), &disk, &KnownCatalogs::new()).await;
+    faults.extend(prepared.err().iter().flat_map(Faults::as_slice).cloned());
+    if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
 }
 
 impl App {
@@ -112,6 +119,8 @@ impl App {
     pub async fn start(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let tls = tls::load(&config, &disk);
+        let tls = tls.map_err(|fault| StartError::Faults(Faults::new(vec![fault])))?;
         let prepared = Prepared::new(config, &disk, &KnownCatalogs::new()).await;
         let prepared = prepared.map_err(StartError::Faults)?;
         let config = &prepared.config;
@@ -134,6 +143,7 @@ impl App {
             committer: committer.clone(),
             budget,
             instance: directory.instance,
+            remembered_calls_max: remembered_calls_max(config.delivery_streams.len()),
         };
         let directory = Arc::new(directory);
         let (stop_listeners, stopped_listeners) = watch::channel(false);
@@ -183,6 +193,17 @@ impl App {
             accepting: accepting.clone(),
             reload: reload.clone(),
         });
+        if let Some(tls) = tls.clone() {
+            let mut stopped = stopped_listeners.clone();
+            listeners.spawn("certificate", async move {
+                tokio::select! {
+                    _ = stopped.wait_for(|stop| *stop) => {}
+                    () = tls.keep_current() => {}
+                }
+            });
+        }
+        let listener = Listener { tcp: listener, tls: tls.clone() };
+        let admin_listener = Listener { tcp: admin_listener, tls: None };
         for (name, listener, router) in [
             ("producer listener", listener, ingest::router(service)),
             ("admin listener", admin_listener, console::router(console)),
@@ -198,6 +219,7 @@ impl App {
         Ok(Self {
             listen,
             admin,
+            tls,
             committer,
             reload,
             accepting,
@@ -214,6 +236,12 @@ impl App {
     #[must_use]
     pub fn listen(&self) -> SocketAddr {
         self.listen
+    }
+
+    /// The certificate that producers are served with; `None` where they are served in clear.
+    #[must_use]
+    pub fn tls(&self) -> Option<&Arc<Tls>> {
+        self.tls.as_ref()
     }
 
     /// Where health, status and metrics are served.
@@ -250,6 +278,11 @@ impl App {
         self.stop_pipelines.send_replace(true);
         self.pipelines.join(STOP_DEADLINE, STOP_PATIENCE).await;
     }
+}
+
+/// Calls that each of so many streams remembers: none can take the others' part.
+fn remembered_calls_max(stream_count: usize) -> usize {
+    REMEMBERED_CALLS_MAX / stream_count.max(1)
 }
 
 fn warn_of_strangers(

@@ -25,7 +25,7 @@ use crate::config::{self, Buffering, Config, DeliveryStream, Fault, Faults, Stor
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
 use crate::deliver::{Credentials, Stores};
 use crate::disk::Disk;
-use crate::ingest::{self, Auth, Content, Description};
+use crate::ingest::{self, Auth, Content, Description, Token};
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
 use crate::pipeline::{Backup, Handle, Parts, Pipeline, Settings};
@@ -369,6 +369,7 @@ fn auth(config: &Config) -> Auth {
     let identities = config.identities.iter().map(|identity| {
         let known = ingest::Identity {
             secret: identity.secret.expose().to_owned(),
+            token: identity.token.as_ref().map(|token| Token::new(token.expose())),
             tenant: identity.tenant.clone(),
             streams: identity.streams.clone(),
         };

@@ -153,6 +153,7 @@ struct Summary {
     name: String,
     streams: Vec<String>,
     is_open: bool,
+    has_tokens: bool,
 }
 
 impl Summary {
@@ -161,16 +162,24 @@ impl Summary {
             name: name.to_owned(),
             streams: config.delivery_streams.keys().map(ToString::to_string).collect(),
             is_open: config.identities.is_empty(),
+            has_tokens: config.identities.iter().any(|identity| identity.token.is_some()),
         }
     }
 
     fn log(&self, app: &App) {
         tracing::info!(config = self.name, streams = self.streams.join(", "), "serving");
-        tracing::info!("listening for producers on http://{}", app.listen());
+        let scheme = if app.tls().is_some() { "https" } else { "http" };
+        tracing::info!("listening for producers on {scheme}://{}", app.listen());
         tracing::info!("listening for operators on http://{}", app.admin());
         if !app.admin().ip().is_loopback() {
             tracing::warn!(
                 "the admin listener asks nobody who they are: let only operators reach it"
+            );
+        }
+        if self.has_tokens && app.tls().is_none() && !app.listen().ip().is_loopback() {
+            tracing::warn!(
+                "bearer tokens are accepted in clear: whoever sees the network sees them; set \
+                 server.tls, or let something that ends TLS stand in front"
             );
         }
         if self.is_open {

@@ -11,13 +11,14 @@ use super::faults::{Place, listed, shown};
 use super::formats::format;
 use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
+use super::secret::Secret;
 use super::settings::{
     Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema,
-    Server, Store, StoreUrl,
+    Server, Store, StoreUrl, Tls,
 };
 use super::shape::{
     BackupSection, BufferingSection, CatalogSection, File, IdentitySection, SchemaSection,
-    ServerSection, StoreSection, StreamSection,
+    ServerSection, StoreSection, StreamSection, TlsSection,
 };
 use super::transform::steps;
 use super::values::{Endpoint, Region, TableWord, Text};
@@ -32,6 +33,10 @@ const REGION_DEFAULT: &str = "us-east-1";
 const DATABASE_DEFAULT: &str = "default";
 /// The database of tables that streams define.
 const OWN_DATABASE_DEFAULT: &str = "lakehose";
+/// Shorter ones can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+/// Longer ones do not fit between other headers.
+const TOKEN_BYTES_MAX: usize = 1024;
 /// The longest name of a column, Glue's bound.
 const COLUMN_BYTES_MAX: usize = 255;
 
@@ -60,7 +65,22 @@ fn server(section: &ServerSection, reader: &mut Reader<'_>) -> Option<Server> {
         let message = "this is the address of 'listen' as well: write another port";
         reader.fault(admin.place.clone(), message);
     }
-    Some(Server { listen: listen.value, admin: admin.value })
+    let tls = match &section.tls {
+        Field::Absent => None,
+        Field::Given(at) => Some(tls(&at.value)?),
+        Field::Faulty => return None,
+    };
+    Some(Server { listen: listen.value, admin: admin.value, tls })
+}
+
+fn tls(section: &TlsSection) -> Option<Tls> {
+    let (certificate, key) = (section.certificate.given()?, section.key.given()?);
+    Some(Tls {
+        certificate: certificate.value.0.clone(),
+        certificate_place: certificate.place.clone(),
+        key: key.value.0.clone(),
+        key_place: key.place.clone(),
+    })
 }
 
 /// Whoever reaches an open listener can write, so only this machine may.
@@ -147,6 +167,7 @@ fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
     let known: Option<Vec<&str>> =
         file.delivery_streams.value().map(|streams| streams.names().collect());
     let mut access_keys = HashSet::new();
+    let mut tokens = HashSet::new();
     let mut identities = Vec::new();
     for section in fields.iter().filter_map(Field::value) {
         if let Some(At { value, place }) = section.access_key.given()
@@ -154,6 +175,9 @@ fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
         {
             let message = "another identity has this access key: write one that is unique";
             reader.fault(place.clone(), message);
+        }
+        if let Some(At { value, place }) = section.token.given() {
+            check_token(value, place, &mut tokens, reader);
         }
         if let Some(known) = &known {
             check_writable(section, known, reader);
@@ -163,10 +187,30 @@ fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
     Some(identities)
 }
 
+/// A token that cannot stand in a header, that can be guessed or that two have is of no use.
+fn check_token<'a>(
+    token: &'a Secret,
+    place: &Place,
+    others: &mut HashSet<&'a str>,
+    reader: &mut Reader<'_>,
+) {
+    let text = token.expose();
+    let fits = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len());
+    if !fits || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "a token has 16 to 1024 visible ASCII characters: make one, for instance \
+                       with openssl rand -hex 24";
+        reader.fault(place.clone(), message);
+    } else if !others.insert(text) {
+        let message = "another identity has this token: write one that is unique";
+        reader.fault(place.clone(), message);
+    }
+}
+
 fn identity(section: &IdentitySection) -> Option<Identity> {
     Some(Identity {
         access_key: section.access_key.value()?.0.clone(),
         secret: section.secret.value()?.clone(),
+        token: section.token.value().cloned(),
         tenant: section.tenant.value().cloned(),
         streams: writable(&section.streams),
     })

@@ -33,7 +33,7 @@ pub use file::{FileError, load_file};
 pub use secret::Secret;
 pub use settings::{
     Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Identity,
-    Schema, Server, Store, StoreUrl,
+    Schema, Server, Store, StoreUrl, Tls,
 };
 pub use transform::{Step, StepKind};
 

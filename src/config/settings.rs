@@ -36,12 +36,27 @@ pub struct Config {
 }
 
 /// Where the service listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// For producers.
     pub listen: SocketAddr,
     /// For metrics and health.
     pub admin: SocketAddr,
+    /// What the listener for producers encrypts with; absent for HTTP in clear.
+    pub tls: Option<Tls>,
+}
+
+/// What a listener encrypts with; whether the files can be used is asked by those who use them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The file with the certificate; may be relative to the working directory.
+    pub certificate: PathBuf,
+    /// Where it is named.
+    pub certificate_place: Place,
+    /// The file with its private key; may be relative to the working directory.
+    pub key: PathBuf,
+    /// Where it is named.
+    pub key_place: Place,
 }
 
 /// Someone who may write.
@@ -51,6 +66,8 @@ pub struct Identity {
     pub access_key: String,
     /// The secret half.
     pub secret: Secret,
+    /// What the plain endpoint is called with; unique. It is closed to the identity if absent.
+    pub token: Option<Secret>,
     /// Whose records they are.
     pub tenant: Option<Tenant>,
     /// The streams that the identity may write to; all of them if absent.

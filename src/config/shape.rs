@@ -11,7 +11,7 @@ use super::secret::{PlainOrReference, Secret};
 use super::settings::StoreUrl;
 use super::transform::StepSection;
 use super::values::{
-    AccessKey, CatalogType, Endpoint, Folder, Region, Size, TableWord, Text, TimeUpTo,
+    AccessKey, CatalogType, Endpoint, FilePath, Folder, Region, Size, TableWord, Text, TimeUpTo,
 };
 use crate::convert::{
     BinaryText, Delimiter, ParquetCompression, RecordsCompression, TimestampForm,
@@ -53,6 +53,18 @@ section! {
         listen: SocketAddr = Default("127.0.0.1:4573"),
         /// For metrics and health.
         admin: SocketAddr = Default("127.0.0.1:9573"),
+        /// What the listener for producers encrypts with; HTTP in clear if absent.
+        tls: TlsSection = Optional,
+    }
+}
+
+section! {
+    /// What a listener encrypts with.
+    TlsSection expects "a mapping with certificate and key" {
+        /// The file with the certificate and those that it depends on, in PEM.
+        certificate: FilePath = Required,
+        /// The file with its private key, in PEM.
+        key: FilePath = Required,
     }
 }
 
@@ -63,6 +75,8 @@ section! {
         access_key: AccessKey = Required,
         /// The secret half.
         secret: Secret = Required,
+        /// What the plain endpoint is called with; it is closed to the identity if absent.
+        token: Secret = Optional,
         /// Whose records they are.
         tenant: Tenant = Optional,
         /// The streams that the identity may write to; all of them if absent.

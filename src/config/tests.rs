@@ -23,6 +23,8 @@ impl TestEnvironment {
             ("ACME_SECRET", "acme-hunter2"),
             ("GLOBEX_SECRET", "globex-hunter2"),
             ("LAKE_KEY", "LAKEKEY"),
+            ("ACME_TOKEN", "acme-token-hunter2"),
+            ("SPACED_TOKEN", "globex token hunter2"),
             ("EMPTY", ""),
         ];
         let files = [("/run/secrets/lake", "lake-hunter2\n"), ("/run/secrets/empty", "\n")];
@@ -283,6 +285,53 @@ fn references_say_why_they_give_nothing() {
         assert!(fault.message().contains(part), "{fault}");
         assert_eq!(fault.place().path, "stores.lake.access_key");
     }
+}
+
+/// A file whose producers have these tokens and are served with TLS.
+fn with_tokens(tokens: &[&str]) -> String {
+    let identities = tokens.iter().enumerate().map(|(number, token)| {
+        let secret = "secret: \"${env:ACME_SECRET}\"";
+        format!("  - {{access_key: A{number}, {secret}, token: \"${{env:{token}}}\"}}\n")
+    });
+    let identities: String = identities.collect();
+    let server = "server: {tls: {certificate: tls/chain.pem, key: tls/key.pem}}";
+    format!("{server}\nidentities:\n{identities}delivery_streams:\n  s: {{schema: {{table: t}}}}\n")
+}
+
+#[test]
+fn tokens_and_certificates_reach_their_settings() {
+    let config = load_good(&with_tokens(&["ACME_TOKEN"]));
+    let token = config.identities[0].token.as_ref().map(Secret::expose);
+    assert_eq!(token, Some("acme-token-hunter2"));
+    let tls = config.server.tls.expect("it is set");
+    assert_eq!(
+        (tls.certificate.as_path(), tls.certificate_place.line),
+        (Path::new("tls/chain.pem"), 1)
+    );
+    assert_eq!(
+        (tls.key.as_path(), tls.key_place.path.as_str()),
+        (Path::new("tls/key.pem"), "server.tls.key")
+    );
+    let plain = load_good(FULL);
+    assert!(plain.server.tls.is_none() && plain.identities[0].token.is_none());
+}
+
+#[test]
+fn tokens_that_are_of_no_use_are_faults_and_are_not_shown() {
+    let tokens = ["ACME_TOKEN", "ACME_TOKEN", "ACME_SECRET", "SPACED_TOKEN", "EMPTY"];
+    let faults = faults_of(&with_tokens(&tokens)).to_string();
+    let found: Vec<&str> = faults.lines().collect();
+    let expected = [
+        "identities[1].token: another identity has this token",
+        "identities[2].token: a token has 16 to 1024 visible ASCII characters",
+        "identities[3].token: a token has 16 to 1024 visible ASCII characters",
+        "identities[4].token: the environment variable EMPTY is empty",
+    ];
+    for text in expected {
+        assert!(found.iter().any(|line| line.contains(text)), "{text} in\n{faults}");
+    }
+    assert_eq!(found.len(), expected.len(), "{faults}");
+    assert!(!faults.contains("hunter2"));
 }
 
 #[test]

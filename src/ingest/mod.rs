@@ -1,21 +1,29 @@
-//! The producer API of Firehose over HTTP.
+//! The ways in: the producer API of Firehose over HTTP, and a plain endpoint (`plain`) beside it.
 //!
-//! The path of a call: method and path, then the head of the message and its body (`body`), then
+//! The path of a call of the API: method and path, then the head of the message and its body (`body`), then
 //! who signed it (`auth`), the operation (`operations`), its shape and constraints (`wire`), the
-//! stream, and the append to the stream's journal. The answer (`reply`) is sent only after the
+//! stream, and the append to the stream's journal (`store`). The answer (`reply`) is sent only after the
 //! journal has synced. Nothing of a refused call is stored.
 //!
 //! Owns the listener's connections (`server`), the API's texts and limits, and RecordIds. Does not
 //! own durability (the journal does) or anything that happens to a record afterwards.
 
 mod auth;
+mod bearer;
 mod body;
 mod counters;
 mod description;
 mod operations;
+mod plain;
+mod plain_reply;
 mod record_id;
 mod reply;
+mod retry;
 mod server;
+mod split;
+mod store;
+mod tls;
+mod unpack;
 mod violations;
 mod wire;
 
@@ -37,10 +45,12 @@ use tokio::sync::watch;
 pub use body::Bodies;
 
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
+pub use bearer::Token;
 pub use counters::Counters;
 pub use description::{Content, Description, stream_arn};
 pub use record_id::{RECORD_ID_CHARS, RecordId};
-pub use server::{ConnectionLimits, serve};
+pub use server::{ConnectionLimits, Listener, serve};
+pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::clock::Clock;
 use crate::journal::Journal;
@@ -90,10 +100,13 @@ pub struct Stream {
     pub description: Description,
 }
 
-/// The routes of the API: `POST /`, and AWS-shaped refusals for the rest.
+/// The routes: `POST /` is the API, [`plain::PATH`] the plain endpoint; AWS-shaped refusals for the
+/// rest.
 pub fn router(service: Arc<Service>) -> Router {
     let call = post(call).fallback(unknown_method);
-    Router::new().route("/", call).fallback(unknown_path).with_state(service)
+    let plain_call = post(plain::call).fallback(plain::unknown_method);
+    let routes = Router::new().route("/", call).route(plain::PATH, plain_call);
+    routes.fallback(unknown_path).with_state(service)
 }
 
 async fn call(State(service): State<Arc<Service>>, request: Request) -> Response<Body> {
@@ -121,6 +134,7 @@ async fn answer(service: &Arc<Service>, request: Request) -> Result<String, Erro
     }
     let (parts, body) = request.into_parts();
     body::check_head(&parts)?;
+    body::check_plain(&parts)?;
     let _place = service.bodies.place(&parts)?;
     let body = body::read(body, body::BODY_TIME_MAX).await?;
     let view = service.view.borrow().clone();

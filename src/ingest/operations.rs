@@ -12,12 +12,13 @@ use serde::Serialize;
 
 use super::auth::Caller;
 use super::description::{Answer, STREAM_TYPE};
-use super::record_id::RecordId;
 use super::reply::ErrorReply;
+use super::retry::{self, Identification, sha256};
+use super::store::store;
 use super::wire::{self, Describe, List, ListAnswer, Put, WireError};
 use super::{Service, Stream, View};
-use crate::journal::Batch;
-use crate::record::{StreamName, UnixMillis};
+use crate::journal::{Batch, CallKey};
+use crate::record::StreamName;
 
 const TARGET_HEADER: &str = "x-amz-target";
 const TARGET_PREFIX: &str = "Firehose_20150804.";
@@ -83,9 +84,14 @@ pub(super) fn prepare(
 ) -> Result<Prepared, ErrorReply> {
     let now = service.clock.now();
     let caller = view.auth.verify(parts, body, now)?;
-    match Operation::of(&parts.headers).ok_or_else(ErrorReply::unknown_operation)? {
-        Operation::PutRecord => put(view, caller, now, &Put::one(body)?),
-        Operation::PutRecordBatch => put(view, caller, now, &Put::batch(body)?),
+    let operation = Operation::of(&parts.headers).ok_or_else(ErrorReply::unknown_operation)?;
+    let new_batch = || {
+        let call = call_key(parts, caller, operation, body);
+        Batch::new(caller.tenant.cloned(), now).with_call(call)
+    };
+    match operation {
+        Operation::PutRecord => put(view, caller, new_batch(), &Put::one(body)?),
+        Operation::PutRecordBatch => put(view, caller, new_batch(), &Put::batch(body)?),
         Operation::DescribeDeliveryStream => {
             describe(service, view, caller, &Describe::parse(body)?)
         }
@@ -100,26 +106,33 @@ pub(super) async fn append(
     append: Append,
 ) -> Result<String, ErrorReply> {
     let Append { stream: name, batch, is_batch } = append;
-    let data_bytes = batch.data_bytes() as u64;
-    let journal = &find(view, &name)?.journal;
-    let appended = journal.append(batch).await?;
-    service.counters.accepted(&name, appended.count, data_bytes);
-    let stamp = journal.stamp();
-    let id = |index: u64| RecordId { stamp, position: appended.first.advanced_by(index) };
-    if !is_batch {
-        return Ok(wire::put_record_answer(id(0)));
+    let mut ids = store(service, &name, find(view, &name)?, batch).await?.ids();
+    if is_batch {
+        return Ok(wire::put_record_batch_answer(ids));
     }
-    let ids: Vec<RecordId> = (0..appended.count).map(id).collect();
-    Ok(wire::put_record_batch_answer(ids.into_iter()))
+    // Only a foreign answer of the journal could lack the id of the one record.
+    ids.next().map(wire::put_record_answer).ok_or_else(ErrorReply::internal_failure)
+}
+
+/// The key of a call that an SDK will repeat under the same id.
+fn call_key(
+    parts: &Parts,
+    caller: Caller<'_>,
+    operation: Operation,
+    body: &[u8],
+) -> Option<CallKey> {
+    let id = retry::invocation_id(&parts.headers)?;
+    let body = caller.body.unwrap_or_else(|| sha256(body));
+    let (sender, operation) = (caller.access_key, operation.name());
+    Some(Identification { sender, operation, id, body }.key())
 }
 
 fn put(
     view: &View,
     caller: Caller<'_>,
-    arrival: UnixMillis,
+    mut batch: Batch,
     put: &Put<'_>,
 ) -> Result<Prepared, ErrorReply> {
-    let mut batch = Batch::new(caller.tenant.cloned(), arrival);
     let mut reserve_bytes = put.data_bytes;
     for record in put.records() {
         batch.push_with(|out| -> Result<(), WireError> {

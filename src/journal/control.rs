@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenError;
 use super::frame::{Kind, u32_at, u64_at};
+use super::window::{KeyedCall, put_calls, take_calls};
 use crate::disk::{Disk, read_file, replace_file};
 use crate::plan::{CatalogPartition, ObjectHeader, Plan, PlanId, PlannedObject};
 use crate::positions::Positions;
@@ -113,7 +114,7 @@ const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 const CHECKPOINTS_KEPT: usize = 2;
 
 impl Checkpoint {
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, calls: &[KeyedCall]) -> Vec<u8> {
         let text = CheckpointText {
             end: self.end,
             last_plan: self.last_plan,
@@ -133,6 +134,7 @@ impl Checkpoint {
         for plan in &self.open_plans {
             put_plan(&mut body, plan);
         }
+        put_calls(&mut body, calls);
         let mut out = Vec::with_capacity(CHECKPOINT_HEADER_BYTES + body.len());
         out.extend_from_slice(CHECKPOINT_MAGIC);
         out.extend_from_slice(&(body.len() as u32).to_le_bytes());
@@ -141,7 +143,7 @@ impl Checkpoint {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<(Self, Vec<KeyedCall>)> {
         let (header, mut body) = bytes.split_at_checked(CHECKPOINT_HEADER_BYTES)?;
         let whole = &header[..8] == CHECKPOINT_MAGIC
             && u32_at(header, 8) as usize == body.len()
@@ -152,7 +154,7 @@ impl Checkpoint {
         let text: CheckpointText = take_json(&mut body)?;
         let settled = Positions::decode(&mut body).ok()?;
         let plans = (0..text.open_plan_count).map(|_| take_plan(&mut body));
-        Some(Self {
+        let checkpoint = Self {
             end: text.end,
             settled,
             open_plans: plans.collect::<Option<_>>()?,
@@ -165,7 +167,8 @@ impl Checkpoint {
             left_out: text.left_out,
             source_end: text.source_end,
             unregistered: text.unregistered,
-        })
+        };
+        Some((checkpoint, take_calls(&mut body)?))
     }
 }
 
@@ -182,6 +185,8 @@ pub(super) struct CheckpointFiles {
 pub(super) struct FoundCheckpoint {
     /// The newest that is whole.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// The retry window that it carries.
+    pub(super) calls: Vec<KeyedCall>,
     /// How many newer ones are not.
     pub(super) damaged: usize,
 }
@@ -212,8 +217,9 @@ impl CheckpointFiles {
             if let Some(format) = newer_format(&bytes) {
                 return Err(OpenError::NewerFormat { path, format, known: CHECKPOINT_FORMAT });
             }
-            found.checkpoint = Checkpoint::decode(&bytes);
-            if found.checkpoint.is_some() {
+            if let Some((checkpoint, calls)) = Checkpoint::decode(&bytes) {
+                found.checkpoint = Some(checkpoint);
+                found.calls = calls;
                 break;
             }
             found.damaged += 1;
@@ -228,10 +234,16 @@ impl CheckpointFiles {
         Ok((files, found))
     }
 
-    /// Makes `checkpoint` durable, then removes the ones that are no longer kept.
-    pub(super) fn write(&mut self, disk: &dyn Disk, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// Makes `checkpoint` and the retry window `calls` durable, then removes the ones that are no
+    /// longer kept.
+    pub(super) fn write(
+        &mut self,
+        disk: &dyn Disk,
+        checkpoint: &Checkpoint,
+        calls: &[KeyedCall],
+    ) -> io::Result<()> {
         let number = self.numbers.last().map_or(1, |newest| newest.saturating_add(1));
-        replace_file(disk, &self.path(number), &checkpoint.encode())?;
+        replace_file(disk, &self.path(number), &checkpoint.encode(calls))?;
         self.numbers.push(number);
         while self.numbers.len() > CHECKPOINTS_KEPT {
             disk.remove(&self.path(self.numbers[0]))?;

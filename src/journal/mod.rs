@@ -27,7 +27,8 @@
 //! (48 bytes)      | meta length u32 | crc u32 of the meta bytes | kind u8 | 0 u8 | 0 u16
 //!                 | first position u64 | arrival ms i64 | records u32 | group offset u32
 //!
-//! batch payload   meta: tenant length u8 | tenant | for each record: length u32, crc u32
+//! batch payload   meta: tenant length u8 | tenant | key length u8, 0 or 16 | key of the call
+//!                 | for each record: length u32, crc u32
 //!                 then the records' bytes, one after another
 //! plan, commit,   meta: the whole payload
 //! registered
@@ -56,6 +57,7 @@ mod reader;
 mod recovery;
 mod segment;
 mod shared;
+mod window;
 #[cfg(test)]
 mod tests;
 
@@ -70,11 +72,13 @@ use uuid::Uuid;
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
 pub use self::reader::{Call, Seen};
+pub use self::window::{CALL_KEY_BYTES, CallKey};
 
 use self::committer::{Lane, Payload};
 use self::control::{CheckpointFiles, FoundCheckpoint};
 use self::log::{Log, locked};
 use self::shared::Shared;
+use self::window::{Begun, Window};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskBudget};
 use crate::positions::Positions;
@@ -88,6 +92,7 @@ const TENANT_BYTES_MAX: usize = 256;
 pub struct Batch {
     tenant: Option<Tenant>,
     arrival: UnixMillis,
+    call: Option<CallKey>,
     data: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -96,7 +101,14 @@ impl Batch {
     /// An empty batch of `tenant`'s records that arrived at `arrival`.
     #[must_use]
     pub fn new(tenant: Option<Tenant>, arrival: UnixMillis) -> Self {
-        Self { tenant, arrival, data: Vec::new(), ends: Vec::new() }
+        Self { tenant, arrival, call: None, data: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Names the call that the records came with: when it comes again, its records are not stored
+    /// again, and the answer is that of the first time.
+    #[must_use]
+    pub fn with_call(self, call: Option<CallKey>) -> Self {
+        Self { call, ..self }
     }
 
     /// Makes room for `bytes` bytes of records.
@@ -159,6 +171,10 @@ impl Batch {
         self.arrival
     }
 
+    fn call(&self) -> Option<CallKey> {
+        self.call
+    }
+
     fn data(&self) -> &[u8] {
         &self.data
     }
@@ -176,6 +192,8 @@ pub struct Appended {
     pub first: Position,
     /// How many there are.
     pub count: u64,
+    /// Whether they were stored by an earlier call, of which this one is a repetition.
+    pub is_repetition: bool,
 }
 
 /// Why records were not accepted. Nothing of the call was kept.
@@ -254,6 +272,8 @@ pub struct Environment {
     pub budget: Arc<DiskBudget>,
     /// The identity of the data directory.
     pub instance: Uuid,
+    /// Calls that one journal remembers, in case that they come again.
+    pub remembered_calls_max: usize,
 }
 
 /// The journal of one stream. Clones are handles to the same journal.
@@ -269,6 +289,7 @@ struct Inner {
     budget: Arc<DiskBudget>,
     lane: Lane,
     shared: Arc<Shared>,
+    window: Arc<Window>,
     stamp: [u8; 8],
     keeper: Mutex<Keeper>,
 }
@@ -349,9 +370,10 @@ impl Journal {
         let disk = &environment.disk;
         disk.create_dir_all(&segments_directory).map_err(fault)?;
         let checkpoints = directory.join("checkpoint");
-        let (files, FoundCheckpoint { checkpoint, damaged: damaged_checkpoints }) =
+        let (files, FoundCheckpoint { checkpoint, calls, damaged: damaged_checkpoints }) =
             CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
-        let found = recovery::scan(disk, &segments_directory, environment.instance)?;
+        let window = Arc::new(Window::new(environment.remembered_calls_max, calls));
+        let found = recovery::scan(disk, &segments_directory, environment.instance, &window)?;
         log::remove_leftovers(disk.as_ref(), &segments_directory).map_err(fault)?;
 
         let mut warnings = Vec::new();
@@ -376,6 +398,7 @@ impl Journal {
             clock: environment.clock.clone(),
             instance: environment.instance,
             shared: shared.clone(),
+            window: window.clone(),
             next: end,
             next_sequence: found.next_sequence,
         });
@@ -389,6 +412,7 @@ impl Journal {
             budget: environment.budget.clone(),
             lane: environment.committer.lane(log, hash as usize),
             shared,
+            window,
             stamp,
             keeper: Mutex::new(Keeper {
                 files,
@@ -408,7 +432,8 @@ impl Journal {
     }
 
     /// Makes the records of one call durable and tells their positions. When this returns `Ok`, the
-    /// disk has them; dropping the future does not undo anything.
+    /// disk has them; dropping the future does not undo anything. A call with a key that is
+    /// remembered is not stored again: the answer tells where it was stored, once it is durable.
     ///
     /// # Errors
     /// When nothing of the batch was kept, and why.
@@ -416,10 +441,23 @@ impl Journal {
         if batch.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
+        let begun = batch.call().map(|key| self.inner.window.begin(key, batch.arrival()));
+        let claim = match begun {
+            None => None,
+            Some(Begun::First(claim)) => Some(claim),
+            Some(Begun::Again(appended)) => return Ok(appended),
+            Some(Begun::UnderWay(first)) => {
+                return first.await.unwrap_or(Err(AppendError::Failed));
+            }
+            Some(Begun::Crowded) => return Err(AppendError::QueueFull),
+        };
         if !self.inner.budget.admits(batch.data_bytes() as u64) {
+            if let Some(claim) = claim {
+                claim.refuse(AppendError::BudgetUsedUp);
+            }
             return Err(AppendError::BudgetUsedUp);
         }
-        self.inner.lane.append(batch).await
+        self.inner.lane.append(batch, claim).await
     }
 
     /// Makes batches that the service made itself durable, one behind the other; they may use the
@@ -477,6 +515,12 @@ impl Journal {
         self.inner.shared.bytes()
     }
 
+    /// Calls that the window had to let go of before their time, since the start.
+    #[must_use]
+    pub fn forgotten_calls(&self) -> u64 {
+        self.inner.window.forgotten()
+    }
+
     /// Marks the records of this journal among those of other streams and instances.
     #[must_use]
     pub fn stamp(&self) -> [u8; 8] {
@@ -498,7 +542,8 @@ impl Journal {
     pub fn checkpoint(&self, checkpoint: &Checkpoint, mark: Mark) -> io::Result<()> {
         let inner = &self.inner;
         let mut keeper = locked(&inner.keeper);
-        keeper.files.write(inner.disk.as_ref(), checkpoint)?;
+        // The window may be newer than the checkpoint: every call in it is durable.
+        keeper.files.write(inner.disk.as_ref(), checkpoint, &inner.window.calls())?;
         // The newest file may turn out damaged: only the one before it is relied on.
         let newest = Some((checkpoint.settled.clone(), mark));
         keeper.relied_on = std::mem::replace(&mut keeper.last, newest);

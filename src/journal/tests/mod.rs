@@ -4,6 +4,7 @@ mod basic;
 mod crash;
 mod limits;
 mod recovery;
+mod window;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(super) fn environment(disk: &SimulatedDisk) -> Environment {
         committer: Committer::start(None).expect("threads start"),
         budget: Arc::new(DiskBudget::new(1 << 40)),
         instance: Uuid::from_u128(7),
+        remembered_calls_max: 1000,
     }
 }
 

@@ -101,6 +101,7 @@ impl World {
             committer: Committer::start(None).expect("threads start"),
             budget: Arc::new(DiskBudget::new(1 << 40)),
             instance: Uuid::from_u128(7),
+            remembered_calls_max: 1000,
         }
     }
 
