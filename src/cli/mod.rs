@@ -47,6 +47,8 @@ enum Command {
         /// The YAML file.
         file: PathBuf,
     },
+    /// Print the JSON Schema of the YAML file, with which editors complete it.
+    Schema,
     /// Send sample records through a real service on this machine, and show what came out.
     Demo {
         /// The folder for everything that the demo makes; it must not hold anything yet.
@@ -93,6 +95,10 @@ pub fn run() -> ExitCode {
         match arguments.command {
             Command::Serve { config } => serve::serve(config).await,
             Command::Check { file } => check(&file).await,
+            Command::Schema => {
+                print!("{}", config::json_schema());
+                ExitCode::SUCCESS
+            }
             Command::Demo { dir, keep, records } => demo::demo(dir, keep, records).await,
             Command::Status { admin, json } => status(&admin, json).await,
             Command::Flush { stream, admin, timeout } => {
