@@ -6,6 +6,8 @@
 mod client;
 mod defaults;
 mod demo;
+mod infer;
+mod sample;
 mod serve;
 
 use std::io;
@@ -46,6 +48,18 @@ enum Command {
     Check {
         /// The YAML file.
         file: PathBuf,
+    },
+    /// Propose a delivery stream, its columns and their types, from samples of JSON records.
+    Infer {
+        /// Files of JSON lines, or of one array; `-` reads the standard input.
+        #[arg(required = true)]
+        samples: Vec<PathBuf>,
+        /// The delivery stream's name; by default that of the first file.
+        #[arg(long)]
+        stream: Option<String>,
+        /// Print the table as JSON for `aws glue create-table --table-input` instead of YAML.
+        #[arg(long)]
+        glue: bool,
     },
     /// Print the JSON Schema of the YAML file, with which editors complete it.
     Schema,
@@ -95,6 +109,7 @@ pub fn run() -> ExitCode {
         match arguments.command {
             Command::Serve { config } => serve::serve(config).await,
             Command::Check { file } => check(&file).await,
+            Command::Infer { samples, stream, glue } => infer::infer(&samples, stream, glue),
             Command::Schema => {
                 print!("{}", config::json_schema());
                 ExitCode::SUCCESS
