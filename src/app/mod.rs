@@ -5,6 +5,7 @@
 //! any step of the path.
 
 mod directory;
+mod preview;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 pub use self::directory::DirectoryError;
+pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
 
 use self::directory::DataDirectory;
 use self::tables::Catalogs;

@@ -7,6 +7,7 @@ mod client;
 mod defaults;
 mod demo;
 mod infer;
+mod preview;
 mod sample;
 mod serve;
 
@@ -61,6 +62,12 @@ enum Command {
         #[arg(long)]
         glue: bool,
     },
+    /// Show what a stream would make of a sample: objects, rows, rejects. Touches no store, no data
+    /// directory and no partition.
+    Preview {
+        #[command(flatten)]
+        question: preview::Question,
+    },
     /// Print the JSON Schema of the YAML file, with which editors complete it.
     Schema,
     /// Send sample records through a real service on this machine, and show what came out.
@@ -110,6 +117,7 @@ pub fn run() -> ExitCode {
             Command::Serve { config } => serve::serve(config).await,
             Command::Check { file } => check(&file).await,
             Command::Infer { samples, stream, glue } => infer::infer(&samples, stream, glue),
+            Command::Preview { question } => preview::run(question).await,
             Command::Schema => {
                 print!("{}", config::json_schema());
                 ExitCode::SUCCESS

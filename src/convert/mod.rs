@@ -70,7 +70,7 @@ pub use self::failure::{FailureLine, TableName};
 use self::parquet::Writer;
 pub use self::rejection::{RejectCode, Rejection};
 pub use self::schema::{Schema, SchemaError};
-pub use self::stored::stored_row_count;
+pub use self::stored::{StoredTable, stored_row_count, stored_table};
 
 /// The longest record that is looked at; transforms and sources may make longer ones than producers.
 const DATA_BYTES_MAX: usize = 256 << 20;

@@ -27,6 +27,8 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 256 << 10;
 pub const ATTEMPTS: u32 = 5;
 /// The user metadata that holds an object's SHA-256.
 const HASH_METADATA: &str = "lakehose-sha256";
+/// The user metadata that tells data from errors.
+pub const KIND_METADATA: &str = "lakehose-kind";
 
 /// Reads the bytes of an object; asked anew for each attempt, so that no bytes are held in between.
 pub type Read<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Bytes, Unreadable>> + Send + Sync);
@@ -170,6 +172,7 @@ async fn put(
         let metadata = |name: &'static str| Attribute::Metadata(name.into());
         attributes.insert(metadata(HASH_METADATA), header.sha256.clone().into());
         attributes.insert(metadata("lakehose-rows"), header.row_count.to_string().into());
+        attributes.insert(metadata(KIND_METADATA), header.kind.as_str().into());
         options.attributes = attributes;
     }
     let put = store.put_opts(path, PutPayload::from_bytes(bytes), options).await;

@@ -108,10 +108,10 @@ impl Stores {
     }
 }
 
-#[cfg(test)]
 impl Stores {
-    /// Stores of which `target` is served by `client`.
-    pub(crate) fn with_client(target: Target, client: Arc<dyn ObjectStore>) -> Self {
+    /// Stores of which `target` is served by `client`, and others by what their URL says.
+    #[must_use]
+    pub fn with_client(target: Target, client: Arc<dyn ObjectStore>) -> Self {
         let clients = HashMap::from([(target, client)]);
         Self { credentials: BTreeMap::new(), clients: Mutex::new(clients) }
     }
