@@ -19,7 +19,7 @@
 //! | seen | proposed |
 //! |---|---|
 //! | `true`, `false`, also as strings | `boolean` |
-//! | whole numbers within 16 bits; others | `int`; `bigint`, beyond 64 bits `decimal(38,0)` |
+//! | whole numbers within 16 bits and no ids; others | `int`; `bigint`, beyond 64 bits `decimal(38,0)` |
 //! | fractions under a name of money, at most 4 digits behind the point | `decimal(p,s)` with room |
 //! | other fractions and exponents | `double` |
 //! | strings in the form of dates, or of timestamps | `date`, `timestamp` |

@@ -346,7 +346,9 @@ fn number_type(numbers: &Numbers, name: &str, path: &str, notes: &mut Notes) -> 
         numbers.whole_digits_max <= LONG_DIGITS_MAX
             && numbers.range.is_some_and(|(low, high)| low >= min.into() && high <= max.into())
     };
-    if within(i16::MIN.into(), i16::MAX.into()) {
+    // Ids grow for ever; other small numbers have room for 65,000 times as much.
+    let is_id = words(name).any(|word| word == "id");
+    if within(i16::MIN.into(), i16::MAX.into()) && !is_id {
         HiveType::Int
     } else if within(i64::MIN, i64::MAX) {
         HiveType::BigInt

@@ -102,7 +102,7 @@ fn odd_keys_are_told() {
         .iter()
         .map(|c| (c.column.name.as_str(), c.column.hive_type.to_string()))
         .collect();
-    assert_eq!(columns, [("id", "int".into()), ("a b", "struct<z:int>".to_owned())]);
+    assert_eq!(columns, [("id", "bigint".into()), ("a b", "struct<z:int>".to_owned())]);
     let yaml = found.to_yaml();
     for part in [
         "\"Id\", \"ID\": all share",
