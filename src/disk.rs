@@ -4,8 +4,8 @@
 //! the lock on a data directory, and the count of bytes that the service holds on disk. Does not
 //! know any file format.
 //!
-//! [`Disk`] has two implementations: [`OsDisk`], and in tests one that loses whatever was not
-//! synced.
+//! [`Disk`] has three implementations: [`OsDisk`], [`MemoryDisk`] for previews, and in tests one
+//! that loses whatever was not synced.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -15,8 +15,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+mod memory;
 #[cfg(test)]
 pub(crate) mod simulated;
+
+pub use self::memory::MemoryDisk;
 
 /// A folder tree of files.
 pub trait Disk: Send + Sync + fmt::Debug {

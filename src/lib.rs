@@ -19,6 +19,8 @@ pub mod pipeline;
 
 pub mod config;
 
+pub mod infer;
+
 pub mod app;
 pub mod cli;
 pub mod console;

@@ -84,6 +84,17 @@ pub enum ObjectKind {
     Error,
 }
 
+impl ObjectKind {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Data => "data",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// A store without its secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {

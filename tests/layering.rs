@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// order, on the last one freely.
 const FLOORS: [&[&str]; 6] = [
     &["record", "positions", "plan", "table", "fault", "clock", "disk", "tasks", "metrics"],
-    &["partition", "buffer", "convert"],
+    &["partition", "buffer", "convert", "infer"],
     &["journal", "transform", "outbox", "deliver", "catalog"],
     &["ingest", "pipeline"],
     &["config"],

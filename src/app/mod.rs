@@ -7,6 +7,7 @@
 
 mod directory;
 mod hooks;
+mod preview;
 mod tables;
 mod streams;
 mod reload;
@@ -24,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 pub use self::directory::DirectoryError;
+pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
 pub use self::streams::Handles;
 

@@ -6,6 +6,9 @@
 mod client;
 mod defaults;
 mod demo;
+mod infer;
+mod preview;
+mod sample;
 mod serve;
 
 use std::path::PathBuf;
@@ -44,6 +47,26 @@ enum Command {
         /// The YAML file.
         file: PathBuf,
     },
+    /// Propose a delivery stream, its columns and their types, from samples of JSON records.
+    Infer {
+        /// Files of JSON lines, or of one array; `-` reads the standard input.
+        #[arg(required = true)]
+        samples: Vec<PathBuf>,
+        /// The delivery stream's name; by default that of the first file.
+        #[arg(long)]
+        stream: Option<String>,
+        /// Print the table as JSON for `aws glue create-table --table-input` instead of YAML.
+        #[arg(long)]
+        glue: bool,
+    },
+    /// Show what a stream would make of a sample: objects, rows, rejects. Touches no store, no data
+    /// directory and no partition.
+    Preview {
+        #[command(flatten)]
+        question: preview::Question,
+    },
+    /// Print the JSON Schema of the YAML file, with which editors complete it.
+    Schema,
     /// Send sample records through a real service on this machine, and show what came out.
     Demo {
         /// The folder for everything that the demo makes; it must not hold anything yet.
@@ -102,6 +125,12 @@ pub fn run() -> ExitCode {
         match arguments.command {
             Command::Serve { config } => serve::serve(config).await,
             Command::Check { file } => check(&file).await,
+            Command::Infer { samples, stream, glue } => infer::infer(&samples, stream, glue),
+            Command::Preview { question } => preview::run(question).await,
+            Command::Schema => {
+                print!("{}", config::json_schema());
+                ExitCode::SUCCESS
+            }
             Command::Demo { dir, keep, records } => demo::demo(dir, keep, records).await,
             Command::Status { admin, json } => status(&admin, json).await,
             Command::Flush { stream, admin, timeout } => {

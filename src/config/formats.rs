@@ -3,7 +3,10 @@
 //! Owns the words for each choice, and what a format demands of the rest of its stream. Does not own
 //! the choices (`convert`).
 
+use serde_json::Value as Json;
+
 use super::faults::{Place, shown};
+use super::json_schema;
 use super::reader::{At, Reader, Scalar, Setting};
 use super::settings::Format;
 use super::shape::{FormatSection, ParquetSection, RecordsSection, SchemaSection, StreamSection};
@@ -72,6 +75,10 @@ fn records_options(section: &RecordsSection) -> Option<RecordsOptions> {
 impl Scalar for ParquetCompression {
     const EXPECTED: &'static str = "snappy, zstd, gzip or none";
 
+    fn json_schema() -> Json {
+        json_schema::words(&["snappy", "zstd", "gzip", "none"])
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "snappy" => Ok(Self::Snappy),
@@ -86,6 +93,10 @@ impl Scalar for ParquetCompression {
 impl Scalar for TimestampForm {
     const EXPECTED: &'static str = "micros, millis or int96";
 
+    fn json_schema() -> Json {
+        json_schema::words(&["micros", "millis", "int96"])
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "micros" => Ok(Self::Micros),
@@ -99,6 +110,10 @@ impl Scalar for TimestampForm {
 impl Scalar for BinaryText {
     const EXPECTED: &'static str = "base64 or raw";
 
+    fn json_schema() -> Json {
+        json_schema::words(&["base64", "raw"])
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "base64" => Ok(Self::Base64),
@@ -110,6 +125,10 @@ impl Scalar for BinaryText {
 
 impl Scalar for RecordsCompression {
     const EXPECTED: &'static str = "none, gzip or zstd";
+
+    fn json_schema() -> Json {
+        json_schema::words(&["none", "gzip", "zstd"])
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
@@ -123,6 +142,10 @@ impl Scalar for RecordsCompression {
 
 impl Scalar for Delimiter {
     const EXPECTED: &'static str = "none, newline or newline_at_end";
+
+    fn json_schema() -> Json {
+        json_schema::words(&["none", "newline", "newline_at_end"])
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {

@@ -15,6 +15,7 @@ mod environment;
 mod faults;
 mod formats;
 mod file;
+mod json_schema;
 mod prefixes;
 mod reader;
 mod secret;
@@ -41,6 +42,13 @@ use reader::{Reader, Setting as _, Source};
 
 /// The file that runs when none is given.
 pub const DEFAULT_YAML: &str = include_str!("../../deploy/default.yaml");
+
+/// The JSON Schema of the file, with which editors complete it; `schemas/lakehose.schema.json` has
+/// the same text.
+#[must_use]
+pub fn json_schema() -> String {
+    json_schema::document(shape::File::json_schema())
+}
 
 /// Reads and checks the text of a file.
 ///

@@ -10,8 +10,11 @@
 
 use std::fmt::Display;
 
+use serde_json::Value as Json;
+
 use super::environment::Environment;
 use super::faults::{Fault, Place, join, listed, shown};
+use super::json_schema;
 use super::yaml::{self, Mark, Node, Value};
 
 /// What is handed through while the tree is read.
@@ -95,6 +98,9 @@ pub(super) trait Setting: Sized {
     /// What to write, as faults say it.
     const EXPECTED: &'static str;
 
+    /// The value in JSON Schema, as far as it can tell; accepts whatever `read` accepts.
+    fn json_schema() -> Json;
+
     /// Reads the value, or notes at least one fault.
     fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self>;
 }
@@ -104,12 +110,19 @@ pub(super) trait Scalar: Sized {
     /// What to write, as faults say it.
     const EXPECTED: &'static str;
 
+    /// The text in JSON Schema, as far as it can tell; accepts whatever `parse` accepts.
+    fn json_schema() -> Json;
+
     /// Reads the text, or says what is wrong and what to write instead.
     fn parse(text: &str) -> Result<Self, String>;
 }
 
 impl<T: Scalar> Setting for T {
     const EXPECTED: &'static str = <T as Scalar>::EXPECTED;
+
+    fn json_schema() -> Json {
+        <T as Scalar>::json_schema()
+    }
 
     fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let text = source.scalar_or_fault(<T as Scalar>::EXPECTED, reader)?;
@@ -191,6 +204,10 @@ impl<T> Named<T> {
 impl<T: Setting> Setting for Named<T> {
     const EXPECTED: &'static str = "a mapping of names";
 
+    fn json_schema() -> Json {
+        json_schema::named(T::json_schema())
+    }
+
     fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let entries = match &source.node.value {
             Value::Map(entries) => entries.as_slice(),
@@ -216,6 +233,10 @@ pub(super) struct List<T>(pub(super) Vec<Field<T>>);
 
 impl<T: Setting> Setting for List<T> {
     const EXPECTED: &'static str = "a list";
+
+    fn json_schema() -> Json {
+        json_schema::list(T::json_schema())
+    }
 
     fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let items = match &source.node.value {
@@ -371,24 +392,37 @@ fn edit_distance(one: &str, other: &str) -> usize {
     row[other.len()]
 }
 
-/// Declares a section of the file: a struct of [`Field`]s that reads itself.
+/// Declares a section of the file: a struct of [`Field`]s that reads itself and knows its schema,
+/// in which the doc comments are what editors show.
 ///
 /// `key: Type = Presence`; the key `r#type` is written `type` in the file.
 macro_rules! section {
     (
-        $(#[$doc:meta])*
+        $(#[doc = $doc:literal])*
         $name:ident expects $expected:literal {
-            $($(#[$key_doc:meta])* $key:ident: $kind:ty = $presence:expr,)*
+            $($(#[doc = $key_doc:literal])* $key:ident: $kind:ty = $presence:expr,)*
         }
     ) => {
-        $(#[$doc])*
+        $(#[doc = $doc])*
         #[derive(Clone, Debug)]
         pub(super) struct $name {
-            $($(#[$key_doc])* pub(super) $key: $crate::config::reader::Field<$kind>,)*
+            $($(#[doc = $key_doc])* pub(super) $key: $crate::config::reader::Field<$kind>,)*
         }
 
         impl $crate::config::reader::Setting for $name {
             const EXPECTED: &'static str = $expected;
+
+            fn json_schema() -> serde_json::Value {
+                $crate::config::json_schema::section(
+                    concat!($($doc),*),
+                    vec![$($crate::config::json_schema::Key {
+                        name: const { $crate::config::reader::key_name(stringify!($key)) },
+                        about: concat!($($key_doc),*),
+                        presence: $presence,
+                        schema: <$kind as $crate::config::reader::Setting>::json_schema(),
+                    }),*],
+                )
+            }
 
             fn read(
                 source: &$crate::config::reader::Source<'_>,

@@ -8,8 +8,14 @@
 use std::fmt;
 use std::path::Path;
 
+use serde_json::Value as Json;
+
 use super::environment::Environment;
+use super::json_schema;
 use super::reader::{Reader, Setting, Source};
+
+/// A reference in JSON Schema.
+const REFERENCE_PATTERN: &str = r"\$\{(env:[A-Za-z0-9_]+|file:[^\0]+)\}";
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,6 +44,10 @@ impl fmt::Debug for Secret {
 impl Setting for Secret {
     const EXPECTED: &'static str = "${env:NAME} or ${file:/path}";
 
+    fn json_schema() -> Json {
+        json_schema::pattern(Self::EXPECTED, &format!("^{REFERENCE_PATTERN}$"))
+    }
+
     fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let Some(text) = source.scalar() else {
             // What was found is not shown: it may hold the secret.
@@ -63,6 +73,11 @@ pub(super) struct PlainOrReference(pub(super) String);
 
 impl Setting for PlainOrReference {
     const EXPECTED: &'static str = "a text, ${env:NAME} or ${file:/path}";
+
+    fn json_schema() -> Json {
+        let pattern = format!(r"^({REFERENCE_PATTERN}|((?!\$\{{)[\s\S])+)$");
+        json_schema::pattern(Self::EXPECTED, &pattern)
+    }
 
     fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let text = source.scalar_or_fault(Self::EXPECTED, reader)?;

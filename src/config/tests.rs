@@ -411,6 +411,29 @@ fn faulty_files_give_exactly_the_faults_that_they_expect() {
     assert!(count >= 14, "{count} files");
 }
 
+#[test]
+fn the_json_schema_in_schemas_is_current() {
+    let file = include_str!("../../schemas/lakehose.schema.json");
+    assert!(
+        json_schema() == file,
+        "the declarations have changed: run `lakehose schema > schemas/lakehose.schema.json`"
+    );
+}
+
+#[test]
+fn the_json_schema_describes_every_key_once_and_its_default() {
+    let schema: serde_json::Value = serde_json::from_str(&json_schema()).expect("JSON");
+    assert_eq!(schema["required"], serde_json::json!(["delivery_streams"]));
+    assert_eq!(schema["additionalProperties"], false);
+    let stream = &schema["properties"]["delivery_streams"]["additionalProperties"];
+    let size = &stream["properties"]["buffering"]["properties"]["size"];
+    assert_eq!(size["default"], "128 MiB");
+    let about = size["description"].as_str().expect("a description");
+    assert_eq!(about, "By the bytes of its records. Write a size, such as 64 MiB.");
+    let lake = &schema["properties"]["stores"]["default"]["lake"]["url"];
+    assert_eq!(lake, "file:./lakehose/lake");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_500))]
 

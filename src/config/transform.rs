@@ -6,7 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Value as Json;
+
 use super::faults::{Place, listed, shown};
+use super::json_schema;
 use super::reader::Presence::{Default, Optional, Required};
 use super::reader::{At, Field, List, Named, Reader, Scalar, section};
 use super::secret::{PlainOrReference, Secret};
@@ -191,6 +194,10 @@ pub(super) struct HookUrl(String);
 impl Scalar for HookUrl {
     const EXPECTED: &'static str = "a URL, such as http://127.0.0.1:9000/enrich";
 
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, "^https?://.+$")
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         // The query is the hook's own; all else is as for any server.
         let (server, query) = text.split_once('?').unwrap_or((text, ""));
@@ -210,6 +217,10 @@ pub(super) struct Retries(u32);
 impl Scalar for Retries {
     const EXPECTED: &'static str = "a number from 0 to 300";
 
+    fn json_schema() -> Json {
+        serde_json::json!({"type": "integer", "minimum": 0, "maximum": RETRIES_MAX})
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         match text.parse() {
             Ok(number) if number <= RETRIES_MAX => Ok(Self(number)),
@@ -221,6 +232,10 @@ impl Scalar for Retries {
 impl Scalar for FunctionArn {
     const EXPECTED: &'static str =
         "an ARN, such as arn:aws:lambda:us-east-1:111122223333:function:enrich:live";
+
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, "^arn:.+:function:.+$")
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         let expected = <Self as Scalar>::EXPECTED;

@@ -20,6 +20,21 @@ const SIZE_UNITS: [(&str, u64); 8] = [
 const TIME_UNITS: [(&str, u64); 6] =
     [("ms", 1), ("s", 1_000), ("m", 60_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
+/// The form of sizes in JSON Schema.
+pub(super) fn size_pattern() -> String {
+    pattern(&SIZE_UNITS)
+}
+
+/// The form of times in JSON Schema.
+pub(super) fn time_pattern() -> String {
+    pattern(&TIME_UNITS)
+}
+
+fn pattern(units: &[(&str, u64)]) -> String {
+    let units: Vec<_> = units.iter().map(|(unit, _)| *unit).collect();
+    format!(r"^[0-9]+\s*({})\s*$", units.join("|"))
+}
+
 /// Reads a size in bytes.
 pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     parse(text, "size", "64 MiB", &SIZE_UNITS)

@@ -6,10 +6,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Value as Json, json};
+
 use super::faults::shown;
+use super::json_schema::{self, any_case};
 use super::reader::{Reader, Scalar, Setting, Source};
 use super::settings::StoreUrl;
-use super::units::{parse_size, parse_time, show_size, show_time};
+use super::units::{parse_size, parse_time, show_size, show_time, size_pattern, time_pattern};
 use crate::partition::DEFAULT_PARTITION;
 use crate::record::{StreamName, Tenant};
 use crate::table::HiveType;
@@ -21,6 +24,10 @@ pub(super) struct Text(pub(super) String);
 impl Scalar for Text {
     const EXPECTED: &'static str = "a text";
 
+    fn json_schema() -> Json {
+        json_schema::text(<Self as Scalar>::EXPECTED)
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         Ok(Self(text.to_owned()))
     }
@@ -28,6 +35,10 @@ impl Scalar for Text {
 
 impl Scalar for SocketAddr {
     const EXPECTED: &'static str = "an address and a port, such as 127.0.0.1:4573";
+
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, r"^.+:[0-9]{1,5}$")
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         let expected = <Self as Scalar>::EXPECTED;
@@ -42,6 +53,10 @@ pub(super) struct Folder(pub(super) PathBuf);
 
 impl Scalar for Folder {
     const EXPECTED: &'static str = "the path of a folder";
+
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, r"^((?!\$\{)[^\x00-\x1f])+$")
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.contains(char::is_control) {
@@ -58,6 +73,10 @@ pub(super) struct FilePath(pub(super) PathBuf);
 impl Scalar for FilePath {
     const EXPECTED: &'static str = "the path of a file";
 
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, r"^((?!\$\{)[^\x00-\x1f])+$")
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() || text.contains(char::is_control) {
             return Err("this is no path: write the path of a file".to_owned());
@@ -72,6 +91,10 @@ pub(super) struct Size<const MIN: u64, const MAX: u64>(pub(super) u64);
 
 impl<const MIN: u64, const MAX: u64> Scalar for Size<MIN, MAX> {
     const EXPECTED: &'static str = "a size, such as 64 MiB";
+
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, &size_pattern())
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         let bytes = parse_size(text)?;
@@ -92,6 +115,10 @@ pub(super) struct TimeUpTo<const SECONDS_MAX: u64>(pub(super) Duration);
 impl<const SECONDS_MAX: u64> Scalar for TimeUpTo<SECONDS_MAX> {
     const EXPECTED: &'static str = "a time, such as 60 s";
 
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, &time_pattern())
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let time = parse_time(text)?;
         let max = Duration::from_secs(SECONDS_MAX);
@@ -105,6 +132,10 @@ impl<const SECONDS_MAX: u64> Scalar for TimeUpTo<SECONDS_MAX> {
 impl Scalar for bool {
     const EXPECTED: &'static str = "true or false";
 
+    fn json_schema() -> Json {
+        json_schema::truth()
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "true" => Ok(true),
@@ -117,6 +148,10 @@ impl Scalar for bool {
 impl Scalar for StreamName {
     const EXPECTED: &'static str = "the name of a delivery stream";
 
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, "^[A-Za-z0-9_.-]{1,64}$")
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         Self::new(text).map_err(|error| format!("{} is no stream name: {error}", shown(text)))
     }
@@ -124,6 +159,10 @@ impl Scalar for StreamName {
 
 impl Scalar for Tenant {
     const EXPECTED: &'static str = "a tenant's name";
+
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, r"^((?!\$\{)[^\x00-\x1f])+$")
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         if text == DEFAULT_PARTITION {
@@ -141,6 +180,10 @@ pub(super) struct AccessKey(pub(super) String);
 impl Scalar for AccessKey {
     const EXPECTED: &'static str = "an access key of 1 to 128 letters, digits and '_'";
 
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, "^[A-Za-z0-9_]{1,128}$")
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let is_word = text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if is_word && (1..=128).contains(&text.len()) {
@@ -157,6 +200,10 @@ pub(super) struct TableWord(pub(super) String);
 impl Scalar for TableWord {
     const EXPECTED: &'static str = "a name of 1 to 255 letters, digits, '_' and '-'";
 
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, r"^[^\x00-\x2c./:-@\[-^`{-\x7f]{1,255}$")
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let is_word = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
         if is_word && (1..=255).contains(&text.len()) {
@@ -168,6 +215,28 @@ impl Scalar for TableWord {
 
 impl Scalar for HiveType {
     const EXPECTED: &'static str = "a column type, such as string";
+
+    fn json_schema() -> Json {
+        // Editors complete the words; `check` reads what stands between the brackets.
+        let whole = [
+            "boolean",
+            "tinyint",
+            "smallint",
+            "int",
+            "integer",
+            "bigint",
+            "float",
+            "double",
+            "decimal",
+            "string",
+            "date",
+            "timestamp",
+        ];
+        let open = ["decimal", "char", "varchar", "array", "map", "struct"];
+        let pattern = format!(r"^\s*(({})\s*|({})\s*[(<].*)$", any_case(&whole), any_case(&open));
+        let form = <Self as Scalar>::EXPECTED;
+        json!({"description": form, "anyOf": [{"enum": whole}, {"type": "string", "pattern": pattern}]})
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         Self::parse(text).map_err(|error| error.to_string())
@@ -184,6 +253,10 @@ pub(super) enum CatalogType {
 impl Scalar for CatalogType {
     const EXPECTED: &'static str = "files";
 
+    fn json_schema() -> Json {
+        json_schema::words(&["files"])
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "files" => Ok(Self::Files),
@@ -194,6 +267,13 @@ impl Scalar for CatalogType {
 
 impl Setting for StoreUrl {
     const EXPECTED: &'static str = "s3://bucket/path, file:///folder or file:./folder";
+
+    fn json_schema() -> Json {
+        json_schema::pattern(
+            Self::EXPECTED,
+            r"^(s3://[A-Za-z0-9._-]{3,63}(/.*)?|file:(//)?(/|\./|\.\./).*)$",
+        )
+    }
 
     fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
         let Text(text) = Text::read(source, reader)?;
@@ -266,6 +346,10 @@ pub(super) struct Endpoint(pub(super) String);
 impl Scalar for Endpoint {
     const EXPECTED: &'static str = "a URL, such as http://minio:9000";
 
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, r"^https?://[^\s?#\\@]+$")
+    }
+
     fn parse(text: &str) -> Result<Self, String> {
         let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
         let expected = <Self as Scalar>::EXPECTED;
@@ -304,6 +388,10 @@ pub(super) struct Region(pub(super) String);
 
 impl Scalar for Region {
     const EXPECTED: &'static str = "a region, such as us-east-1";
+
+    fn json_schema() -> Json {
+        json_schema::pattern(<Self as Scalar>::EXPECTED, "^[A-Za-z0-9_-]{1,64}$")
+    }
 
     fn parse(text: &str) -> Result<Self, String> {
         let is_word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');

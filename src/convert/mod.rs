@@ -80,7 +80,7 @@ use self::records::RecordsEncoder;
 pub use self::rejection::{RejectCode, Rejection};
 use self::rows::RowsEncoder;
 pub use self::schema::{Schema, SchemaError};
-pub use self::stored::stored_row_count;
+pub use self::stored::{StoredTable, stored_row_count, stored_table};
 
 /// The longest record that is looked at; transforms and sources may make longer ones than producers.
 const DATA_BYTES_MAX: usize = 256 << 20;

@@ -27,6 +27,8 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 256 << 10;
 pub const ATTEMPTS: u32 = 5;
 /// The user metadata that holds an object's SHA-256.
 const HASH_METADATA: &str = "lakehose-sha256";
+/// The user metadata that tells data from errors.
+pub const KIND_METADATA: &str = "lakehose-kind";
 
 /// What Firehose calls every object.
 const CONTENT_TYPE: &str = "application/octet-stream";
@@ -177,6 +179,7 @@ async fn put(
         if let Some(encoding) = &header.content_encoding {
             attributes.insert(Attribute::ContentEncoding, encoding.clone().into());
         }
+        attributes.insert(metadata(KIND_METADATA), header.kind.as_str().into());
         options.attributes = attributes;
     }
     let put = store.put_opts(path, PutPayload::from_bytes(bytes), options).await;

@@ -124,10 +124,10 @@ impl Known {
     }
 }
 
-#[cfg(test)]
 impl Stores {
-    /// Stores of which `target` is served by `client`.
-    pub(crate) fn with_client(target: Target, client: Arc<dyn ObjectStore>) -> Self {
+    /// Stores of which `target` is served by `client`, and others by what their URL says.
+    #[must_use]
+    pub fn with_client(target: Target, client: Arc<dyn ObjectStore>) -> Self {
         let clients = HashMap::from([(target, client)]);
         Self { known: Mutex::new(Known { credentials: BTreeMap::new(), clients }) }
     }

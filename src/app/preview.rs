@@ -1,0 +1,200 @@
+//! What a stream would make of a sample: its own pipeline, over a journal in memory and a store in
+//! memory.
+//!
+//! Owns what stands around the pipeline for that. Nothing in here decides what becomes of a record:
+//! that is the code that serves. Catalogs are read for the table, as `check` does; no store, no data
+//! directory and no partition is touched.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use object_store::memory::InMemory;
+use object_store::{Attribute, ObjectStore, ObjectStoreExt as _};
+use prometheus_client::registry::Registry;
+use tokio::sync::{Semaphore, watch};
+use uuid::Uuid;
+
+use super::streams::hints;
+use super::{hooks, tables};
+use crate::clock::{Clock, SystemClock};
+use crate::config::{Config, Faults};
+use crate::deliver::{KIND_METADATA, Stores};
+use crate::disk::{Disk, DiskBudget, MemoryDisk, OsDisk};
+use crate::journal::{Batch, Committer, Environment, Journal};
+use crate::metrics::Metrics;
+use crate::pipeline::{Parts, Pipeline, Recipe, Settings, Status};
+use crate::plan::{ObjectKind, Target};
+use crate::record::{StreamName, Tenant};
+use crate::tasks::Tasks;
+
+/// Records of one call, as producers gather them.
+const CALL_RECORDS: usize = 500;
+const CALL_BYTES: usize = 4 << 20;
+/// How long the pipeline may take; hooks that do not answer end it.
+const PATIENCE: Duration = Duration::from_secs(120);
+const STOP_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a stream made of a sample.
+#[derive(Debug)]
+pub struct Previewed {
+    /// The objects by their keys.
+    pub objects: Vec<PreviewedObject>,
+    /// The stream at the end: what was delivered, what failed, what was dropped.
+    pub status: Status,
+    /// Steps of the transform that were left out, by their place in it.
+    pub skipped: Vec<usize>,
+}
+
+/// An object that would have been put.
+#[derive(Debug)]
+pub struct PreviewedObject {
+    /// Its key in the store.
+    pub key: String,
+    /// What it is for.
+    pub kind: ObjectKind,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// Why there is no preview.
+#[derive(Debug, thiserror::Error)]
+pub enum PreviewError {
+    /// The configuration does not fit its catalogs.
+    #[error("the configuration has faults")]
+    Faults(Faults),
+    /// The pipeline did not get through.
+    #[error("the stream did not get through the sample: {0}")]
+    Blocked(String),
+    /// Something of the machine was not to be had.
+    #[error("could not {attempt}: {reason}")]
+    Failed {
+        /// What was attempted.
+        attempt: &'static str,
+        /// What came back.
+        reason: String,
+    },
+}
+
+/// Sends `records` through the pipeline of `stream` as if `tenant` had written them now. Hooks
+/// outside this process are called with `runs_hooks` only.
+///
+/// # Errors
+/// When the table is not to be had, or the pipeline does not get through.
+pub async fn preview(
+    config: &Config,
+    stream: &StreamName,
+    tenant: Option<&Tenant>,
+    records: &[&[u8]],
+    runs_hooks: bool,
+) -> Result<Previewed, PreviewError> {
+    let recipe = recipe(config, stream).await?;
+    let mut settings = config.delivery_streams[stream].clone();
+    let mut skipped = Vec::new();
+    if !runs_hooks {
+        let steps = std::mem::take(&mut settings.transform);
+        for (index, step) in steps.into_iter().enumerate() {
+            if hooks::is_outside(&step) {
+                skipped.push(index);
+            } else {
+                settings.transform.push(step);
+            }
+        }
+    }
+    let chain = hooks::chain(stream, &settings).await;
+    let chain = chain.map_err(|fault| PreviewError::Faults(Faults::new(vec![fault])))?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let store = Arc::new(InMemory::new());
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+    let budget = Arc::new(DiskBudget::new(u64::MAX));
+    let environment = Environment {
+        disk,
+        clock: clock.clone(),
+        committer: Committer::start(None).map_err(failed("start the journal"))?,
+        budget,
+        instance: Uuid::new_v4(),
+        remembered_calls_max: 0,
+    };
+    let directory = PathBuf::from(stream.as_str());
+    let opened = Journal::open(&environment, stream, &directory);
+    let opened = opened.map_err(failed("open a journal in memory"))?;
+    let journal = opened.journal.clone();
+    let (pipeline, handle) = Pipeline::new(Parts {
+        stream: stream.clone(),
+        opened,
+        directory,
+        environment: environment.clone(),
+        stores: Arc::new(Stores::with_client(recipe.target.clone(), store.clone())),
+        settings: Settings {
+            recipe: Arc::new(recipe),
+            hints: hints(settings.buffering),
+            chain,
+            backup: None,
+            catalogs: BTreeMap::new(),
+        },
+        conversions: Arc::new(Semaphore::new(1)),
+        metrics: Metrics::register(&mut Registry::default()),
+    })
+    .map_err(failed("open an outbox in memory"))?;
+    let (stop, stopped) = watch::channel(false);
+    let tasks = Tasks::new();
+    tasks.spawn("pipeline", pipeline.run(stopped, Duration::ZERO));
+
+    let arrival = clock.now();
+    let mut call = Batch::new(tenant.cloned(), arrival);
+    for record in records {
+        let is_full = call.record_count() == CALL_RECORDS;
+        if is_full || (call.record_count() > 0 && call.data_bytes() + record.len() > CALL_BYTES) {
+            let call = std::mem::replace(&mut call, Batch::new(tenant.cloned(), arrival));
+            journal.append(call).await.map_err(failed("write the journal"))?;
+        }
+        call.push(record);
+    }
+    if call.record_count() > 0 {
+        journal.append(call).await.map_err(failed("write the journal"))?;
+    }
+    let flushed = tokio::time::timeout(PATIENCE, handle.flush()).await.unwrap_or(false);
+    let status = handle.status().await.unwrap_or_default();
+    stop.send_replace(true);
+    tasks.join(STOP_PATIENCE, STOP_PATIENCE).await;
+    if !flushed {
+        let reason = status.blocked.unwrap_or_else(|| "it takes too long".to_owned());
+        return Err(PreviewError::Blocked(reason));
+    }
+    let objects = objects(store.as_ref()).await.map_err(failed("read the store in memory"))?;
+    Ok(Previewed { objects, status, skipped })
+}
+
+/// The stream's recipe with a store that nothing leaves.
+async fn recipe(config: &Config, stream: &StreamName) -> Result<Recipe, PreviewError> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let catalogs = tables::catalogs(config, &disk);
+    let recipe = tables::recipe(config, &catalogs, &config.delivery_streams[stream]).await;
+    let mut recipe = recipe.map_err(|fault| PreviewError::Faults(Faults::new(vec![fault])))?;
+    recipe.register_in = None;
+    // A bucket keeps what is said of an object beside it; the key begins right below.
+    let (store, url) = (recipe.target.store, "s3://preview".to_owned());
+    recipe.target = Target { store, url, endpoint: None, region: None };
+    Ok(recipe)
+}
+
+async fn objects(store: &InMemory) -> Result<Vec<PreviewedObject>, object_store::Error> {
+    let mut objects = Vec::new();
+    let listed: Vec<_> = store.list(None).try_collect().await?;
+    for meta in listed {
+        let found = store.get(&meta.location).await?;
+        let kind = found.attributes.get(&Attribute::Metadata(KIND_METADATA.into()));
+        let is_error = kind.is_some_and(|kind| kind.as_ref() == ObjectKind::Error.as_str());
+        let kind = if is_error { ObjectKind::Error } else { ObjectKind::Data };
+        let bytes = found.bytes().await?.to_vec();
+        objects.push(PreviewedObject { key: meta.location.to_string(), kind, bytes });
+    }
+    objects.sort_by(|one, other| one.key.cmp(&other.key));
+    Ok(objects)
+}
+
+fn failed<E: ToString>(attempt: &'static str) -> impl FnOnce(E) -> PreviewError {
+    move |error| PreviewError::Failed { attempt, reason: error.to_string() }
+}
