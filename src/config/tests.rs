@@ -204,11 +204,10 @@ delivery_streams:
     assert_eq!(*kinds[3], StepKind::Jq(".a\n| .b\n".into()));
     assert_eq!(*kinds[4], StepKind::Filter(".a > 1".into()));
     let StepKind::Fields(fields) = kinds[5] else { panic!("{kinds:?}") };
-    assert_eq!((&fields.drop[0], &fields.rename["b"], &fields.add["d"]), (
-        &"a".to_owned(),
-        &"c".to_owned(),
-        &"e".to_owned()
-    ));
+    assert_eq!(
+        (&fields.drop[0], &fields.rename["b"], &fields.add["d"]),
+        (&"a".to_owned(), &"c".to_owned(), &"e".to_owned())
+    );
     assert_eq!(*kinds[6], StepKind::AppendDelimiter("\n".into()));
     assert_eq!(steps[3].place.path, "delivery_streams.s.transform[3]");
     assert!(!format!("{steps:?}").contains("hunter2"));

@@ -230,7 +230,10 @@ impl Scalar for FunctionArn {
 }
 
 /// Checks the steps of a stream, which stand in their order.
-pub(super) fn steps(field: &Field<List<StepSection>>, reader: &mut Reader<'_>) -> Option<Vec<Step>> {
+pub(super) fn steps(
+    field: &Field<List<StepSection>>,
+    reader: &mut Reader<'_>,
+) -> Option<Vec<Step>> {
     let At { value: List(fields), place } = field.given()?;
     if fields.len() > STEPS_MAX {
         let message = format_args!("there are {} steps: write at most {STEPS_MAX}", fields.len());
@@ -388,7 +391,8 @@ fn fields_step(
 ) -> Option<StepKind> {
     let pairs = |named: &Field<Named<Text>>| -> Option<BTreeMap<String, String>> {
         let entries = named.value()?.0.iter();
-        let pairs = entries.filter_map(|entry| Some((entry.name.clone(), entry.field.value()?.0.clone())));
+        let pairs =
+            entries.filter_map(|entry| Some((entry.name.clone(), entry.field.value()?.0.clone())));
         Some(pairs.collect())
     };
     let drop = section.drop.value()?.0.iter().filter_map(Field::value);
@@ -413,10 +417,7 @@ fn fields_step(
 }
 
 /// The time of an attempt, which may be short but not nothing.
-fn timeout(
-    field: &Field<TimeUpTo<HOOK_SECONDS_MAX>>,
-    reader: &mut Reader<'_>,
-) -> Option<Duration> {
+fn timeout(field: &Field<TimeUpTo<HOOK_SECONDS_MAX>>, reader: &mut Reader<'_>) -> Option<Duration> {
     let At { value: TimeUpTo(time), place } = field.given()?;
     if *time < TIMEOUT_MIN {
         reader.fault(place.clone(), "nothing answers so fast: write at least 10 ms");

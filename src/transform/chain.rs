@@ -9,7 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Failure, Item, PARTS_BYTES_MAX, PARTS_MAX, PART_BYTES_MAX, Part, Transform, Unavailable, Verdict,
+    Failure, Item, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform, Unavailable,
+    Verdict,
 };
 use crate::buffer::Hints;
 

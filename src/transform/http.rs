@@ -70,7 +70,8 @@ impl Http {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         for (name, value) in &settings.headers {
             let header = HeaderName::try_from(name).ok().zip(HeaderValue::try_from(value).ok());
-            let (header, mut value) = header.ok_or_else(|| format!("header {name} cannot be sent"))?;
+            let (header, mut value) =
+                header.ok_or_else(|| format!("header {name} cannot be sent"))?;
             value.set_sensitive(true);
             headers.insert(header, value);
         }

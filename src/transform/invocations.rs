@@ -94,8 +94,7 @@ impl Invocations<'_> {
     where
         F: Future<Output = Result<Bytes, Trouble>> + Send,
     {
-        let sender =
-            Sender { stream_arn: &self.origin.stream_arn, region: &self.origin.region };
+        let sender = Sender { stream_arn: &self.origin.stream_arn, region: &self.origin.region };
         let mut attempt = 1;
         loop {
             // A new id for each attempt, while the ids of the records stay.
