@@ -36,7 +36,6 @@ use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
-use tokio::time::Instant;
 
 use self::process::{Output, Process};
 use super::contract::{
@@ -172,7 +171,7 @@ impl Command {
     ) -> Result<(), Broken> {
         let count_before = answers.count;
         let timeout = self.settings.patience.timeout;
-        let mut deadline = Instant::now() + timeout;
+        let mut deadline = tokio::time::Instant::now() + timeout;
         let broken = |answers: &Answers<'_>, why: String, reason| {
             Err(Broken { why, reason, progressed: answers.count > count_before })
         };
@@ -189,7 +188,7 @@ impl Command {
                     return broken(answers, "it wrote a line without end".to_owned(), NO_JSON);
                 }
                 Ok(Output::Line(line)) => match answers.take(&line, attempt) {
-                    Ok(()) => deadline = Instant::now() + timeout,
+                    Ok(()) => deadline = tokio::time::Instant::now() + timeout,
                     Err(why) => {
                         let line = short(&String::from_utf8_lossy(&line));
                         return broken(answers, format!("{why}: {line}"), NO_JSON);

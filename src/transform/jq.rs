@@ -110,7 +110,11 @@ impl Program {
         let context = Ctx::<Data>::new(&self.filter.lut, Vars::new([]));
         for output in self.filter.id.run((context, input)) {
             let output = output.map_err(|exception| match exception.get_err() {
-                Ok(error) => error.to_string(),
+                // A text is shown as it is, anything else as JSON.
+                Ok(error) => match error.into_val() {
+                    Val::TStr(text) => String::from_utf8_lossy(&text).into_owned(),
+                    value => value.to_string(),
+                },
                 Err(_) => "the program was ended by itself".to_owned(),
             })?;
             take(output)?;
@@ -228,7 +232,7 @@ struct Run {
 impl Runner {
     async fn apply(&self, items: &[Item]) -> Result<Vec<Verdict>, Unavailable> {
         let unavailable = |reason: String| Unavailable { reason, action: Action::Alarm };
-        let deadline = Instant::now() + RUN_PATIENCE;
+        let deadline = tokio::time::Instant::now() + RUN_PATIENCE;
         let late = || {
             let seconds = RUN_PATIENCE.as_secs();
             unavailable(format!("the jq program has not come to an end within {seconds} s"))
@@ -330,11 +334,11 @@ struct Timer {
 
 impl Timer {
     fn start() -> Self {
-        Self { deadline: Instant::now() + RECORD_PATIENCE }
+        Self { deadline: tokio::time::Instant::now() + RECORD_PATIENCE }
     }
 
     fn check(&mut self) -> Result<(), String> {
-        if Instant::now() > self.deadline {
+        if tokio::time::Instant::now() > self.deadline {
             let seconds = RECORD_PATIENCE.as_secs();
             return Err(format!("the program took more than {seconds} s"));
         }

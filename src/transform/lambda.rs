@@ -197,7 +197,11 @@ impl Lambda {
                     _ => away(Action::Alarm),
                 },
             },
-            SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+            // An error of another kind that has a class is one of the connection as well, such as
+            // its end before the answer.
+            SdkError::DispatchFailure(failure)
+                if failure.is_io() || failure.is_timeout() || failure.as_other().is_some() =>
+            {
                 away(Action::Retry)
             }
             SdkError::ResponseError(_) => away(Action::Retry),

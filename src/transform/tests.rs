@@ -252,14 +252,14 @@ fn programs_that_do_not_compile_say_where() {
         (".a |", (1, 5), "expected term"),
         (".a\n| foo(1)", (2, 3), "there is no function of 1 arguments called foo"),
         (".a | $x", (1, 6), "there is no variable called $x"),
-        ("(.a", (1, 1), "closing parenthesis"),
+        ("(.a", (1, 4), "closing parenthesis"),
         ("", (1, 1), "term"),
         ("é§", (1, 1), "expected"),
         ("env", (1, 1), "no function of 0 arguments called env"),
         ("halt", (1, 1), "called halt"),
         ("$ENV", (1, 1), "called $ENV"),
         ("input", (1, 1), "called input"),
-        ("import \"a\" as a; .", (1, 8), "cannot load"),
+        ("import \"a\" as a; .", (1, 9), "cannot load"),
     ] {
         let error = Program::compile(program).expect_err(program);
         assert!(error.message.contains(part), "{program}: {error}");

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
 use super::super::{HookName, PARTS_BYTES_MAX};
 
@@ -166,7 +165,7 @@ fn bounded_line(from: &mut impl BufRead, bytes_max: usize) -> io::Result<Option<
 
 fn log(stderr: ChildStderr, name: &HookName, said: &Mutex<String>) {
     let mut stderr = BufReader::new(stderr);
-    let (mut window, mut count) = (Instant::now(), 0_u32);
+    let (mut window, mut count) = (tokio::time::Instant::now(), 0_u32);
     // Long lines come in pieces.
     while let Ok(Some((line, _))) = bounded_line(&mut stderr, LOG_LINE_BYTES_MAX) {
         let line = String::from_utf8_lossy(&line);
@@ -181,7 +180,7 @@ fn log(stderr: ChildStderr, name: &HookName, said: &Mutex<String>) {
                     "a command says more"
                 );
             }
-            (window, count) = (Instant::now(), 0);
+            (window, count) = (tokio::time::Instant::now(), 0);
         }
         count = count.saturating_add(1);
         if count <= LOG_LINES_MAX {

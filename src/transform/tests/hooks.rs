@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::tasks::Tasks;
 
 /// What a scripted server does with one request.
 #[derive(Clone)]
@@ -35,6 +36,8 @@ struct Seen {
 struct Server {
     url: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    /// Ends with the server.
+    _task: Tasks,
 }
 
 impl Server {
@@ -56,8 +59,9 @@ impl Server {
                 answer(stream, &request, reply).await;
             }
         };
-        crate::tasks::Tasks::new().spawn("server", serve);
-        Self { url, seen }
+        let task = Tasks::new();
+        task.spawn("server", serve);
+        Self { url, seen, _task: task }
     }
 
     fn seen(&self) -> Vec<Seen> {
@@ -237,8 +241,8 @@ async fn a_chain_waits_for_a_hook_that_is_away() {
     let troubled = |trouble: Option<&Unavailable>| {
         heard.lock().expect("no panic").push(trouble.map(|trouble| trouble.action));
     };
-    let ended = chain.run(items(&["a"]), &troubled);
-    assert_eq!(ended.await, [[Transformed::Part(Part::new("a"))]]);
+    let ended = chain.run(items(&["a"]), &troubled).await;
+    assert_eq!(ended, [[Transformed::Part(Part::new("a"))]]);
     assert_eq!(*heard.lock().expect("no panic"), [Some(Action::Retry), Some(Action::Retry), None]);
 }
 
