@@ -8,13 +8,15 @@ import kit
 README = (kit.REPOSITORY / "README.md").read_text()
 
 
-def block(language):
-    return re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)[1]
+def block(language, holding=""):
+    blocks = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return next(text for text in blocks if holding in text)
 
 
 def test_the_configuration_has_no_faults(tmp_path):
     file = tmp_path / "lakehose.yaml"
-    file.write_text(block("yaml"))
+    # What a stream has more to say stands behind its columns.
+    file.write_text(block("yaml") + block("yaml", holding="transform:"))
     secrets = {"ACME_SECRET": "a", "LAKE_KEY": "b", "LAKE_SECRET": "c"}
     done = kit.run("check", file, secrets=secrets, cwd=tmp_path)
     assert done.returncode == 0, done
@@ -25,7 +27,7 @@ def test_the_producer_and_the_query_work(tmp_path, new_lakehose, folder_lake):
     columns = {"user_id": "string", "at": "timestamp"}
     server = new_lakehose([identity], folder_lake, {"clicks": kit.stream_of({"columns": columns})})
     server.start()
-    producer = block("python").replace("http://localhost:4573", server.endpoint)
+    producer = block("python", holding="boto3").replace("http://localhost:4573", server.endpoint)
     producer = producer.replace('"ACMEPRODUCER"', json.dumps(identity.access_key))
     exec(producer.replace('"..."', json.dumps(identity.secret)), {})
     server.flush("clicks")
