@@ -333,6 +333,7 @@ fn description(config: &Config, settings: &DeliveryStream, created: UnixMillis) 
         buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
         buffering_seconds: settings.buffering.interval.as_secs(),
         content: content(settings),
+        has_backup: settings.backup.is_some(),
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Description {
     pub buffering_seconds: u64,
     /// What the objects contain.
     pub content: Content,
+    /// Whether the source records are kept besides.
+    pub has_backup: bool,
 }
 
 /// What the objects of a stream contain, in Firehose's words.
@@ -239,7 +241,7 @@ impl<'a> Answer<'a> {
                     s3_destination_description: destination.clone(),
                     extended_s3_destination_description: ExtendedS3Destination {
                         destination,
-                        s3_backup_mode: "Disabled",
+                        s3_backup_mode: if facts.has_backup { "Enabled" } else { "Disabled" },
                         data_format_conversion_configuration: Conversion::new(&facts.content),
                         processing_configuration: Processing::new(&facts.content),
                     },

@@ -50,6 +50,7 @@ fn description() -> Description {
             table: "clicks".into(),
             catalog_region: "eu-west-1".into(),
         },
+        has_backup: false,
     }
 }
 
