@@ -6,6 +6,9 @@
 
 mod directory;
 mod tables;
+mod copies;
+mod lake;
+mod follow;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -19,7 +22,9 @@ use tokio::sync::{Semaphore, watch};
 
 pub use self::directory::DirectoryError;
 
+use self::copies::Copies;
 use self::directory::DataDirectory;
+use self::follow::{Followed, Followers};
 use self::tables::Catalogs;
 use crate::buffer::Hints;
 use crate::clock::{Clock, SystemClock};
@@ -27,6 +32,7 @@ use crate::config::{Config, DeliveryStream, Fault, Faults, StoreUrl};
 use crate::console::{self, Console};
 use crate::deliver::{Credentials, Stores};
 use crate::disk::{Disk, DiskBudget, OsDisk};
+use crate::fault::Action;
 use crate::ingest::{self, Auth, Bodies, ConnectionLimits, Counters, Description, Service};
 use crate::journal::{Committer, Environment, Journal, OpenError, SyncTimer};
 use crate::metrics::Metrics;
@@ -80,6 +86,8 @@ pub struct App {
     pipeline_ended: watch::Sender<Option<StreamName>>,
     listeners: Tasks,
     pipelines: Tasks,
+    followers: Followers,
+    stop_followers: watch::Sender<bool>,
     _directory: DataDirectory,
 }
 
@@ -89,8 +97,8 @@ pub struct App {
 /// All faults that only the catalogs can tell.
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let catalogs = tables::catalogs(config, &disk);
-    tables::recipes(config, &catalogs).await.map(|_| ()).map_err(Faults::new)
+    let catalogs = tables::catalogs(config, &disk).await;
+    tables::recipes(config, &catalogs, None).await.map(|_| ()).map_err(Faults::new)
 }
 
 impl App {
@@ -101,8 +109,9 @@ impl App {
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let catalogs = tables::catalogs(&config, &disk);
-        let recipes = tables::recipes(&config, &catalogs).await;
+        let catalogs = tables::catalogs(&config, &disk).await;
+        let copies = Copies::new(disk.clone(), config.data_dir.clone());
+        let recipes = tables::recipes(&config, &catalogs, Some(&copies)).await;
         let recipes = recipes.map_err(|faults| StartError::Faults(Faults::new(faults)))?;
         let directory = DataDirectory::open(disk.as_ref(), &config.data_dir)?;
         warn_of_strangers(&config, disk.as_ref(), &directory)?;
@@ -142,6 +151,14 @@ impl App {
             handles.insert(name.clone(), handle);
             pipelines.push((name.clone(), pipeline));
         }
+        let followed: Vec<_> = config
+            .delivery_streams
+            .iter()
+            .filter_map(|(name, stream)| Some((name.clone(), streams.followed(name, stream)?)))
+            .collect();
+        let (stop_followers, stopped_followers) = watch::channel(false);
+        let followers =
+            Followers::new(streams.stores.clone(), copies, Tasks::new(), stopped_followers);
 
         let listener = bind(config.server.listen).await?;
         let admin_listener = bind(config.server.admin).await?;
@@ -174,6 +191,8 @@ impl App {
             pipeline_ended: watch::Sender::new(None),
             listeners: Tasks::new(),
             pipelines: Tasks::new(),
+            followers,
+            stop_followers,
             _directory: directory,
         };
         for (name, pipeline) in pipelines {
@@ -184,6 +203,9 @@ impl App {
                 let _told = ToldAtTheEnd { ended, name };
                 run.await;
             });
+        }
+        for (name, followed) in followed {
+            app.followers.follow(&name, app.streams[&name].clone(), followed);
         }
         for (name, listener, router) in [
             ("producer listener", listener, ingest::router(service)),
@@ -237,7 +259,9 @@ impl App {
         self.accepting.store(false, Ordering::Relaxed);
         self.stop_listeners.send_replace(true);
         self.listeners.join(STOP_DEADLINE, STOP_PATIENCE).await;
+        self.stop_followers.send_replace(true);
         self.stop_pipelines.send_replace(true);
+        self.followers.tasks.join(STOP_DEADLINE, STOP_PATIENCE).await;
         self.pipelines.join(STOP_DEADLINE, STOP_PATIENCE).await;
     }
 }
@@ -273,6 +297,16 @@ struct Streams<'a> {
 }
 
 impl Streams<'_> {
+    /// What a follower needs; none for a stream whose table nobody else changes.
+    fn followed(&self, name: &StreamName, stream: &DeliveryStream) -> Option<Followed> {
+        Some(Followed {
+            stream: stream.clone(),
+            recipe: self.recipes[name].clone(),
+            catalog: self.catalogs[&stream.schema.catalog].clone(),
+            refresh: tables::refresh(self.config, stream)?,
+        })
+    }
+
     fn open(
         &self,
         name: &StreamName,
@@ -346,6 +380,11 @@ async fn define_tables(
         let definition = tables::definition(stream, &recipes[name]);
         let catalog = &catalogs[&stream.schema.catalog];
         if let Err(error) = catalog.define(&definition).await {
+            let can_wait = error.action() == Action::Retry;
+            if can_wait && tables::refresh(config, stream).is_some() {
+                tracing::error!(stream = %name, %error, "could not make the table; trying again");
+                continue;
+            }
             let fault = Fault::new(stream.schema.place.clone(), error);
             return Err(StartError::Faults(Faults::new(vec![fault])));
         }

@@ -3,11 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::catalog::{Catalog, Definition, FilesCatalog};
+use super::copies::{Copies, Copy};
+use crate::catalog::{
+    Catalog, CatalogError, Definition, FilesCatalog, Found, GlueCatalog, Keys, Place as GluePlace,
+};
 use crate::config::{self, Config, DeliveryStream, Fault};
 use crate::convert::Schema;
+use crate::deliver::backoff;
 use crate::disk::Disk;
+use crate::fault::Action;
 use crate::pipeline::Recipe;
 use crate::plan::Target;
 use crate::record::StreamName;
@@ -16,30 +22,72 @@ use crate::table::{Column, HiveType, Table};
 /// The catalogs of the configuration.
 pub(super) type Catalogs = BTreeMap<String, Arc<dyn Catalog>>;
 
-/// Opens the catalogs; nothing is read or written yet.
-pub(super) fn catalogs(config: &Config, disk: &Arc<dyn Disk>) -> Catalogs {
-    let open = |catalog: &config::Catalog| -> Arc<dyn Catalog> {
-        match catalog {
+/// How often a table of a `files` catalog is looked at.
+const FILES_REFRESH: Duration = Duration::from_secs(60);
+/// Attempts to read a table at the start, when there is no copy to go on with.
+const READ_ATTEMPTS: u32 = 3;
+
+/// Opens the catalogs; nothing is asked of them yet.
+pub(super) async fn catalogs(config: &Config, disk: &Arc<dyn Disk>) -> Catalogs {
+    let mut catalogs = Catalogs::new();
+    for (name, catalog) in &config.catalogs {
+        let opened: Arc<dyn Catalog> = match catalog {
             config::Catalog::Files { path } => {
                 Arc::new(FilesCatalog::new(disk.clone(), path.clone()))
             }
-        }
-    };
-    config.catalogs.iter().map(|(name, catalog)| (name.clone(), open(catalog))).collect()
+            config::Catalog::Glue(glue) => Arc::new(self::glue(glue).await),
+        };
+        catalogs.insert(name.clone(), opened);
+    }
+    catalogs
 }
 
-/// Makes the recipe of every stream, reading the tables of the catalogs.
+async fn glue(settings: &config::Glue) -> GlueCatalog {
+    let place = GluePlace {
+        region: settings.region.clone(),
+        endpoint: settings.endpoint.clone(),
+        catalog_id: settings.catalog_id.clone(),
+    };
+    match &settings.credentials {
+        Some(credentials) => {
+            let access_key = credentials.access_key.clone();
+            let secret = credentials.secret.expose().to_owned();
+            GlueCatalog::with_keys(place, Keys { access_key, secret })
+        }
+        None => {
+            let chain = aws_config::defaults(aws_config::BehaviorVersion::latest());
+            let chain = chain.region(aws_config::Region::new(settings.region.clone()));
+            GlueCatalog::with_chain(place, &chain.load().await)
+        }
+    }
+}
+
+/// How often the table of a stream is looked at; absent where only the stream itself changes it.
+pub(super) fn refresh(config: &Config, stream: &DeliveryStream) -> Option<Duration> {
+    match &config.catalogs[&stream.schema.catalog] {
+        config::Catalog::Glue(glue) => Some(glue.refresh),
+        config::Catalog::Files { .. } => stream.schema.columns.is_none().then_some(FILES_REFRESH),
+    }
+}
+
+/// Makes the recipe of every stream, reading the tables of the catalogs; where one is not to be
+/// had, the last good copy serves, if there are copies.
 ///
 /// # Errors
 /// Every fault of every stream.
 pub(super) async fn recipes(
     config: &Config,
     catalogs: &Catalogs,
+    copies: Option<&Copies>,
 ) -> Result<BTreeMap<StreamName, Arc<Recipe>>, Vec<Fault>> {
     let mut recipes = BTreeMap::new();
     let mut faults = Vec::new();
     for (name, stream) in &config.delivery_streams {
-        match recipe(config, catalogs, stream).await {
+        let copy = match copies {
+            Some(copies) => copies.read(name, &stream.schema).await,
+            None => None,
+        };
+        match recipe(config, catalogs, (name, stream), copy).await {
             Ok(recipe) => {
                 recipes.insert(name.clone(), Arc::new(recipe));
             }
@@ -58,36 +106,102 @@ pub(super) fn definition(stream: &DeliveryStream, recipe: &Recipe) -> Definition
     }
 }
 
-async fn recipe(
+/// Makes the recipe of one stream, by the last good copy of its table where the catalog has none.
+///
+/// # Errors
+/// What does not fit.
+pub(super) async fn recipe(
     config: &Config,
     catalogs: &Catalogs,
-    stream: &DeliveryStream,
+    (name, stream): (&StreamName, &DeliveryStream),
+    copy: Option<Copy>,
 ) -> Result<Recipe, Fault> {
     let settings = &stream.schema;
     let folders = stream.destination.prefix.partition_keys();
     let table = match &settings.columns {
         Some(columns) => own_table(settings, columns, &folders),
         None => {
-            let catalog = &catalogs[&settings.catalog];
-            let found = catalog.table(&settings.database, &settings.table).await;
-            found.map_err(|error| Fault::new(settings.place.clone(), error))?
+            let attempts = if copy.is_some() { 1 } else { READ_ATTEMPTS };
+            let found = read(catalogs[&settings.catalog].as_ref(), settings, attempts).await;
+            match (found, copy) {
+                (Ok(found), _) => found.table,
+                (Err(error), Some(copy)) => {
+                    tracing::error!(
+                        stream = %name,
+                        %error,
+                        version = copy.table.version,
+                        "could not read the table; starting with its last good copy"
+                    );
+                    copy.table
+                }
+                (Err(error), None) => return Err(Fault::new(settings.place.clone(), error)),
+            }
         }
     };
+    let store = &stream.destination.store;
+    let outside = Outside {
+        catalog_region: match &config.catalogs[&settings.catalog] {
+            config::Catalog::Glue(glue) => Some(glue.region.clone()),
+            config::Catalog::Files { .. } => None,
+        },
+        target: config.stores[store].target(store),
+    };
+    assemble(stream, table, outside)
+}
+
+/// The recipe of a stream for a table that has changed; everything else is as in `before`.
+///
+/// # Errors
+/// What does not fit.
+pub(super) fn recipe_of(
+    stream: &DeliveryStream,
+    table: Table,
+    before: &Recipe,
+) -> Result<Recipe, Fault> {
+    let outside =
+        Outside { catalog_region: before.catalog_region.clone(), target: before.target.clone() };
+    assemble(stream, table, outside)
+}
+
+/// What a recipe takes from the settings of catalogs and stores.
+struct Outside {
+    catalog_region: Option<String>,
+    target: Target,
+}
+
+fn assemble(stream: &DeliveryStream, table: Table, outside: Outside) -> Result<Recipe, Fault> {
+    let settings = &stream.schema;
     if stream.register_partitions {
-        check_partition_keys(stream, &table, &folders)?;
+        check_partition_keys(stream, &table, &stream.destination.prefix.partition_keys())?;
     }
     let schema =
         Schema::new(&table.columns).map_err(|error| Fault::new(settings.place.clone(), error))?;
-    let store = &stream.destination.store;
     Ok(Recipe {
         schema: Arc::new(schema),
-        catalog_region: None,
+        catalog_region: outside.catalog_region,
         prefix: stream.destination.prefix.clone(),
         error_prefix: stream.destination.error_prefix.clone(),
-        target: config.stores[store].target(store),
+        target: outside.target,
         register_in: stream.register_partitions.then(|| settings.catalog.clone()),
         table,
     })
+}
+
+async fn read(
+    catalog: &dyn Catalog,
+    settings: &config::Schema,
+    attempts: u32,
+) -> Result<Found, CatalogError> {
+    let mut attempt = 1;
+    loop {
+        match catalog.table(&settings.database, &settings.table).await {
+            Err(error) if error.action() == Action::Retry && attempt < attempts => {
+                tokio::time::sleep(backoff::pause(attempt)).await;
+                attempt += 1;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// The table of a stream that brings its columns: partitioned by the folders of the prefix, which

@@ -42,7 +42,9 @@ struct ColumnText {
 pub(super) async fn provide_tables(config: &Config) -> Result<(), CatalogError> {
     for stream in config.delivery_streams.values() {
         let settings = &stream.schema;
-        let Catalog::Files { path } = &config.catalogs[&settings.catalog];
+        let Catalog::Files { path } = &config.catalogs[&settings.catalog] else {
+            continue;
+        };
         let catalog = FilesCatalog::new(Arc::new(OsDisk), Path::new(path).to_owned());
         match catalog.table(&settings.database, &settings.table).await {
             Err(CatalogError::Missing { .. }) => {}

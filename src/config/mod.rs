@@ -28,8 +28,8 @@ pub use environment::{Environment, SystemEnvironment};
 pub use faults::{Fault, Faults, Place};
 pub use secret::Secret;
 pub use settings::{
-    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema, Server,
-    Store, StoreUrl,
+    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Glue, Identity, Schema,
+    Server, Store, StoreUrl,
 };
 
 use reader::{Reader, Setting as _, Source};

@@ -164,15 +164,21 @@ impl Scalar for HiveType {
 pub(super) enum CatalogType {
     /// Files in a folder.
     Files,
+    /// AWS Glue, or what speaks its API.
+    Glue,
 }
 
 impl Scalar for CatalogType {
-    const EXPECTED: &'static str = "files";
+    const EXPECTED: &'static str = "files or glue";
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "files" => Ok(Self::Files),
-            _ => Err(format!("{} is not among the types of catalogs: write files", shown(text))),
+            "glue" => Ok(Self::Glue),
+            _ => Err(format!(
+                "{} is not among the types of catalogs: write files or glue",
+                shown(text)
+            )),
         }
     }
 }

@@ -64,6 +64,16 @@ pub(super) enum Request {
     Status(oneshot::Sender<Status>),
     Flush(oneshot::Sender<()>),
     Change(Change),
+    Table(Option<TableTrouble>),
+}
+
+/// What is wrong with a stream's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableTrouble {
+    /// It is not there: nothing is converted until it is.
+    Missing(String),
+    /// It cannot be used as it is now: the stream goes on with what it was before.
+    Unusable(String),
 }
 
 /// New settings of a stream; they apply to everything that is not planned yet.
@@ -98,6 +108,12 @@ impl Handle {
     /// the pipeline was there to hear of it.
     pub async fn change(&self, change: Change) -> bool {
         self.requests.send(Request::Change(change)).await.is_ok()
+    }
+
+    /// Tells the pipeline what is wrong with its table, or that nothing is any more; shown in the
+    /// status. Tells whether the pipeline was there to hear of it.
+    pub async fn table(&self, trouble: Option<TableTrouble>) -> bool {
+        self.requests.send(Request::Table(trouble)).await.is_ok()
     }
 }
 

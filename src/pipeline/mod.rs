@@ -21,13 +21,13 @@ mod freeze;
 mod turns;
 mod delivery;
 mod troubles;
+mod registration;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::io;
-use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,16 +36,17 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 pub use self::freeze::Recipe;
-pub use self::handle::{Change, Handle, Status};
+pub use self::handle::{Change, Handle, Status, TableTrouble};
 
 use self::delivery::Delivery;
 use self::freeze::{Batch, FreezeError, Freezer, take_round};
 use self::handle::Request;
+use self::registration::Registrations;
 use self::state::State;
 use self::troubles::Troubles;
 use self::turns::Turns;
 use crate::buffer::{Arrival, Buffer, Hints, Trigger};
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, Registration};
 use crate::clock::Clock;
 use crate::deliver::{ATTEMPTS, Stores};
 use crate::disk::{Disk, DiskBudget};
@@ -53,7 +54,7 @@ use crate::journal::{AppendError, Control, Journal, Opened, Scanned};
 use crate::metrics::{Labels, Metrics, stream_labels, stream_labels_with};
 use crate::outbox::Outbox;
 use crate::partition::Group;
-use crate::plan::{CatalogPartition, Plan, PlanId};
+use crate::plan::{Plan, PlanId};
 use crate::positions::Positions;
 use crate::record::{Position, StreamName};
 
@@ -61,16 +62,12 @@ use crate::record::{Position, StreamName};
 const SCAN_BYTES: usize = 4 << 20;
 /// Closed batches that may wait to be frozen; beyond it the journal is not read further.
 const CLOSED_BATCHES_MAX: usize = 256;
-/// Partitions that are registered with one call (Glue's bound for `BatchCreatePartition`).
-const PARTITIONS_PER_CALL_MAX: usize = 100;
 /// A checkpoint is written this often while there is something new to record.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a step rests after a failure before it is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How long a plan that did not get through leaves the others their turn.
 const TURN_PAUSE: Duration = Duration::from_secs(5);
-/// Registered partitions that are remembered, so that they are not asked for again.
-const REGISTERED_MAX: usize = 100_000;
 /// The loop looks at the disk budget at least this often.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
@@ -132,9 +129,9 @@ pub struct Pipeline {
     closed: VecDeque<Batch>,
     /// Positions that the disk lost and no plan has settled yet.
     lost: Positions,
-    registered: HashSet<CatalogPartition>,
-    /// The last of the partitions that were asked for last.
-    tried_last: Option<CatalogPartition>,
+    registrations: Registrations,
+    /// The stream's table is missing: nothing is converted until it is there again.
+    is_held: bool,
     /// The order in which open plans are delivered.
     turns: Turns,
     /// Committed plans whose outbox files a checkpoint may let go.
@@ -167,7 +164,8 @@ enum Done {
     Committed(PlanId, Result<(), AppendError>),
     NotDelivered(PlanId),
     Rested(PlanId),
-    Registered(Result<Vec<CatalogPartition>, RegisterError>),
+    Registered { catalog: String, result: Result<Registration, RegisterError> },
+    CatalogRested(String),
     Sealed(Position, Result<(), AppendError>),
     Checkpointed { committed: Vec<PlanId>, written: io::Result<()> },
 }
@@ -229,8 +227,8 @@ impl Pipeline {
             buffer: Buffer::new(parts.hints),
             closed: VecDeque::new(),
             lost: Positions::default(),
-            registered: HashSet::new(),
-            tried_last: None,
+            registrations: Registrations::default(),
+            is_held: false,
             turns,
             committed: Vec::new(),
             flushes: Vec::new(),
@@ -317,7 +315,7 @@ impl Pipeline {
         }
         // A freeze would only put a due checkpoint off.
         let has_something = !self.closed.is_empty() || !self.lost.is_empty();
-        if has_something && !self.freezing && !checkpoint_due {
+        if has_something && !self.freezing && !checkpoint_due && !self.is_held {
             self.start_freeze();
         }
         self.start_deliveries();
@@ -403,38 +401,27 @@ impl Pipeline {
     }
 
     fn start_registration(&mut self) {
-        // Those that were tried last wait until all others had their turn.
-        let waiting = self.state.unregistered();
-        let after_last = self
-            .tried_last
-            .iter()
-            .flat_map(|last| waiting.range((Bound::Excluded(last.clone()), Bound::Unbounded)));
-        let mut in_turn = after_last.chain(waiting).peekable();
-        let Some(name) = in_turn.peek().map(|first| first.catalog.clone()) else {
+        let Some(partitions) = self.registrations.next(self.state.unregistered()) else {
             return;
         };
-        let partitions: Vec<_> = in_turn
-            .take_while(|partition| partition.catalog == name)
-            .take(PARTITIONS_PER_CALL_MAX.min(waiting.len()))
-            .cloned()
-            .collect();
-        self.tried_last = partitions.last().cloned();
+        let name = partitions[0].catalog.clone();
         self.registering = true;
         let catalog = self.catalogs.get(&name).cloned();
         let journal = self.journal.clone();
         self.work.spawn(async move {
             let register = async {
-                let catalog = catalog.ok_or(RegisterError::Unknown(name))?;
-                catalog.register(&partitions).await?;
-                let recorded = partitions.iter().map(|partition| {
+                let catalog = catalog.ok_or_else(|| RegisterError::Unknown(name.clone()))?;
+                let registration = catalog.register(&partitions).await?;
+                let recorded = registration.registered.iter().map(|partition| {
                     let control = Control::Registered(partition.clone());
                     let journal = &journal;
                     async move { journal.append_control(&control).await }
                 });
                 futures::future::try_join_all(recorded).await?;
-                Ok(partitions)
+                Ok(registration)
             };
-            Done::Registered(rest_after(register.await, |_| true).await)
+            let result = register.await;
+            Done::Registered { catalog: name, result }
         });
     }
 
@@ -498,12 +485,11 @@ impl Pipeline {
                 });
             }
             Done::Rested(id) => self.turns.rested(id),
-            Done::Registered(partitions) => {
+            Done::Registered { catalog, result } => {
                 self.registering = false;
-                if let Some(partitions) = self.note("register partitions", partitions) {
-                    self.registered(partitions);
-                }
+                self.registered(catalog, result);
             }
+            Done::CatalogRested(catalog) => self.registrations.rested(&catalog),
             Done::Sealed(end, sealed) => {
                 self.sealing = false;
                 self.sealed_at = end;
@@ -596,25 +582,60 @@ impl Pipeline {
         };
         for object in &plan.objects {
             if let Some(partition) = &object.header.partition
-                && self.registered.contains(partition)
+                && self.registrations.is_confirmed(partition)
             {
                 self.state.registered(partition);
             }
         }
     }
 
-    fn registered(&mut self, partitions: Vec<CatalogPartition>) {
-        self.checkpoints_due = 2;
-        let count = partitions.len() as u64;
+    fn registered(&mut self, catalog: String, result: Result<Registration, RegisterError>) {
+        let (registration, mut trouble) = match result {
+            Ok(registration) => (registration, None),
+            Err(error) => (Registration::default(), Some(error.to_string())),
+        };
+        if !registration.registered.is_empty() {
+            self.checkpoints_due = 2;
+            self.registrations.succeeded(&catalog);
+        }
+        let count = registration.registered.len() as u64;
         self.metrics.registered_partitions.get_or_create(&self.labels).inc_by(count);
-        if self.registered.len() > REGISTERED_MAX {
-            // Registering one of them again does no harm.
-            self.registered.clear();
-        }
-        for partition in partitions {
+        for partition in registration.registered {
             self.state.registered(&partition);
-            self.registered.insert(partition);
+            self.registrations.confirm(partition);
         }
+        for elsewhere in registration.elsewhere {
+            self.metrics.misplaced_partitions.get_or_create(&self.labels).inc();
+            tracing::warn!(
+                stream = %self.stream,
+                values = elsewhere.partition.values.join("/"),
+                location = elsewhere.location,
+                objects = elsewhere.partition.location,
+                "the catalog has another location for a partition, and keeps it"
+            );
+        }
+        if let [first, others @ ..] = registration.refused.as_slice() {
+            let values = first.partition.values.join("/");
+            let others = others.len();
+            trouble = Some(format!("partition {values}: {} (and {others} more)", first.reason));
+        }
+        let step = "register partitions";
+        let Some(trouble) = trouble else {
+            self.troubles.clear(step);
+            return;
+        };
+        self.metrics.failed_registrations.get_or_create(&self.labels).inc();
+        let (pause, attempt) = self.registrations.failed(&catalog);
+        self.troubles.set(step, format!("could not {step}: {trouble} (attempt {attempt})"));
+        // The same thing again is news ever more rarely.
+        if attempt.is_power_of_two() {
+            let stream = &self.stream;
+            tracing::error!(%stream, error = trouble, attempt, "could not {step}; trying again");
+        }
+        self.work.spawn(async move {
+            tokio::time::sleep(pause).await;
+            Done::CatalogRested(catalog)
+        });
     }
 
     fn answer(&mut self, request: Request, end: Position) {
@@ -626,10 +647,30 @@ impl Pipeline {
                 self.flush_until = self.flush_until.max(end);
                 self.flushes.push((end, answer));
             }
+            Request::Table(trouble) => {
+                self.is_held = matches!(trouble, Some(TableTrouble::Missing(_)));
+                self.note_table(trouble);
+            }
             Request::Change(Change { recipe, hints }) => {
+                // What the old table knew the new one need not know.
+                self.registrations.forget();
                 self.freezer.recipe = recipe;
                 self.hints = hints;
                 self.buffer.change_hints(hints);
+            }
+        }
+    }
+
+    fn note_table(&self, trouble: Option<TableTrouble>) {
+        let step = "use the table";
+        match trouble {
+            None => self.troubles.clear(step),
+            Some(TableTrouble::Missing(reason)) => {
+                let held = "records are kept on disk until it is there again";
+                self.troubles.set(step, format!("{reason}; {held}"));
+            }
+            Some(TableTrouble::Unusable(reason)) => {
+                self.troubles.set(step, format!("{reason}; its last good form is used"));
             }
         }
     }
