@@ -9,8 +9,9 @@ mod tables;
 mod copies;
 mod lake;
 mod follow;
+mod repair;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 pub use self::directory::DirectoryError;
+pub use self::repair::{Repair, StreamError, repair};
 
 use self::copies::Copies;
 use self::directory::DataDirectory;
@@ -36,6 +38,7 @@ use crate::fault::Action;
 use crate::ingest::{self, Auth, Bodies, ConnectionLimits, Counters, Description, Service};
 use crate::journal::{Committer, Environment, Journal, OpenError, SyncTimer};
 use crate::metrics::Metrics;
+use crate::partition::Layout;
 use crate::pipeline::{Handle, Parts, Pipeline, Recipe};
 use crate::record::StreamName;
 use crate::tasks::Tasks;
@@ -99,6 +102,24 @@ pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let catalogs = tables::catalogs(config, &disk).await;
     tables::recipes(config, &catalogs, None).await.map(|_| ()).map_err(Faults::new)
+}
+
+/// The statements by which engines read the objects of a stream.
+///
+/// # Errors
+/// When there is no such stream, or its table cannot be read.
+pub async fn ddl(config: &Config, stream: &str) -> Result<String, StreamError> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let (name, settings) = repair::find(config, stream)?;
+    let catalogs = tables::catalogs(config, &disk).await;
+    let recipe = tables::recipe(config, &catalogs, (name, settings), None).await;
+    let recipe = recipe.map_err(|fault| StreamError::Faults(Faults::new(vec![fault])))?;
+    let writers = config.identities.iter().filter(|identity| identity.may_write(name));
+    let tenants: BTreeSet<String> =
+        writers.filter_map(|identity| Some(identity.tenant.as_ref()?.to_string())).collect();
+    let tenants: Vec<String> = tenants.into_iter().collect();
+    let definition = tables::definition(settings, &recipe);
+    Ok(crate::catalog::ddl(&definition, &Layout::of(&recipe.prefix), &tenants))
 }
 
 impl App {

@@ -5,6 +5,7 @@
 
 pub mod files;
 mod glue;
+mod ddl;
 
 use std::fmt;
 
@@ -14,6 +15,7 @@ use crate::fault::Action;
 use crate::plan::CatalogPartition;
 use crate::table::Table;
 
+pub use self::ddl::ddl;
 pub use self::files::FilesCatalog;
 pub use self::glue::{GlueCatalog, Keys, Place};
 
