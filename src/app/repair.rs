@@ -12,7 +12,7 @@ use super::{lake, stores, tables};
 use crate::catalog::{Catalog, CatalogError, Known, is_below, is_same_location};
 use crate::config::{self, Config, Fault, Faults};
 use crate::deliver::{ListError, backoff};
-use crate::disk::{Disk, DirectoryLock, OsDisk, lock_directory};
+use crate::disk::{DirectoryLock, Disk, OsDisk, lock_directory};
 use crate::fault::Action;
 use crate::plan::CatalogPartition;
 use crate::record::StreamName;

@@ -5,8 +5,8 @@
 
 use std::fmt::Write as _;
 
-use super::files::duckdb_view;
 use super::Definition;
+use super::files::duckdb_view;
 use crate::partition::{Folder, Layout, Part, escape};
 
 /// The years that a projected year runs through.
@@ -57,9 +57,8 @@ pub fn ddl(definition: &Definition, layout: &Layout, tenants: &[String]) -> Stri
 fn create(definition: &Definition, properties: &[(String, String)]) -> String {
     let table = &definition.table;
     let list = |columns: &[crate::table::Column]| {
-        let lines = columns.iter().map(|column| {
-            format!("  {} {}", quoted(&column.name), column.hive_type)
-        });
+        let lines =
+            columns.iter().map(|column| format!("  {} {}", quoted(&column.name), column.hive_type));
         lines.collect::<Vec<_>>().join(",\n")
     };
     let mut text = format!(
@@ -220,7 +219,8 @@ mod tests {
     fn each_folder_is_projected_as_far_as_the_prefix_tells() {
         let integer = |range, digits| Projection::Integer { range, digits };
         let date = |format: &str, unit| Projection::Date { format: format.to_owned(), unit };
-        let list = |values: &[&str]| Projection::Enum(values.iter().map(ToString::to_string).collect());
+        let list =
+            |values: &[&str]| Projection::Enum(values.iter().map(ToString::to_string).collect());
         for (folder, expected) in [
             ("year=!{timestamp:yyyy}", integer(YEARS, Some(4))),
             ("month=!{timestamp:MM}", integer("1,12", Some(2))),

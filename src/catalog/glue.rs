@@ -489,7 +489,7 @@ impl Catalog for GlueCatalog {
 
     fn define<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
         Box::pin(async {
-            if definition.is_ours { self.define_own(definition).await } else { Ok(()) }
+            if definition.is_ours { Box::pin(self.define_own(definition)).await } else { Ok(()) }
         })
     }
 

@@ -24,7 +24,8 @@ pub(super) async fn repair(file: &Path, stream: &str, dry_run: bool) -> ExitCode
 }
 
 fn show(repair: &Repair, dry_run: bool) {
-    let Repair { table, in_store, in_catalog, missing, refused, elsewhere, empty, widened } = repair;
+    let Repair { table, in_store, in_catalog, missing, refused, elsewhere, empty, widened } =
+        repair;
     let values = |partition: &CatalogPartition| partition.values.join("/");
     let is_refused = |partition: &CatalogPartition| refused.iter().any(|(p, _)| p == partition);
     let verb = if dry_run { "would register" } else { "registered" };
@@ -42,11 +43,7 @@ fn show(repair: &Repair, dry_run: bool) {
         );
     }
     for known in empty {
-        println!(
-            "left as it is: {} has no objects at {}",
-            known.values.join("/"),
-            known.location
-        );
+        println!("left as it is: {} has no objects at {}", known.values.join("/"), known.location);
     }
     if *widened > 0 {
         println!("gave {widened} partitions columns of the table that they lacked");

@@ -39,6 +39,7 @@ class Glue:
         self._lock = threading.Lock()
         self.calls = collections.Counter()
         self.created = collections.Counter()
+        self.access_keys = set()
         self.is_down = False
         self._failing = collections.deque()
         self._refused_entries = {}
@@ -93,7 +94,7 @@ class Glue:
 
     def settings(self, **more):
         """The catalog in a settings file; `SECRETS` are its environment."""
-        return {
+        settings = {
             "type": "glue",
             "region": kit.REGION,
             "endpoint": self.endpoint,
@@ -102,6 +103,7 @@ class Glue:
             "refresh": "1 s",
             **more,
         }
+        return {name: value for name, value in settings.items() if value is not None}
 
     def partitions(self, database, table):
         """Values -> partition, by all pages."""
@@ -120,6 +122,8 @@ class Glue:
         operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
         with self._lock:
             self.calls[operation] += 1
+            credential = request.headers.get("Authorization", "").partition("Credential=")[2]
+            self.access_keys.add(credential.partition("/")[0])
             if self.is_down:
                 # Cut off without an answer, as by a network that is gone.
                 request.close_connection = True

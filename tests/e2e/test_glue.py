@@ -2,6 +2,7 @@
 
 import json
 
+import botocore.exceptions
 import pytest
 
 import glue_kit
@@ -111,26 +112,41 @@ def test_glue_lists_exactly_the_partitions_that_have_objects(glue, s3_lake, worl
     assert row_count(s3_lake) == (50_200, 50_200)
 
 
+def test_the_gate_is_as_strict_as_aws(glue, table):
+    entry = {"StorageDescriptor": table["StorageDescriptor"], "Values": ["a", "b", "c", "d"]}
+    for code, entries in (
+        ("ValidationException", [entry] * 101),
+        ("InvalidInputException", [{**entry, "Values": ["a", "b", "c"]}]),
+        ("InvalidInputException", [{**entry, "Values": ["a", "b", "c", ""]}]),
+    ):
+        with pytest.raises(botocore.exceptions.ClientError) as error:
+            glue.client().batch_create_partition(
+                DatabaseName=DATABASE, TableName=TABLE, PartitionInputList=entries
+            )
+        assert error.value.response["Error"]["Code"] == code
+
+
 def test_data_never_waits_for_glue(glue, s3_lake, world, table):
-    identities = tenants(12)
+    # More than one call takes on.
+    identities = tenants(120)
     server = world(identities).start()
     send(server, identities[:1], 0, 5)
     kit.wait_for(lambda: glue.created, 60, "the first partition")
 
     glue.is_down = True
-    send(server, identities, 5, 20)
+    send(server, identities, 5, 10)
     before = glue.calls.total()
     kit.wait_for(lambda: server.status("clicks")["pending"] == 0, 60, "delivery without Glue")
     kit.wait_for(lambda: glue.calls.total() >= before + 6, 120, "several attempts")
     status = server.status("clicks")
-    assert status["unregistered_partitions"] >= 11 and "register" in status["blocked"], status
+    assert status["unregistered_partitions"] >= 119 and "register" in status["blocked"], status
 
     # A restart while it is away: the last good copy of the table is enough.
     server.kill()
     server.start()
-    send(server, identities, 25, 20)
+    send(server, identities, 15, 10)
     kit.wait_for(lambda: server.status("clicks")["pending"] == 0, 60, "delivery after a restart")
-    assert server.status("clicks")["unregistered_partitions"] >= 11
+    assert server.status("clicks")["unregistered_partitions"] >= 119
 
     # It comes back by and by: throttled, then with errors in good answers.
     glue.fail("BatchCreatePartition", 3)
@@ -141,7 +157,7 @@ def test_data_never_waits_for_glue(glue, s3_lake, world, table):
     assert not glue.is_failing()
     assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
     kit.wait_for(lambda: server.status("clicks")["blocked"] is None, 30, "peace")
-    assert row_count(s3_lake) == (5 + 12 * 40, 5 + 12 * 40)
+    assert row_count(s3_lake) == (5 + 120 * 20, 5 + 120 * 20)
 
 
 def test_a_widened_table_is_followed_by_new_files_and_old_partitions(glue, s3_lake, world, table):
@@ -225,9 +241,13 @@ def test_a_missing_table_or_database_is_named_before_anything_starts(glue, s3_la
 def test_columns_of_the_stream_make_and_widen_the_table(glue, s3_lake, world):
     identities = tenants(2)
     schema = {"catalog": "glue", "database": DATABASE, "table": TABLE, "columns": COLUMNS}
-    server = world(identities, schema).start()
+    server = world(identities, schema, access_key=None, secret=None)
+    # Without keys in the settings, those that the AWS tools would find.
+    server.secrets |= {"AWS_ACCESS_KEY_ID": "CHAIN", "AWS_SECRET_ACCESS_KEY": "of-the-environment"}
+    server.start()
     send(server, identities, 0, 5)
     server.flush("clicks")
+    assert "CHAIN" in glue.access_keys
     made = glue.client().get_table(DatabaseName=DATABASE, Name=TABLE)["Table"]
     assert made["TableType"] == "EXTERNAL_TABLE" and made["Parameters"]["classification"] == "parquet"
     descriptor = made["StorageDescriptor"]
