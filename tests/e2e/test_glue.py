@@ -117,7 +117,6 @@ def test_the_gate_is_as_strict_as_aws(glue, table):
     for code, entries in (
         ("ValidationException", [entry] * 101),
         ("InvalidInputException", [{**entry, "Values": ["a", "b", "c"]}]),
-        ("InvalidInputException", [{**entry, "Values": ["a", "b", "c", ""]}]),
     ):
         with pytest.raises(botocore.exceptions.ClientError) as error:
             glue.client().batch_create_partition(
@@ -149,9 +148,9 @@ def test_data_never_waits_for_glue(glue, s3_lake, world, table):
     assert server.status("clicks")["unregistered_partitions"] >= 119
 
     # It comes back by and by: throttled, then with errors in good answers.
-    glue.fail("BatchCreatePartition", 3)
+    glue.fail("BatchCreatePartition", 2)
     glue.fail("BatchCreatePartition", 1, "InternalServiceException", 500)
-    glue.refuse_entry("t07", 2)
+    glue.refuse_entry("t07", 1)
     glue.is_down = False
     kit.wait_for(lambda: registered(server), 120, "all to be registered")
     assert not glue.is_failing()
