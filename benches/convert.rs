@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lakehose::convert::{Encoder, Schema};
+use lakehose::convert::{Encoder, Format, Schema};
 use lakehose::table::{Column, HiveType};
 
 const MEGABYTES_DEFAULT: usize = 64;
@@ -115,13 +115,13 @@ fn measure(corpus: &Corpus, size_bytes: usize) {
         .zip(&ends)
         .map(|(start, end)| &json.as_bytes()[*start..*end])
         .collect();
-    let schema = Arc::new(schema_of(corpus));
+    let format = Format::Parquet(Arc::new(schema_of(corpus)));
     let mut ours = Vec::new();
     let mut theirs = Vec::new();
     let mut output_bytes = 0;
     for _ in 0..ROUNDS {
         ours.push(Spent::on(|| {
-            let mut encoder = Encoder::new(&schema);
+            let mut encoder = Encoder::new(&format).expect("an encoder");
             for record in &records {
                 encoder.push(record).expect("records fit their table");
             }

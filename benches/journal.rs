@@ -163,6 +163,7 @@ fn open(folder: &Path) -> Journal {
         committer: Committer::start(None).expect("threads start"),
         budget: Arc::new(DiskBudget::new(1 << 40)),
         instance: Uuid::from_u128(7),
+        remembered_calls_max: 1000,
     };
     let stream = StreamName::new("bench").expect("a name");
     Journal::open(&environment, &stream, folder).expect("the journal opens").journal

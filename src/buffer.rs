@@ -153,10 +153,19 @@ impl<G: Clone + Eq + Hash> Buffer<G> {
         closed
     }
 
-    /// Changes when batches close by their size; those that are open close at the latest when their
-    /// old interval says so.
+    /// Changes when batches close, those that are open included: their interval counts from the
+    /// same begin, and those that are full by now are due at once.
     pub fn change_hints(&mut self, hints: Hints) {
-        self.hints = hints;
+        let old = std::mem::replace(&mut self.hints, hints);
+        self.by_due.clear();
+        for open in self.open.values_mut() {
+            open.due = if open.data_bytes >= hints.size_bytes {
+                Duration::ZERO
+            } else {
+                open.due.saturating_sub(old.interval) + hints.interval
+            };
+            self.by_due.insert((open.due, open.number));
+        }
     }
 
     /// When the next batch is due by the steady clock.
@@ -259,6 +268,21 @@ mod tests {
         let groups: Vec<_> = closed.iter().map(|batch| batch.group).collect();
         assert_eq!(groups, [2, 1]);
         assert_eq!(closed[0].oldest_arrival, UnixMillis(65_000));
+        assert_eq!((buffer.batch_count(), buffer.next_due()), (0, None));
+    }
+
+    #[test]
+    fn new_hints_count_from_the_begin_of_open_batches() {
+        let mut buffer = Buffer::new(HINTS);
+        buffer.add(&arrival(&1, 0, &[1], 70));
+        buffer.add(&arrival(&2, 1, &[8], 65));
+        buffer.change_hints(Hints { size_bytes: 8, interval: Duration::from_secs(5) });
+        let groups = |closed: Vec<Batch<u8>>| closed.iter().map(|b| b.group).collect::<Vec<_>>();
+        assert_eq!(groups(buffer.close_due(Duration::from_secs(0))), [2], "it is full by now");
+        assert_eq!(buffer.next_due(), Some(Duration::from_secs(15)));
+        buffer.change_hints(Hints { size_bytes: 8, interval: Duration::from_secs(100) });
+        assert_eq!(buffer.next_due(), Some(Duration::from_secs(110)));
+        assert_eq!(groups(buffer.close_due(Duration::from_secs(110))), [1]);
         assert_eq!((buffer.batch_count(), buffer.next_due()), (0, None));
     }
 

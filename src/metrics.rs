@@ -19,15 +19,17 @@ pub struct Metrics {
     pub journal_sync_seconds: Histogram,
     /// Records by `stream` and `state`: accepted, delivered, failed, dropped, damaged, pending.
     pub records: Family<Labels, Gauge>,
+    /// Records of the raw source backup, by the same labels.
+    pub backup_records: Family<Labels, Gauge>,
     /// What accepted is more than the other states together; anything but 0 is a defect.
     pub conservation_delta: Family<Labels, Gauge>,
-    /// Bytes on the local disk by `stream` and `place`: journal, outbox.
+    /// Bytes on the local disk by `stream` and `place`: journal, scratch, outbox, backup.
     pub disk_bytes: Family<Labels, Gauge>,
     /// 1 while something holds a `stream` up.
     pub blocked: Family<Labels, Gauge>,
     /// Batches closed by `stream` and `trigger`: size, interval, flush, pressure.
     pub closed_batches: Family<Labels, Counter>,
-    /// Objects in their store by `stream` and `kind`: data, error.
+    /// Objects in their store by `stream` and `kind`: data, error, backup.
     pub delivered_objects: Family<Labels, Counter>,
     /// Bytes of those objects.
     pub delivered_bytes: Family<Labels, Counter>,
@@ -41,6 +43,10 @@ pub struct Metrics {
     pub misplaced_partitions: Family<Labels, Counter>,
     /// Bytes of unfinished writes cut from journals at the start, by `stream`.
     pub torn_bytes: Family<Labels, Counter>,
+    /// When the configuration in use was read, in Unix seconds.
+    pub configured_seconds: Gauge,
+    /// Reloads of the configuration that changed nothing, since the file could not be used.
+    pub refused_reloads: Counter,
 }
 
 impl Metrics {
@@ -50,6 +56,7 @@ impl Metrics {
             // 50 us to 1.6 s.
             journal_sync_seconds: Histogram::new(exponential_buckets(0.000_05, 2.0, 16)),
             records: Family::default(),
+            backup_records: Family::default(),
             conservation_delta: Family::default(),
             disk_bytes: Family::default(),
             blocked: Family::default(),
@@ -61,6 +68,8 @@ impl Metrics {
             failed_registrations: Family::default(),
             misplaced_partitions: Family::default(),
             torn_bytes: Family::default(),
+            configured_seconds: Gauge::default(),
+            refused_reloads: Counter::default(),
         };
         let m = metrics.clone();
         registry.register(
@@ -72,6 +81,11 @@ impl Metrics {
             "records",
             "Records by state; accepted is the sum of the others",
             m.records,
+        );
+        registry.register(
+            "backup_records",
+            "Records of the raw source backup by state; accepted is the sum of the others",
+            m.backup_records,
         );
         registry.register(
             "conservation_delta",
@@ -111,6 +125,16 @@ impl Metrics {
             "torn_bytes",
             "Bytes of unfinished writes cut from journals at the start",
             m.torn_bytes,
+        );
+        registry.register(
+            "configured_seconds",
+            "When the configuration in use was read, in seconds since 1970",
+            m.configured_seconds,
+        );
+        registry.register(
+            "refused_reloads",
+            "Reloads that changed nothing, since the configuration could not be used",
+            m.refused_reloads,
         );
         metrics
     }

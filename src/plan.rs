@@ -8,7 +8,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::positions::Positions;
-use crate::record::Tenant;
+use crate::record::{Position, Tenant};
 
 /// The number of a plan in its stream, counted from 1 and never used again.
 #[derive(
@@ -26,6 +26,9 @@ pub struct Plan {
     pub objects: Vec<PlannedObject>,
     /// Records whose bytes the disk lost; settled by this plan and counted as damaged.
     pub damaged: Positions,
+    /// How far the transform of the stream had come, by the records of its journal: none before it
+    /// is transformed again. 0 where the plan's records are not transformed ones.
+    pub source_end: Position,
 }
 
 impl Plan {
@@ -48,7 +51,7 @@ pub struct PlannedObject {
 /// Where an object goes and what it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectHeader {
-    /// Rows under the prefix, or failed records under the error prefix.
+    /// Rows or records under the prefix, or failed records under the error prefix.
     pub kind: ObjectKind,
     /// The store as it was when the plan was made; a later change of the YAML does not move it.
     pub target: Target,
@@ -60,10 +63,13 @@ pub struct ObjectHeader {
     pub size_bytes: u64,
     /// SHA-256 of its bytes, lower-case hex.
     pub sha256: String,
-    /// Rows in the object: Parquet rows, or lines of an error object.
+    /// Rows in the object: Parquet rows, records as they were sent, or lines of an error object.
     pub row_count: u64,
     /// Whose records they are.
     pub tenant: Option<Tenant>,
+    /// The `Content-Encoding` that the store is told, such as `gzip`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_encoding: Option<String>,
     /// The partition to register once the object is in the store.
     pub partition: Option<CatalogPartition>,
 }
@@ -72,7 +78,7 @@ pub struct ObjectHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectKind {
-    /// Converted rows under the stream's prefix.
+    /// Converted rows, or records as they were sent, under the stream's prefix.
     Data,
     /// Records that could not be converted, under the error prefix.
     Error,

@@ -40,6 +40,8 @@ pub enum HiveType {
     Char(u32),
     /// `varchar(n)`, 1 to 65,535 characters.
     VarChar(u32),
+    /// `binary`
+    Binary,
     /// `date`
     Date,
     /// `timestamp`
@@ -122,6 +124,7 @@ impl fmt::Display for HiveType {
             Self::String => f.write_str("string"),
             Self::Char(length) => write!(f, "char({length})"),
             Self::VarChar(length) => write!(f, "varchar({length})"),
+            Self::Binary => f.write_str("binary"),
             Self::Date => f.write_str("date"),
             Self::Timestamp => f.write_str("timestamp"),
             Self::Array(item) => write!(f, "array<{item}>"),
@@ -173,6 +176,7 @@ impl Parser<'_> {
             "float" => HiveType::Float,
             "double" => HiveType::Double,
             "string" => HiveType::String,
+            "binary" => HiveType::Binary,
             "date" => HiveType::Date,
             "timestamp" => HiveType::Timestamp,
             "decimal" => self.decimal()?,
@@ -210,8 +214,8 @@ impl Parser<'_> {
                 self.at = started;
                 return Err(self.error(
                     "expected boolean, tinyint, smallint, int, bigint, float, double, \
-                     decimal(p,s), string, char(n), varchar(n), date, timestamp, array<...>, \
-                     map<...> or struct<...>",
+                     decimal(p,s), string, char(n), varchar(n), binary, date, timestamp, \
+                     array<...>, map<...> or struct<...>",
                 ));
             }
         })
@@ -325,6 +329,7 @@ mod tests {
             Just(HiveType::BigInt),
             Just(HiveType::String),
             Just(HiveType::Timestamp),
+            Just(HiveType::Binary),
             (1u8..=38).prop_map(|precision| HiveType::Decimal { precision, scale: precision / 2 }),
             (1u32..=255).prop_map(HiveType::Char),
         ];

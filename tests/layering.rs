@@ -60,9 +60,9 @@ const HOMES: [Home; 20] = [
         instead: "verify signatures in ingest::auth and make them in cli::client",
     },
     Home {
-        // The hash of signatures, and the hash of frozen objects.
+        // Hashes of signatures, tokens, calls and certificates, and the hash of frozen objects.
         what: &["aws_lc_rs"],
-        homes: &["ingest/auth.rs", "plan.rs"],
+        homes: &["ingest/", "plan.rs"],
         instead: "ask the module that owns the hash",
     },
     Home {

@@ -1,7 +1,8 @@
 //! Streams follow their tables: new columns, a table that goes and comes back, and the partitions
 //! that must keep up with both.
 //!
-//! Owns one task for each stream whose table can change while the service runs. Each look is one
+//! Owns one task for each stream whose table can change while the service runs; a reload of the
+//! configuration changes what it follows, and has changed the stream itself. Each look is one
 //! read of the table; only a change leads to more. Never holds data up, with one exception: a table
 //! that is gone, whose columns nobody knows any more.
 //!
@@ -14,15 +15,15 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex as AsyncMutex, watch};
 
 use super::copies::{Copies, Copy, Settled};
+use super::streams::Current;
 use super::{lake, tables};
-use crate::buffer::Hints;
 use crate::catalog::{Catalog, CatalogError, Found};
-use crate::config::{DeliveryStream, Fault};
+use crate::config::{DeliveryStream, Fault, Schema};
 use crate::deliver::{ListError, Stores, backoff};
-use crate::pipeline::{Change, Handle, Recipe, TableTrouble};
+use crate::pipeline::{ChangeError, Handle, Recipe, Settings, TableTrouble};
 use crate::record::StreamName;
 use crate::tasks::Tasks;
 
@@ -40,13 +41,18 @@ pub(super) struct Followers {
     pub(super) copies: Copies,
     pub(super) tasks: Tasks,
     pub(super) stop: watch::Receiver<bool>,
-    running: Mutex<BTreeMap<StreamName, watch::Sender<Arc<Followed>>>>,
+    running: Mutex<BTreeMap<StreamName, watch::Sender<Latest>>>,
 }
+
+/// What is followed for a stream now; nothing after a reload that left it no table to follow.
+type Latest = Option<Arc<Followed>>;
 
 /// A stream's settings, as far as its table is concerned.
 #[derive(Debug)]
 pub(super) struct Followed {
     pub(super) stream: DeliveryStream,
+    pub(super) schema: Schema,
+    /// What the stream works by at the beginning.
     pub(super) recipe: Arc<Recipe>,
     pub(super) catalog: Arc<dyn Catalog>,
     /// How often the table is looked at.
@@ -63,25 +69,38 @@ impl Followers {
         Self { stores, copies, tasks, stop, running: Mutex::default() }
     }
 
-    /// Follows the table of a stream from now on, instead of what was followed for it before.
-    pub(super) fn follow(&self, name: &StreamName, handle: Handle, followed: Followed) {
-        let followed = Arc::new(followed);
+    /// Follows the table of a stream from now on, or none, instead of what was followed for it
+    /// before. The caller holds `current`, so that no follower changes the stream meanwhile.
+    pub(super) fn follow(
+        &self,
+        name: &StreamName,
+        handle: &Handle,
+        current: &Arc<AsyncMutex<Current>>,
+        followed: Option<Followed>,
+    ) {
+        let followed = followed.map(Arc::new);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = running.get(name) {
             sender.send_replace(followed);
             return;
         }
+        let Some(first) = followed else {
+            return;
+        };
+        let recipe = first.recipe.clone();
+        let (sender, receiver) = watch::channel(Some(first));
         let follower = Follower {
             name: name.clone(),
-            recipe: followed.recipe.clone(),
-            handle,
+            recipe,
+            handle: handle.clone(),
+            current: current.clone(),
+            latest: receiver.clone(),
             stores: self.stores.clone(),
             copies: self.copies.clone(),
             trouble: None,
             was_missing: false,
             failures: 0,
         };
-        let (sender, receiver) = watch::channel(followed);
         running.insert(name.clone(), sender);
         let run = follower.run(receiver, self.stop.clone());
         self.tasks.spawn(format!("follower of the table of {name}"), run);
@@ -91,6 +110,8 @@ impl Followers {
 struct Follower {
     name: StreamName,
     handle: Handle,
+    current: Arc<AsyncMutex<Current>>,
+    latest: watch::Receiver<Latest>,
     stores: Arc<Stores>,
     copies: Copies,
     /// What the pipeline works by.
@@ -112,6 +133,9 @@ enum LookError {
     /// A partition was not taken.
     Refused(String),
     Copy(std::io::Error),
+    Change(ChangeError),
+    /// A reload has come meanwhile; what was seen is of no use any more.
+    Superseded,
 }
 
 impl fmt::Display for LookError {
@@ -122,41 +146,48 @@ impl fmt::Display for LookError {
             Self::List(error) => error.fmt(f),
             Self::Refused(reason) => write!(f, "could not register a partition: {reason}"),
             Self::Copy(error) => write!(f, "could not keep a copy of the table: {error}"),
+            Self::Change(error) => error.fmt(f),
+            Self::Superseded => f.write_str("the configuration was reloaded"),
         }
     }
 }
 
 impl Follower {
-    async fn run(
-        mut self,
-        mut followed: watch::Receiver<Arc<Followed>>,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    async fn run(mut self, mut latest: watch::Receiver<Latest>, mut stop: watch::Receiver<bool>) {
         loop {
-            let now = followed.borrow_and_update().clone();
+            let now = latest.borrow_and_update().clone();
             let turn = async {
-                let pause = self.look_and_tell(&now).await;
+                let Some(followed) = now else {
+                    self.tell(None).await;
+                    return std::future::pending().await;
+                };
+                let pause = self.look_and_tell(&followed).await;
                 tokio::time::sleep(pause).await;
             };
             let is_changed = tokio::select! {
                 biased;
                 _ = async { stop.wait_for(|stop| *stop).await.is_ok() } => return,
-                changed = followed.changed() => changed.is_ok(),
+                changed = latest.changed() => match changed {
+                    Ok(()) => true,
+                    Err(_) => return,
+                },
                 () = turn => false,
             };
             if is_changed {
-                // All changes of one stream go through here, so that none overtakes another.
-                let next = followed.borrow().clone();
-                self.recipe = next.recipe.clone();
-                self.change(&next).await;
+                if let Some(next) = latest.borrow().as_ref() {
+                    self.recipe = next.recipe.clone();
+                }
+                // Parts of the pipeline that came with the reload have not heard of it.
+                let _ = self.handle.table(self.trouble.clone()).await;
             }
         }
     }
 
     /// Looks at the table once; tells when to look again.
-    async fn look_and_tell(&mut self, followed: &Followed) -> Duration {
+    async fn look_and_tell(&mut self, followed: &Arc<Followed>) -> Duration {
         let result = self.look(followed).await;
-        let is_ours = followed.stream.schema.columns.is_some();
+        let is_ours = followed.schema.columns.is_some();
+        let has_rows = tables::has_rows(&followed.stream);
         let error = match result {
             Ok(()) => {
                 self.failures = 0;
@@ -166,6 +197,12 @@ impl Follower {
         };
         let text = error.to_string();
         match error {
+            LookError::Superseded => return followed.refresh,
+            LookError::Catalog(CatalogError::Missing { .. }) if !is_ours && !has_rows => {
+                // Records that are delivered as they are need no table to be converted by.
+                self.was_missing = true;
+                self.tell(Some(TableTrouble::Unusable(text.clone()))).await;
+            }
             LookError::Catalog(CatalogError::Missing { .. }) if !is_ours => {
                 self.was_missing = true;
                 if !matches!(self.trouble, Some(TableTrouble::Missing(_))) {
@@ -194,16 +231,16 @@ impl Follower {
         backoff::pause(attempt).max(FAILURE_PAUSE_MIN).min(followed.refresh)
     }
 
-    async fn look(&mut self, followed: &Followed) -> Result<(), LookError> {
-        let Followed { stream, catalog, .. } = followed;
-        let schema = &stream.schema;
-        if schema.columns.is_some() {
-            let definition = tables::definition(stream, &self.recipe);
+    async fn look(&mut self, followed: &Arc<Followed>) -> Result<(), LookError> {
+        let Followed { stream, schema, catalog, .. } = followed.as_ref();
+        if schema.columns.is_some()
+            && let Some((_, definition)) = tables::definition(stream, &self.recipe)
+        {
             catalog.define(&definition).await.map_err(LookError::Catalog)?;
         }
         let found = catalog.table(&schema.database, &schema.table).await;
         let found = found.map_err(LookError::Catalog)?;
-        if schema.columns.is_none() && found.table != self.recipe.table {
+        if schema.columns.is_none() && Some(&found.table) != self.recipe.table.as_ref() {
             let recipe = tables::recipe_of(stream, found.table.clone(), &self.recipe);
             let recipe = recipe.map_err(LookError::Fault)?;
             tracing::info!(
@@ -212,16 +249,15 @@ impl Follower {
                 columns = found.table.columns.len(),
                 "the table has changed; what is not planned yet follows it"
             );
-            self.recipe = Arc::new(recipe);
-            self.change(followed).await;
+            self.change(followed, Arc::new(recipe)).await?;
         }
         self.tell(None).await;
         self.settle(followed, &found).await
     }
 
     /// Brings the partitions to where the table is, and notes it.
-    async fn settle(&mut self, followed: &Followed, found: &Found) -> Result<(), LookError> {
-        let schema = &followed.stream.schema;
+    async fn settle(&mut self, followed: &Arc<Followed>, found: &Found) -> Result<(), LookError> {
+        let schema = &followed.schema;
         let now = Settled { made: found.made.clone(), version: found.table.version.clone() };
         let kept = self.copies.read(&self.name, schema).await;
         // A table that is used for the first time has no partitions of ours yet.
@@ -241,21 +277,28 @@ impl Follower {
             if before.made != now.made || self.was_missing {
                 self.register_all(followed).await?;
             }
-            let definition = tables::definition(&followed.stream, &self.recipe);
-            let widened = followed.catalog.widen(&definition).await.map_err(LookError::Catalog)?;
-            if widened > 0 {
-                tracing::info!(stream = %self.name, partitions = widened, "gave partitions the table's new columns");
-            }
+            self.widen(followed).await?;
         }
         self.was_missing = false;
         copy.settled = now;
         self.copies.write(&self.name, &copy).await.map_err(LookError::Copy)
     }
 
+    async fn widen(&self, followed: &Followed) -> Result<(), LookError> {
+        let Some((_, definition)) = tables::definition(&followed.stream, &self.recipe) else {
+            return Ok(());
+        };
+        let widened = followed.catalog.widen(&definition).await.map_err(LookError::Catalog)?;
+        if widened > 0 {
+            tracing::info!(stream = %self.name, partitions = widened, "gave partitions the table's new columns");
+        }
+        Ok(())
+    }
+
     /// Registers every partition that has objects, in a table that knows none of them.
-    async fn register_all(&self, followed: &Followed) -> Result<(), LookError> {
+    async fn register_all(&mut self, followed: &Arc<Followed>) -> Result<(), LookError> {
         // From here on the pipeline registers what it commits, whatever the old table knew.
-        self.change(followed).await;
+        self.change(followed, self.recipe.clone()).await?;
         let partitions = lake::partitions(&self.stores, &self.recipe).await;
         let partitions = partitions.map_err(LookError::List)?;
         for some in partitions.chunks(PARTITIONS_PER_CALL_MAX) {
@@ -272,11 +315,23 @@ impl Follower {
         Ok(())
     }
 
-    async fn change(&self, followed: &Followed) {
-        let buffering = followed.stream.buffering;
-        let hints = Hints { size_bytes: buffering.size_bytes, interval: buffering.interval };
-        // A pipeline that has ended needs to know nothing.
-        let _ = self.handle.change(Change { recipe: self.recipe.clone(), hints }).await;
+    /// Gives the stream a recipe, unless a reload has come since `followed` was looked at.
+    async fn change(
+        &mut self,
+        followed: &Arc<Followed>,
+        recipe: Arc<Recipe>,
+    ) -> Result<(), LookError> {
+        let mut current = self.current.lock().await;
+        let is_latest =
+            self.latest.borrow().as_ref().is_some_and(|latest| Arc::ptr_eq(latest, followed));
+        let Some(settings) = current.get_mut(&self.name).filter(|_| is_latest) else {
+            return Err(LookError::Superseded);
+        };
+        let changed = Settings { recipe: recipe.clone(), ..settings.clone() };
+        self.handle.change(changed.clone()).await.map_err(LookError::Change)?;
+        *settings = changed;
+        self.recipe = recipe;
+        Ok(())
     }
 
     async fn tell(&mut self, trouble: Option<TableTrouble>) {

@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use super::{lake, stores, tables};
+use super::{lake, streams, tables};
 use crate::catalog::{Catalog, CatalogError, Known, is_below, is_same_location};
 use crate::config::{self, Config, Fault, Faults};
-use crate::deliver::{ListError, backoff};
+use crate::deliver::{ListError, Stores, backoff};
 use crate::disk::{DirectoryLock, Disk, OsDisk, lock_directory};
 use crate::fault::Action;
 use crate::plan::CatalogPartition;
@@ -60,6 +60,12 @@ pub enum StreamError {
     /// The stream registers nothing.
     #[error("delivery stream '{0}' registers no partitions: its prefix has none, or says so")]
     NotRegistered(StreamName),
+    /// The stream's objects have no rows, so nothing is known of how to read them.
+    #[error(
+        "delivery stream '{0}' delivers records as they are: how to read them as a table is known \
+         to who writes them alone"
+    )]
+    NoRows(StreamName),
     /// A catalog of files has one writer at a time.
     #[error(
         "the service is running and writes the catalog's files itself: stop it, then repair, or \
@@ -85,18 +91,18 @@ pub async fn repair(config: &Config, stream: &str, dry_run: bool) -> Result<Repa
     let catalogs = tables::catalogs(config, &disk).await;
     let recipe = tables::recipe(config, &catalogs, (name, settings), None).await;
     let recipe = recipe.map_err(|fault: Fault| StreamError::Faults(Faults::new(vec![fault])))?;
-    if recipe.register_in.is_none() {
+    let (Some(register_in), Some(table)) = (&recipe.register_in, &recipe.table) else {
         return Err(StreamError::NotRegistered(name.clone()));
-    }
-    let is_files =
-        matches!(config.catalogs[&settings.schema.catalog], config::Catalog::Files { .. });
+    };
+    let is_files = matches!(config.catalogs[register_in], config::Catalog::Files { .. });
     let _lock = if is_files && !dry_run { lock(config)? } else { None };
 
-    let catalog = &catalogs[&settings.schema.catalog];
-    let definition = tables::definition(settings, &recipe);
-    let (database, table) = (&recipe.table.database, &recipe.table.name);
+    let catalog = &catalogs[register_in];
+    let location = tables::location(settings, &recipe);
+    let (database, table) = (&table.database, &table.name);
+    let stores = Stores::new(streams::credentials(config).collect());
     let known = patiently(|| catalog.partitions(database, table)).await?;
-    let in_store = lake::partitions(&stores(config), &recipe).await?;
+    let in_store = lake::partitions(&stores, &recipe).await?;
     let mut repair = Repair {
         table: format!("{database}.{table}"),
         in_store: in_store.len(),
@@ -104,9 +110,8 @@ pub async fn repair(config: &Config, stream: &str, dry_run: bool) -> Result<Repa
         ..Repair::default()
     };
     let values: BTreeSet<&Vec<String>> = in_store.iter().map(|p| &p.values).collect();
-    let is_empty = |known: &&Known| {
-        is_below(&known.location, &definition.location) && !values.contains(&known.values)
-    };
+    let is_empty =
+        |known: &&Known| is_below(&known.location, &location) && !values.contains(&known.values);
     repair.empty = known.iter().filter(is_empty).cloned().collect();
     let locations: BTreeMap<&Vec<String>, &String> =
         known.iter().map(|known| (&known.values, &known.location)).collect();
@@ -121,7 +126,9 @@ pub async fn repair(config: &Config, stream: &str, dry_run: bool) -> Result<Repa
     }
     if !dry_run {
         register(catalog.as_ref(), &mut repair).await?;
-        repair.widened = patiently(|| catalog.widen(&definition)).await?;
+        if let Some((_, definition)) = tables::definition(settings, &recipe) {
+            repair.widened = patiently(|| catalog.widen(&definition)).await?;
+        }
     }
     Ok(repair)
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::copies::{Copies, Copy};
+use super::copies::Copies;
 use crate::catalog::{
     Catalog, CatalogError, Definition, FilesCatalog, Found, GlueCatalog, Keys, Place as GluePlace,
 };
 use crate::config::{self, Config, DeliveryStream, Fault};
-use crate::convert::Schema;
+use crate::convert::{Format, Schema};
 use crate::deliver::backoff;
 use crate::disk::Disk;
 use crate::fault::Action;
@@ -62,87 +62,66 @@ async fn glue(settings: &config::Glue) -> GlueCatalog {
     }
 }
 
-/// How often the table of a stream is looked at; absent where only the stream itself changes it.
+/// How often the table of a stream is looked at; absent where there is none, or only the stream
+/// itself changes it.
 pub(super) fn refresh(config: &Config, stream: &DeliveryStream) -> Option<Duration> {
-    match &config.catalogs[&stream.schema.catalog] {
-        config::Catalog::Glue(glue) => Some(glue.refresh),
-        config::Catalog::Files { .. } => stream.schema.columns.is_none().then_some(FILES_REFRESH),
+    let schema = stream.schema.as_ref()?;
+    let is_foreign = schema.columns.is_none();
+    match &config.catalogs[&schema.catalog] {
+        config::Catalog::Glue(glue) => (is_foreign || has_rows(stream)).then_some(glue.refresh),
+        config::Catalog::Files { .. } => is_foreign.then_some(FILES_REFRESH),
     }
 }
 
-/// Makes the recipe of every stream, reading the tables of the catalogs; where one is not to be
-/// had, the last good copy serves, if there are copies.
+/// Whether a stream's objects have the columns of its table.
+pub(super) fn has_rows(stream: &DeliveryStream) -> bool {
+    matches!(stream.format, config::Format::Parquet(_))
+}
+
+/// What the stream's catalog is told of its table, and the schema that names both; nothing where
+/// records are delivered as they are, since who keeps the table that reads those knows their form.
+pub(super) fn definition<'a>(
+    stream: &'a DeliveryStream,
+    recipe: &Recipe,
+) -> Option<(&'a config::Schema, Definition)> {
+    if !has_rows(stream) {
+        return None;
+    }
+    let settings = stream.schema.as_ref()?;
+    let definition = Definition {
+        table: recipe.table.clone()?,
+        location: location(stream, recipe),
+        is_ours: settings.columns.is_some(),
+    };
+    Some((settings, definition))
+}
+
+/// The URL of the folder above all partitions of a stream.
+pub(super) fn location(stream: &DeliveryStream, recipe: &Recipe) -> String {
+    table_location(&recipe.target, &stream.destination.prefix_text)
+}
+
+/// Makes the recipe of one stream, reading its table in the catalog; where that is not to be had,
+/// the last good copy serves, if there are copies.
 ///
 /// # Errors
-/// Every fault of every stream.
-pub(super) async fn recipes(
-    config: &Config,
-    catalogs: &Catalogs,
-    copies: Option<&Copies>,
-) -> Result<BTreeMap<StreamName, Arc<Recipe>>, Vec<Fault>> {
-    let mut recipes = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (name, stream) in &config.delivery_streams {
-        let copy = match copies {
-            Some(copies) => copies.read(name, &stream.schema).await,
-            None => None,
-        };
-        match recipe(config, catalogs, (name, stream), copy).await {
-            Ok(recipe) => {
-                recipes.insert(name.clone(), Arc::new(recipe));
-            }
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if faults.is_empty() { Ok(recipes) } else { Err(faults) }
-}
-
-/// Makes in its catalog what the stream's table needs there.
-pub(super) fn definition(stream: &DeliveryStream, recipe: &Recipe) -> Definition {
-    Definition {
-        table: recipe.table.clone(),
-        location: table_location(&recipe.target, &stream.destination.prefix_text),
-        is_ours: stream.schema.columns.is_some(),
-    }
-}
-
-/// Makes the recipe of one stream, by the last good copy of its table where the catalog has none.
-///
-/// # Errors
-/// What does not fit.
+/// What does not fit, with its place in the file.
 pub(super) async fn recipe(
     config: &Config,
     catalogs: &Catalogs,
     (name, stream): (&StreamName, &DeliveryStream),
-    copy: Option<Copy>,
+    copies: Option<&Copies>,
 ) -> Result<Recipe, Fault> {
-    let settings = &stream.schema;
-    let folders = stream.destination.prefix.partition_keys();
-    let table = match &settings.columns {
-        Some(columns) => own_table(settings, columns, &folders),
-        None => {
-            let attempts = if copy.is_some() { 1 } else { READ_ATTEMPTS };
-            let found = read(catalogs[&settings.catalog].as_ref(), settings, attempts).await;
-            match (found, copy) {
-                (Ok(found), _) => found.table,
-                (Err(error), Some(copy)) => {
-                    tracing::error!(
-                        stream = %name,
-                        %error,
-                        version = copy.table.version,
-                        "could not read the table; starting with its last good copy"
-                    );
-                    copy.table
-                }
-                (Err(error), None) => return Err(Fault::new(settings.place.clone(), error)),
-            }
-        }
+    let table = match &stream.schema {
+        Some(settings) => Some(table((name, stream), settings, catalogs, copies).await?),
+        None => None,
     };
+    let catalog = stream.schema.as_ref().map(|settings| &config.catalogs[&settings.catalog]);
     let store = &stream.destination.store;
     let outside = Outside {
-        catalog_region: match &config.catalogs[&settings.catalog] {
-            config::Catalog::Glue(glue) => Some(glue.region.clone()),
-            config::Catalog::Files { .. } => None,
+        catalog_region: match catalog {
+            Some(config::Catalog::Glue(glue)) => Some(glue.region.clone()),
+            Some(config::Catalog::Files { .. }) | None => None,
         },
         target: config.stores[store].target(store),
     };
@@ -160,7 +139,20 @@ pub(super) fn recipe_of(
 ) -> Result<Recipe, Fault> {
     let outside =
         Outside { catalog_region: before.catalog_region.clone(), target: before.target.clone() };
-    assemble(stream, table, outside)
+    assemble(stream, Some(table), outside)
+}
+
+/// What becomes of source records in a stream's backup: none of them can fail.
+pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe {
+    Recipe {
+        format: Format::Records(backup.format),
+        table: None,
+        catalog_region: None,
+        prefix: backup.prefix.clone(),
+        error_prefix: backup.prefix.clone(),
+        target: config.stores[&backup.store].target(&backup.store),
+        register_in: None,
+    }
 }
 
 /// What a recipe takes from the settings of catalogs and stores.
@@ -169,22 +161,71 @@ struct Outside {
     target: Target,
 }
 
-fn assemble(stream: &DeliveryStream, table: Table, outside: Outside) -> Result<Recipe, Fault> {
-    let settings = &stream.schema;
-    if stream.register_partitions {
-        check_partition_keys(stream, &table, &stream.destination.prefix.partition_keys())?;
+fn assemble(
+    stream: &DeliveryStream,
+    table: Option<Table>,
+    outside: Outside,
+) -> Result<Recipe, Fault> {
+    if stream.register_partitions
+        && let Some(table) = &table
+    {
+        check_partition_keys(stream, table, &stream.destination.prefix.partition_keys())?;
     }
-    let schema =
-        Schema::new(&table.columns).map_err(|error| Fault::new(settings.place.clone(), error))?;
+    let catalog = stream.schema.as_ref().map(|settings| settings.catalog.clone());
     Ok(Recipe {
-        schema: Arc::new(schema),
+        format: format(stream, table.as_ref())?,
         catalog_region: outside.catalog_region,
         prefix: stream.destination.prefix.clone(),
         error_prefix: stream.destination.error_prefix.clone(),
         target: outside.target,
-        register_in: stream.register_partitions.then(|| settings.catalog.clone()),
+        register_in: catalog.filter(|_| stream.register_partitions),
         table,
     })
+}
+
+/// The table that a stream defines, or that its catalog has, or that its catalog had.
+async fn table(
+    (name, stream): (&StreamName, &DeliveryStream),
+    settings: &config::Schema,
+    catalogs: &Catalogs,
+    copies: Option<&Copies>,
+) -> Result<Table, Fault> {
+    if let Some(columns) = &settings.columns {
+        return Ok(own_table(settings, columns, &stream.destination.prefix.partition_keys()));
+    }
+    let copy = match copies {
+        Some(copies) => copies.read(name, settings).await,
+        None => None,
+    };
+    let attempts = if copy.is_some() { 1 } else { READ_ATTEMPTS };
+    let found = read(catalogs[&settings.catalog].as_ref(), settings, attempts).await;
+    match (found, copy) {
+        (Ok(found), _) => Ok(found.table),
+        (Err(error), Some(copy)) => {
+            tracing::error!(
+                stream = %name,
+                %error,
+                version = copy.table.version,
+                "could not read the table; going on with its last good copy"
+            );
+            Ok(copy.table)
+        }
+        (Err(error), None) => Err(Fault::new(settings.place.clone(), error)),
+    }
+}
+
+/// What the stream's objects contain, with the columns prepared where there are any.
+fn format(stream: &DeliveryStream, table: Option<&Table>) -> Result<Format, Fault> {
+    match (&stream.format, table) {
+        (config::Format::Records(options), _) => Ok(Format::Records(*options)),
+        (config::Format::Parquet(options), table) => {
+            let columns = table.map_or(&[][..], |table| &table.columns);
+            let place = stream.schema.as_ref().map_or(&stream.partitions_place, |s| &s.place);
+            let schema = Schema::with_options(columns, *options);
+            let schema = schema.map_err(|error| Fault::new(place.clone(), error))?;
+            Ok(Format::Parquet(Arc::new(schema)))
+        }
+    }
 }
 
 async fn read(

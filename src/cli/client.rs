@@ -13,6 +13,10 @@ use serde::Deserialize;
 use crate::pipeline::Status;
 use crate::record::{StreamName, UnixMillis};
 
+/// A reload asks the catalogs, which may be slow.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
+const READY_PATIENCE: Duration = Duration::from_secs(10);
+
 /// The admin listener of a running service.
 #[derive(Debug)]
 pub(super) struct Admin {
@@ -25,6 +29,8 @@ pub(super) struct Admin {
 pub(super) struct StatusAnswer {
     pub(super) text: String,
     pub(super) streams: BTreeMap<String, Status>,
+    /// Why the last reload of the configuration changed nothing.
+    pub(super) last_refusal: Option<String>,
 }
 
 impl Admin {
@@ -38,6 +44,11 @@ impl Admin {
         #[derive(Deserialize)]
         struct Answer {
             streams: BTreeMap<String, Status>,
+            configuration: Configuration,
+        }
+        #[derive(Deserialize)]
+        struct Configuration {
+            last_refusal: Option<String>,
         }
         let url = format!("{}/status", self.url);
         let answer = self.http.get(&url).timeout(Duration::from_secs(30)).send().await;
@@ -48,7 +59,8 @@ impl Admin {
         };
         let parsed: Answer = serde_json::from_str(&text)
             .map_err(|error| format!("{url} is not the admin listener of a lakehose: {error}"))?;
-        Ok(StatusAnswer { text, streams: parsed.streams })
+        let Answer { streams, configuration } = parsed;
+        Ok(StatusAnswer { text, streams, last_refusal: configuration.last_refusal })
     }
 
     pub(super) async fn flush(&self, stream: &str, patience: Duration) -> Result<(), String> {
@@ -74,6 +86,45 @@ impl Admin {
         let status = answer.status();
         let text = answer.text().await.unwrap_or_default();
         Err(format!("could not flush stream {stream}: {} ({status})", text.trim_end()))
+    }
+
+    /// Has the configuration read again; the answer's text, and in the error every fault.
+    pub(super) async fn reload(&self) -> Result<String, Refused> {
+        let url = format!("{}/reload", self.url);
+        let answer = self.http.post(&url).timeout(RELOAD_PATIENCE).send().await;
+        let answer = answer.map_err(|error| Refused::unusual(unreachable(&url, &error)))?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| Refused::unusual(error.to_string()))?;
+        let text = text.trim_end().to_owned();
+        if status.is_success() {
+            return Ok(text);
+        }
+        Err(Refused { text, is_configuration: status.is_client_error() })
+    }
+
+    /// Asks whether the service takes records; the error says why not.
+    pub(super) async fn ready(&self) -> Result<(), String> {
+        let url = format!("{}/ready", self.url);
+        let answer = self.http.get(&url).timeout(READY_PATIENCE).send().await;
+        let answer = answer.map_err(|error| unreachable(&url, &error))?;
+        if answer.status().is_success() {
+            return Ok(());
+        }
+        Err(answer.text().await.map_or_else(|error| error.to_string(), |t| t.trim_end().to_owned()))
+    }
+}
+
+/// Why a reload did not come about.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) text: String,
+    /// Whether the configuration is at fault.
+    pub(super) is_configuration: bool,
+}
+
+impl Refused {
+    fn unusual(text: String) -> Self {
+        Self { text, is_configuration: false }
     }
 }
 

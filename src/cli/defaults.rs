@@ -41,7 +41,9 @@ struct ColumnText {
 /// there; their partition keys are the folders of the stream's prefix.
 pub(super) async fn provide_tables(config: &Config) -> Result<(), CatalogError> {
     for stream in config.delivery_streams.values() {
-        let settings = &stream.schema;
+        let Some(settings) = &stream.schema else {
+            continue;
+        };
         let Catalog::Files { path } = &config.catalogs[&settings.catalog] else {
             continue;
         };

@@ -59,7 +59,7 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
     }
     println!("Lakehose demo in {}", folder.display());
     println!("  configuration: {name}");
-    let app = match App::start(config.clone()).await {
+    let app = match App::start(config.clone(), None).await {
         Ok(app) => app,
         Err(error) => return serve::refuse(error, &name),
     };
@@ -82,7 +82,10 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
             println!("  export {}={}", variable(tenant), secret(tenant));
         }
         println!("  lakehose serve --config {name}");
-        return serve::run(app).await;
+        return match serve::Signals::listen() {
+            Ok(signals) => serve::run(app, signals).await,
+            Err(error) => fail(&format!("could not listen for signals: {error}")),
+        };
     }
     app.stop().await;
     ExitCode::SUCCESS
@@ -272,7 +275,10 @@ fn show_partitions(config: &Config, folder: &Path) -> Result<(), String> {
     }
     println!("\nPartitions registered in the file catalog:");
     for stream in config.delivery_streams.values() {
-        let table = &stream.schema.table;
+        let Some(schema) = &stream.schema else {
+            continue;
+        };
+        let table = &schema.table;
         let path = folder.join(format!("catalog/demo/{table}.partitions.json"));
         let file: File = serde_json::from_slice(&read(&path)?).map_err(|e| e.to_string())?;
         let keys = stream.destination.prefix.partition_keys();

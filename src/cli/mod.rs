@@ -10,7 +10,6 @@ mod serve;
 mod partitions;
 mod table;
 
-use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -24,8 +23,6 @@ use self::client::Admin;
 
 const EXIT_DISK: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
-/// No configuration of people's making is longer.
-const CONFIG_BYTES_MAX: u64 = 1 << 20;
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9573";
 
 /// A self-hosted Amazon Data Firehose: durable before the answer, exactly once in the lake.
@@ -80,6 +77,18 @@ enum Command {
         /// Seconds to wait.
         #[arg(long, default_value_t = 300)]
         timeout: u64,
+    },
+    /// Have a running service read its YAML file again; with a fault in it nothing changes.
+    Reload {
+        /// The URL of the admin listener.
+        #[arg(long, default_value = DEFAULT_ADMIN)]
+        admin: String,
+    },
+    /// Tell by the exit code whether a running service takes records, for health checks.
+    Ready {
+        /// The URL of the admin listener.
+        #[arg(long, default_value = DEFAULT_ADMIN)]
+        admin: String,
     },
     /// What catalogs know of a stream's partitions.
     #[command(subcommand)]
@@ -141,6 +150,8 @@ pub fn run() -> ExitCode {
             Command::Table(TableCommand::Ddl { config, stream }) => {
                 table::ddl(&config, &stream).await
             }
+            Command::Reload { admin } => reload(&admin).await,
+            Command::Ready { admin } => ready(&admin).await,
         }
     });
     // Blocking work that hangs on a disk or a store must not keep the process.
@@ -175,6 +186,10 @@ async fn status(admin: &str, json: bool) -> ExitCode {
     }
     for (name, status) in &answer.streams {
         show_status(name, status);
+    }
+    if let Some(refusal) = &answer.last_refusal {
+        println!("the configuration was changed and could not be reloaded:");
+        refusal.lines().for_each(|line| println!("    {line}"));
     }
     ExitCode::SUCCESS
 }
@@ -233,18 +248,32 @@ async fn flush(stream: &str, admin: &str, patience: Duration) -> ExitCode {
     }
 }
 
-/// Reads and checks a configuration file; faults are shown.
-fn load(file: &std::path::Path) -> Result<Config, ExitCode> {
-    let name = file.display().to_string();
-    let text = crate::disk::read_file(&crate::disk::OsDisk, file, CONFIG_BYTES_MAX)
-        .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
-    match text {
-        Ok(text) => load_text(&text, &name, &SystemEnvironment),
-        Err(error) => {
-            eprintln!("could not read the configuration {name}: {error}");
-            Err(EXIT_CONFIG.into())
+async fn reload(admin: &str) -> ExitCode {
+    match Admin::new(admin).reload().await {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(refused) => {
+            eprintln!("{}", refused.text);
+            if refused.is_configuration { EXIT_CONFIG.into() } else { ExitCode::FAILURE }
         }
     }
+}
+
+async fn ready(admin: &str) -> ExitCode {
+    match Admin::new(admin).ready().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Reads and checks a configuration file; faults are shown.
+fn load(file: &std::path::Path) -> Result<Config, ExitCode> {
+    config::load_file(file, &SystemEnvironment).map_err(|error| {
+        eprintln!("{error}");
+        EXIT_CONFIG.into()
+    })
 }
 
 fn load_text(text: &str, name: &str, environment: &dyn Environment) -> Result<Config, ExitCode> {

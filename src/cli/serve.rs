@@ -1,10 +1,10 @@
 //! `lakehose serve`: the life of the process.
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use super::{EXIT_DISK, defaults, fail, load, load_text, show_faults};
@@ -45,10 +45,18 @@ pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
         return fail(&format!("could not provide the default tables: {error}"));
     }
     let summary = Summary::of(&config, &name);
-    match App::start(config).await {
+    let mut signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return fail(&format!("could not listen for signals: {error}")),
+    };
+    let started = tokio::select! {
+        started = App::start(config, file) => started,
+        () = signals.end() => return ExitCode::SUCCESS,
+    };
+    match started {
         Ok(app) => {
             summary.log(&app);
-            run(app).await
+            run(app, signals).await
         }
         Err(error) => refuse(error, &name),
     }
@@ -84,18 +92,52 @@ pub(super) fn refuse(error: StartError, name: &str) -> ExitCode {
     }
 }
 
-/// Serves until a signal or a failing disk.
-pub(super) async fn run(app: App) -> ExitCode {
-    let (mut terminate, mut interrupt) =
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-            (Err(error), _) | (_, Err(error)) => {
-                return fail(&format!("could not listen for signals: {error}"));
+/// What the operating system may tell a process; caught from the moment that this is made.
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+impl Signals {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to end; a hang-up meanwhile has the configuration read again later.
+    async fn end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for a signal to end, and reloads at each hang-up before it.
+    async fn end_reloading(&mut self, app: &App) {
+        let Self { terminate, interrupt, hang_up } = self;
+        let reloads = async {
+            while hang_up.recv().await.is_some() {
+                // What comes of it is logged.
+                let _ = app.reload().reload().await;
             }
+            std::future::pending::<()>().await;
         };
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = reloads => {}
+        }
+    }
+}
+
+/// Serves until a signal or a failing disk.
+pub(super) async fn run(app: App, mut signals: Signals) -> ExitCode {
     tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+        () = signals.end_reloading(&app) => {}
         reason = app.failed() => {
             tracing::error!(reason, "the service cannot go on; start again to recover");
             return EXIT_DISK.into();
@@ -104,8 +146,7 @@ pub(super) async fn run(app: App) -> ExitCode {
     tracing::info!("stopping: delivering what is buffered; a second signal ends at once");
     tokio::select! {
         () = app.stop() => tracing::info!("stopped"),
-        _ = terminate.recv() => tracing::warn!("ended at once; the rest is safe on disk"),
-        _ = interrupt.recv() => tracing::warn!("ended at once; the rest is safe on disk"),
+        () = signals.end() => tracing::warn!("ended at once; the rest is safe on disk"),
     }
     ExitCode::SUCCESS
 }
@@ -115,6 +156,7 @@ struct Summary {
     name: String,
     streams: Vec<String>,
     is_open: bool,
+    has_tokens: bool,
 }
 
 impl Summary {
@@ -123,16 +165,24 @@ impl Summary {
             name: name.to_owned(),
             streams: config.delivery_streams.keys().map(ToString::to_string).collect(),
             is_open: config.identities.is_empty(),
+            has_tokens: config.identities.iter().any(|identity| identity.token.is_some()),
         }
     }
 
     fn log(&self, app: &App) {
         tracing::info!(config = self.name, streams = self.streams.join(", "), "serving");
-        tracing::info!("listening for producers on http://{}", app.listen());
+        let scheme = if app.tls().is_some() { "https" } else { "http" };
+        tracing::info!("listening for producers on {scheme}://{}", app.listen());
         tracing::info!("listening for operators on http://{}", app.admin());
         if !app.admin().ip().is_loopback() {
             tracing::warn!(
                 "the admin listener asks nobody who they are: let only operators reach it"
+            );
+        }
+        if self.has_tokens && app.tls().is_none() && !app.listen().ip().is_loopback() {
+            tracing::warn!(
+                "bearer tokens are accepted in clear: whoever sees the network sees them; set \
+                 server.tls, or let something that ends TLS stand in front"
             );
         }
         if self.is_open {

@@ -9,17 +9,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::faults::{Place, listed, shown};
-use super::prefixes::{Prefixes, Writers, prefixes};
+use super::formats::format;
+use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
+use super::secret::Secret;
 use super::settings::{
-    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Glue, Identity, Schema,
-    Server, Store, StoreUrl,
+    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Glue, Identity,
+    Schema, Server, Store, StoreUrl, Tls,
 };
 use super::shape::{
-    BufferingSection, CatalogSection, File, IdentitySection, SchemaSection, ServerSection,
-    StoreSection, StreamSection,
+    BackupSection, BufferingSection, CatalogSection, File, IdentitySection, SchemaSection,
+    ServerSection, StoreSection, StreamSection, TlsSection,
 };
+use super::transform::steps;
 use super::values::{CatalogType, Endpoint, Region, TableWord, Text};
+use crate::convert::RecordsOptions;
 use crate::partition::Template;
 use crate::record::StreamName;
 use crate::table::{Column, HiveType};
@@ -35,6 +39,10 @@ const REFRESH_MIN: Duration = Duration::from_secs(1);
 const DATABASE_DEFAULT: &str = "default";
 /// The database of tables that streams define.
 const OWN_DATABASE_DEFAULT: &str = "lakehose";
+/// Shorter ones can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+/// Longer ones do not fit between other headers.
+const TOKEN_BYTES_MAX: usize = 1024;
 /// The longest name of a column, Glue's bound.
 const COLUMN_BYTES_MAX: usize = 255;
 
@@ -63,7 +71,22 @@ fn server(section: &ServerSection, reader: &mut Reader<'_>) -> Option<Server> {
         let message = "this is the address of 'listen' as well: write another port";
         reader.fault(admin.place.clone(), message);
     }
-    Some(Server { listen: listen.value, admin: admin.value })
+    let tls = match &section.tls {
+        Field::Absent => None,
+        Field::Given(at) => Some(tls(&at.value)?),
+        Field::Faulty => return None,
+    };
+    Some(Server { listen: listen.value, admin: admin.value, tls })
+}
+
+fn tls(section: &TlsSection) -> Option<Tls> {
+    let (certificate, key) = (section.certificate.given()?, section.key.given()?);
+    Some(Tls {
+        certificate: certificate.value.0.clone(),
+        certificate_place: certificate.place.clone(),
+        key: key.value.0.clone(),
+        key_place: key.place.clone(),
+    })
 }
 
 /// Whoever reaches an open listener can write, so only this machine may.
@@ -195,6 +218,7 @@ fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
     let known: Option<Vec<&str>> =
         file.delivery_streams.value().map(|streams| streams.names().collect());
     let mut access_keys = HashSet::new();
+    let mut tokens = HashSet::new();
     let mut identities = Vec::new();
     for section in fields.iter().filter_map(Field::value) {
         if let Some(At { value, place }) = section.access_key.given()
@@ -202,6 +226,9 @@ fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
         {
             let message = "another identity has this access key: write one that is unique";
             reader.fault(place.clone(), message);
+        }
+        if let Some(At { value, place }) = section.token.given() {
+            check_token(value, place, &mut tokens, reader);
         }
         if let Some(known) = &known {
             check_writable(section, known, reader);
@@ -211,10 +238,30 @@ fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
     Some(identities)
 }
 
+/// A token that cannot stand in a header, that can be guessed or that two have is of no use.
+fn check_token<'a>(
+    token: &'a Secret,
+    place: &Place,
+    others: &mut HashSet<&'a str>,
+    reader: &mut Reader<'_>,
+) {
+    let text = token.expose();
+    let fits = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len());
+    if !fits || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let message = "a token has 16 to 1024 visible ASCII characters: make one, for instance \
+                       with openssl rand -hex 24";
+        reader.fault(place.clone(), message);
+    } else if !others.insert(text) {
+        let message = "another identity has this token: write one that is unique";
+        reader.fault(place.clone(), message);
+    }
+}
+
 fn identity(section: &IdentitySection) -> Option<Identity> {
     Some(Identity {
         access_key: section.access_key.value()?.0.clone(),
         secret: section.secret.value()?.clone(),
+        token: section.token.value().cloned(),
         tenant: section.tenant.value().cloned(),
         streams: writable(&section.streams),
     })
@@ -270,7 +317,7 @@ fn streams(
             let message = format!("{} is no stream name: {rule}", shown(&entry.name));
             reader.fault(entry.place.clone(), message);
         });
-        let (Ok(name), Some(section)) = (name, entry.field.value()) else {
+        let (Ok(name), Some(section)) = (name, entry.field.given()) else {
             continue;
         };
         let Some(stream) = stream(&name, section, file, &writers, reader) else {
@@ -288,14 +335,15 @@ fn streams(
                 reader.fault(place, message);
             }
         }
-        let schema = &stream.schema;
-        let key = (schema.catalog.clone(), schema.database.clone(), schema.table.clone());
-        if let Some(other) = tables_taken.insert(key, entry.name.clone()) {
-            let message = format_args!(
-                "stream '{other}' has the table {}.{} too: write another one into table",
-                schema.database, schema.table
-            );
-            reader.fault(schema.place.clone(), message);
+        if let Some(schema) = &stream.schema {
+            let key = (schema.catalog.clone(), schema.database.clone(), schema.table.clone());
+            if let Some(other) = tables_taken.insert(key, entry.name.clone()) {
+                let message = format_args!(
+                    "stream '{other}' has the table {}.{} too: write another one into table",
+                    schema.database, schema.table
+                );
+                reader.fault(schema.place.clone(), message);
+            }
         }
         streams.insert(name, stream);
     }
@@ -305,19 +353,29 @@ fn streams(
 
 fn stream(
     name: &StreamName,
-    section: &StreamSection,
+    At { value: section, place }: &At<StreamSection>,
     file: &File,
     writers: &Writers,
     reader: &mut Reader<'_>,
 ) -> Option<DeliveryStream> {
     let buffering = section.buffering.value().and_then(buffering);
-    let schema = section.schema.given();
-    let schema = schema.and_then(|at| schema_of(name, at, &file.catalogs, reader));
+    let format = section.format.given().and_then(|at| format(at, section, place, reader));
+    let schema = match &section.schema {
+        Field::Given(at) => schema_of(name, at, &file.catalogs, reader).map(Some),
+        Field::Absent => Some(None),
+        Field::Faulty => None,
+    };
+    let transform = steps(&section.transform, reader);
     let destination = section.destination.given().and_then(|at| {
         let store = one_of((&at.value.store, &at.place), "store", &file.stores, reader);
         let prefixes = prefixes(name, at, writers, reader);
         Some(destination(store?, prefixes?))
     });
+    let backup = match &section.backup {
+        Field::Given(at) => backup(name, at, &file.stores, writers, reader).map(Some),
+        Field::Absent => Some(None),
+        Field::Faulty => None,
+    };
     let prefix = destination.as_ref().map(|destination| &destination.prefix);
     if let Some(prefix) = prefix {
         check_columns(&section.schema, prefix, reader);
@@ -325,11 +383,14 @@ fn stream(
     let partitions = section.partitions.given();
     let register = partitions
         .zip(prefix)
-        .and_then(|(at, prefix)| register_partitions(&at.value.register, prefix, reader));
+        .and_then(|(at, prefix)| register_partitions(&at.value.register, section, prefix, reader));
     Some(DeliveryStream {
         buffering: buffering?,
+        format: format?,
+        transform: transform?,
         schema: schema?,
         destination: destination?,
+        backup: backup?,
         register_partitions: register?,
         partitions_place: partitions?.place.clone(),
     })
@@ -338,6 +399,32 @@ fn stream(
 fn buffering(section: &BufferingSection) -> Option<Buffering> {
     let size_bytes = section.size.value()?.0;
     Some(Buffering { size_bytes, interval: section.interval.value()?.0 })
+}
+
+fn backup(
+    stream: &StreamName,
+    at: &At<BackupSection>,
+    stores: &Field<Named<StoreSection>>,
+    writers: &Writers,
+    reader: &mut Reader<'_>,
+) -> Option<Backup> {
+    let section = &at.value;
+    let store = one_of((&section.store, &at.place), "store", stores, reader);
+    let prefix = backup_prefix(stream, at, writers, reader);
+    let buffering = section.buffering.value().and_then(buffering);
+    let format = RecordsOptions {
+        compression: *section.compression.value()?,
+        delimiter: *section.delimiter.value()?,
+    };
+    let Prefix { template, text, place } = prefix?;
+    Some(Backup {
+        store: store?,
+        prefix: template,
+        prefix_text: text,
+        prefix_place: place,
+        format,
+        buffering: buffering?,
+    })
 }
 
 fn destination(store: String, prefixes: Prefixes) -> Destination {
@@ -417,8 +504,7 @@ fn check_nested(
     stores: &BTreeMap<String, Store>,
     reader: &mut Reader<'_>,
 ) {
-    let target = |stream: &DeliveryStream| {
-        let store = &stream.destination.store;
+    let target = |store: &String| {
         stores.get(store).map(|settings| {
             let target = settings.target(store);
             (target.url, target.endpoint)
@@ -429,15 +515,21 @@ fn check_nested(
         if folder.is_empty() {
             continue;
         }
+        let message = format!(
+            "it lies below the folder {folder} of stream '{name}', whose readers would find these \
+             objects too: write a folder beside it"
+        );
         for inner in streams.values() {
             let inside = fixed_folder(&inner.destination.prefix_text);
             let is_below = inside.len() > folder.len() && inside.starts_with(folder);
-            if is_below && target(outer) == target(inner) {
-                let message = format_args!(
-                    "it lies below the folder {folder} of stream '{name}', whose readers would \
-                     find these objects too: write a folder beside it"
-                );
-                reader.fault(inner.destination.prefix_place.clone(), message);
+            if is_below && target(&outer.destination.store) == target(&inner.destination.store) {
+                reader.fault(inner.destination.prefix_place.clone(), &message);
+            }
+            if let Some(backup) = &inner.backup
+                && fixed_folder(&backup.prefix_text).starts_with(folder)
+                && target(&outer.destination.store) == target(&backup.store)
+            {
+                reader.fault(backup.prefix_place.clone(), &message);
             }
         }
     }
@@ -499,13 +591,21 @@ fn check_columns(schema: &Field<SchemaSection>, prefix: &Template, reader: &mut 
 
 fn register_partitions(
     register: &Field<bool>,
+    stream: &StreamSection,
     prefix: &Template,
     reader: &mut Reader<'_>,
 ) -> Option<bool> {
     let has_partitions = !prefix.partition_keys().is_empty();
+    let has_table = !stream.schema.is_absent();
     match register {
         Field::Faulty => None,
-        Field::Absent => Some(has_partitions),
+        Field::Absent => Some(has_partitions && has_table),
+        Field::Given(At { value: true, place }) if !has_table => {
+            let message = "the stream has no table to register partitions in: name one in \
+                           schema, or write false";
+            reader.fault(place.clone(), message);
+            None
+        }
         Field::Given(At { value: true, place }) if !has_partitions => {
             let message = "the prefix has no folders such as year=!{timestamp:yyyy}/ that could \
                            be registered: add them, or write false";

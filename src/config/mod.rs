@@ -13,6 +13,8 @@
 mod check;
 mod environment;
 mod faults;
+mod formats;
+mod file;
 mod prefixes;
 mod reader;
 mod secret;
@@ -20,17 +22,20 @@ mod settings;
 mod shape;
 #[cfg(test)]
 mod tests;
+mod transform;
 mod units;
 mod values;
 mod yaml;
 
 pub use environment::{Environment, SystemEnvironment};
 pub use faults::{Fault, Faults, Place};
+pub use file::{FileError, load_file};
 pub use secret::Secret;
 pub use settings::{
-    Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Glue, Identity, Schema,
-    Server, Store, StoreUrl,
+    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,
+    Identity, Schema, Server, Store, StoreUrl, Tls,
 };
+pub use transform::{Step, StepKind};
 
 use reader::{Reader, Setting as _, Source};
 

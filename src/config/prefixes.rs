@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use super::faults::{Place, listed};
 use super::reader::{At, Field, List, Reader};
-use super::shape::{DestinationSection, IdentitySection};
+use super::shape::{BackupSection, DestinationSection, IdentitySection};
 use super::values::Text;
 use crate::partition::{self, ObjectName, Template, escape};
 use crate::record::{ErrorOutputType, StreamName, Tenant, UnixMillis};
@@ -111,6 +111,30 @@ pub(super) fn prefixes(
     Some(Prefixes { data: data?, error: error? })
 }
 
+/// The prefix of a stream's backup, unless there is a fault.
+pub(super) fn backup_prefix(
+    stream: &StreamName,
+    At { value: section, place }: &At<BackupSection>,
+    writers: &Writers,
+    reader: &mut Reader<'_>,
+) -> Option<Prefix> {
+    let of_stream = writers.of_stream(stream);
+    let has_tenants = of_stream.iter().any(|writer| writer.tenant.is_some());
+    let tenant_folder = if has_tenants { format!("tenant={TENANT}/") } else { String::new() };
+    let default = format!("raw/{stream}/{tenant_folder}{DATE_FOLDERS}");
+    let prefix = prefix_or(default, &section.prefix, place, reader);
+    if writers.is_complete {
+        if let (Some(prefix), Some(_)) = (&prefix, section.prefix.given()) {
+            check_shared(prefix, &of_stream, reader);
+        }
+        check_tenants([&prefix, &None], stream, writers, &of_stream, reader);
+        if let Some(prefix) = &prefix {
+            check_length(prefix, stream, &of_stream, reader);
+        }
+    }
+    prefix
+}
+
 struct Defaults<'a> {
     stream: &'a StreamName,
     /// Where the destination stands, or what lacks it.
@@ -137,10 +161,20 @@ fn data_prefix(
     defaults: &Defaults<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<Prefix> {
+    prefix_or(defaults.data(), field, defaults.place, reader)
+}
+
+/// The prefix of a section that stands at `place`, or the default one.
+fn prefix_or(
+    default: String,
+    field: &Field<Text>,
+    place: &Place,
+    reader: &mut Reader<'_>,
+) -> Option<Prefix> {
     let kind = partition::Place::Prefix;
     match field {
         Field::Faulty => None,
-        Field::Absent => parse(defaults.data(), kind, defaults.place.below("prefix"), reader),
+        Field::Absent => parse(default, kind, place.below("prefix"), reader),
         Field::Given(At { value: Text(text), place }) => {
             let mut prefix = parse(text.clone(), kind, place.clone(), reader)?;
             if !prefix.template.has_timestamp() {

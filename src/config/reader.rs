@@ -37,6 +37,11 @@ impl<'e> Reader<'e> {
         None
     }
 
+    /// Whether a fault was noted at `place` or below it.
+    pub(super) fn has_fault_below(&self, place: &Place) -> bool {
+        self.faults.iter().any(|fault| fault.place().path.starts_with(&place.path))
+    }
+
     pub(super) fn into_faults(self) -> Vec<Fault> {
         self.faults
     }

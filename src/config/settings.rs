@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use super::faults::Place;
 use super::secret::Secret;
+use super::transform::Step;
+use crate::convert::{ParquetOptions, RecordsOptions};
 use crate::partition::Template;
 use crate::plan::Target;
 use crate::record::{StreamName, Tenant};
@@ -34,12 +36,27 @@ pub struct Config {
 }
 
 /// Where the service listens.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
     /// For producers.
     pub listen: SocketAddr,
     /// For metrics and health.
     pub admin: SocketAddr,
+    /// What the listener for producers encrypts with; absent for HTTP in clear.
+    pub tls: Option<Tls>,
+}
+
+/// What a listener encrypts with; whether the files can be used is asked by those who use them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// The file with the certificate; may be relative to the working directory.
+    pub certificate: PathBuf,
+    /// Where it is named.
+    pub certificate_place: Place,
+    /// The file with its private key; may be relative to the working directory.
+    pub key: PathBuf,
+    /// Where it is named.
+    pub key_place: Place,
 }
 
 /// Someone who may write.
@@ -49,6 +66,8 @@ pub struct Identity {
     pub access_key: String,
     /// The secret half.
     pub secret: Secret,
+    /// What the plain endpoint is called with; unique. It is closed to the identity if absent.
+    pub token: Option<Secret>,
     /// Whose records they are.
     pub tenant: Option<Tenant>,
     /// The streams that the identity may write to; all of them if absent.
@@ -159,14 +178,47 @@ pub struct Glue {
 pub struct DeliveryStream {
     /// When an object is closed.
     pub buffering: Buffering,
-    /// The table that records are converted to.
-    pub schema: Schema,
+    /// What its objects contain.
+    pub format: Format,
+    /// The table that records are converted to, always there for rows of Parquet; for records as
+    /// they are, the table whose partitions they belong to.
+    pub schema: Option<Schema>,
+    /// What is made of records before anything else, step by step.
+    pub transform: Vec<Step>,
     /// Where its objects go.
     pub destination: Destination,
+    /// Where its records go besides, as they were sent.
+    pub backup: Option<Backup>,
     /// Whether new partitions are registered in the schema's catalog.
     pub register_partitions: bool,
     /// Where `partitions` stands.
     pub partitions_place: Place,
+}
+
+/// What the objects of a stream contain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Rows of the stream's table.
+    Parquet(ParquetOptions),
+    /// The records as they were sent.
+    Records(RecordsOptions),
+}
+
+/// The raw source backup of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The name of the store.
+    pub store: String,
+    /// What the keys of its objects begin with.
+    pub prefix: Template,
+    /// The text of `prefix` with what was appended or set by default.
+    pub prefix_text: String,
+    /// Where `prefix` stands, or what lacks it.
+    pub prefix_place: Place,
+    /// How records stand in an object.
+    pub format: RecordsOptions,
+    /// When an object is closed.
+    pub buffering: Buffering,
 }
 
 /// When an object is closed.

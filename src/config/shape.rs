@@ -9,8 +9,12 @@ use super::reader::Presence::{Default, Optional, Required};
 use super::reader::{List, Named, section};
 use super::secret::{PlainOrReference, Secret};
 use super::settings::StoreUrl;
+use super::transform::StepSection;
 use super::values::{
-    AccessKey, CatalogType, Endpoint, Folder, Region, Size, TableWord, Text, TimeUpTo,
+    AccessKey, CatalogType, Endpoint, FilePath, Folder, Region, Size, TableWord, Text, TimeUpTo,
+};
+use crate::convert::{
+    BinaryText, Delimiter, ParquetCompression, RecordsCompression, TimestampForm,
 };
 use crate::record::{StreamName, Tenant};
 use crate::table::HiveType;
@@ -51,6 +55,18 @@ section! {
         listen: SocketAddr = Default("127.0.0.1:4573"),
         /// For metrics and health.
         admin: SocketAddr = Default("127.0.0.1:9573"),
+        /// What the listener for producers encrypts with; HTTP in clear if absent.
+        tls: TlsSection = Optional,
+    }
+}
+
+section! {
+    /// What a listener encrypts with.
+    TlsSection expects "a mapping with certificate and key" {
+        /// The file with the certificate and those that it depends on, in PEM.
+        certificate: FilePath = Required,
+        /// The file with its private key, in PEM.
+        key: FilePath = Required,
     }
 }
 
@@ -61,6 +77,8 @@ section! {
         access_key: AccessKey = Required,
         /// The secret half.
         secret: Secret = Required,
+        /// What the plain endpoint is called with; it is closed to the identity if absent.
+        token: Secret = Optional,
         /// Whose records they are.
         tenant: Tenant = Optional,
         /// The streams that the identity may write to; all of them if absent.
@@ -111,10 +129,16 @@ section! {
     StreamSection expects "a mapping with schema" {
         /// When an object is closed.
         buffering: BufferingSection = Default("{}"),
+        /// What objects contain.
+        format: FormatSection = Default("{}"),
+        /// What is made of records before anything else, step by step.
+        transform: List<StepSection> = Default("[]"),
         /// The table that records are converted to.
-        schema: SchemaSection = Required,
+        schema: SchemaSection = Optional,
         /// Where its objects go.
         destination: DestinationSection = Default("{}"),
+        /// Where the records go besides, as they were sent.
+        backup: BackupSection = Optional,
         /// What catalogs are told.
         partitions: PartitionsSection = Default("{}"),
     }
@@ -127,6 +151,38 @@ section! {
         size: Size<BUFFER_BYTES_MIN, BUFFER_BYTES_MAX> = Default("128 MiB"),
         /// By the age of its oldest record.
         interval: TimeUpTo<BUFFER_SECONDS_MAX> = Default("300 s"),
+    }
+}
+
+section! {
+    /// What objects contain; rows of Parquet unless it says otherwise.
+    FormatSection expects "a mapping with parquet or records" {
+        /// Rows of the stream's table.
+        parquet: ParquetSection = Optional,
+        /// The records as they were sent.
+        records: RecordsSection = Optional,
+    }
+}
+
+section! {
+    /// How rows are written.
+    ParquetSection expects "a mapping with compression, timestamps and binary" {
+        /// How the pages of a file are compressed.
+        compression: ParquetCompression = Default("snappy"),
+        /// The form of timestamps.
+        timestamps: TimestampForm = Default("micros"),
+        /// What the strings of binary columns are.
+        binary: BinaryText = Default("base64"),
+    }
+}
+
+section! {
+    /// How records are written that are delivered as they are.
+    RecordsSection expects "a mapping with compression and delimiter" {
+        /// How an object is compressed.
+        compression: RecordsCompression = Default("none"),
+        /// What stands between records.
+        delimiter: Delimiter = Default("none"),
     }
 }
 
@@ -154,6 +210,22 @@ section! {
         prefix: Text = Optional,
         /// What the keys of error objects begin with.
         error_prefix: Text = Optional,
+    }
+}
+
+section! {
+    /// The raw source backup: every record as it was sent, before hooks and conversion.
+    BackupSection expects "a mapping with store, prefix, compression and buffering" {
+        /// The store.
+        store: Text = Optional,
+        /// What the keys of its objects begin with.
+        prefix: Text = Optional,
+        /// How an object is compressed.
+        compression: RecordsCompression = Default("gzip"),
+        /// What stands between records.
+        delimiter: Delimiter = Default("none"),
+        /// When an object is closed.
+        buffering: BufferingSection = Default("{}"),
     }
 }
 

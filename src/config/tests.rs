@@ -8,6 +8,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::convert::ParquetOptions;
 use crate::record::StreamName;
 
 #[derive(Debug)]
@@ -22,6 +23,8 @@ impl TestEnvironment {
             ("ACME_SECRET", "acme-hunter2"),
             ("GLOBEX_SECRET", "globex-hunter2"),
             ("LAKE_KEY", "LAKEKEY"),
+            ("ACME_TOKEN", "acme-token-hunter2"),
+            ("SPACED_TOKEN", "globex token hunter2"),
             ("EMPTY", ""),
         ];
         let files = [("/run/secrets/lake", "lake-hunter2\n"), ("/run/secrets/empty", "\n")];
@@ -124,7 +127,8 @@ fn every_key_reaches_its_setting() {
     let clicks = &config.delivery_streams[&name("clicks")];
     let buffering = Buffering { size_bytes: 64 << 20, interval: Duration::from_secs(60) };
     assert_eq!(clicks.buffering, buffering);
-    let schema = &clicks.schema;
+    assert_eq!(clicks.format, Format::Parquet(ParquetOptions::default()));
+    let schema = clicks.schema.as_ref().expect("a schema");
     let table = (schema.catalog.as_str(), schema.database.as_str(), schema.table.as_str());
     assert_eq!(table, ("files", "analytics", "clicks"));
     assert!(schema.columns.is_none() && !clicks.register_partitions);
@@ -138,7 +142,7 @@ fn every_key_reaches_its_setting() {
     let orders = &config.delivery_streams[&name("Web.Orders-2")];
     let buffering = Buffering { size_bytes: 128 << 20, interval: Duration::from_secs(300) };
     assert_eq!(orders.buffering, buffering);
-    let schema = &orders.schema;
+    let schema = orders.schema.as_ref().expect("a schema");
     assert_eq!((schema.database.as_str(), schema.table.as_str()), ("lakehose", "web_orders_2"));
     let columns = schema.columns.as_ref().expect("columns").iter();
     let columns: Vec<String> = columns.map(|c| format!("{} {}", c.name, c.hive_type)).collect();
@@ -158,6 +162,62 @@ fn every_key_reaches_its_setting() {
 }
 
 #[test]
+fn every_kind_of_step_reaches_its_settings() {
+    let config = load_good(
+        r#"
+delivery_streams:
+  s:
+    schema: {table: t}
+    transform:
+      - http:
+          url: "https://hook:9000/enrich?v=1"
+          headers: {Authorization: "${env:ACME_SECRET}", X-Plain: plain}
+          timeout: 10 s
+          retries: 0
+          buffering: {size: 256 KiB, interval: 0 s}
+      - lambda: {arn: "arn:aws:lambda:eu-west-1:111122223333:function:f:live", retries: 300}
+      - command: {argv: [python3, /hook.py]}
+      - jq: |
+          .a
+          | .b
+      - filter: .a > 1
+      - fields: {drop: [a], rename: {b: c}, add: {d: e}}
+      - append_delimiter: {}
+"#,
+    );
+    let steps = &config.delivery_streams[&name("s")].transform;
+    let kinds: Vec<&StepKind> = steps.iter().map(|step| &step.kind).collect();
+    let StepKind::Http { url, headers, timeout, retries, buffering } = kinds[0] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!((url.as_str(), *retries), ("https://hook:9000/enrich?v=1", 0));
+    assert_eq!(headers["Authorization"].expose(), "acme-hunter2");
+    assert_eq!(headers["X-Plain"].expose(), "plain");
+    assert_eq!(*timeout, Duration::from_secs(10));
+    assert_eq!(*buffering, Buffering { size_bytes: 256 << 10, interval: Duration::ZERO });
+    let StepKind::Lambda { region, timeout, retries, buffering, credentials, .. } = kinds[1] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!((region.as_str(), *retries, credentials), ("eu-west-1", 300, &None));
+    assert_eq!(*timeout, Duration::from_secs(300));
+    let default = Buffering { size_bytes: 1 << 20, interval: Duration::from_secs(1) };
+    assert_eq!(*buffering, default);
+    let argv = ["python3", "/hook.py"].map(ToOwned::to_owned).to_vec();
+    let command = StepKind::Command { argv, timeout: Duration::from_secs(60), retries: 3 };
+    assert_eq!(*kinds[2], command);
+    assert_eq!(*kinds[3], StepKind::Jq(".a\n| .b\n".into()));
+    assert_eq!(*kinds[4], StepKind::Filter(".a > 1".into()));
+    let StepKind::Fields(fields) = kinds[5] else { panic!("{kinds:?}") };
+    assert_eq!(
+        (&fields.drop[0], &fields.rename["b"], &fields.add["d"]),
+        (&"a".to_owned(), &"c".to_owned(), &"e".to_owned())
+    );
+    assert_eq!(*kinds[6], StepKind::AppendDelimiter("\n".into()));
+    assert_eq!(steps[3].place.path, "delivery_streams.s.transform[3]");
+    assert!(!format!("{steps:?}").contains("hunter2"));
+}
+
+#[test]
 fn the_default_file_needs_nothing_from_its_environment() {
     let config = load_good(DEFAULT_YAML);
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:4573");
@@ -169,8 +229,8 @@ fn the_default_file_needs_nothing_from_its_environment() {
     assert_eq!(config.catalogs["files"], catalog);
     assert_eq!(config.delivery_streams.len(), 2);
     for (name, stream) in &config.delivery_streams {
-        assert_eq!(stream.schema.database, "demo");
-        assert_eq!(stream.schema.table, name.as_str());
+        let schema = stream.schema.as_ref().expect("a schema");
+        assert_eq!((schema.database.as_str(), schema.table.as_str()), ("demo", name.as_str()));
         let buffering = Buffering { size_bytes: 8 << 20, interval: Duration::from_secs(5) };
         assert_eq!(stream.buffering, buffering);
         assert!(stream.register_partitions);
@@ -225,6 +285,53 @@ fn references_say_why_they_give_nothing() {
         assert!(fault.message().contains(part), "{fault}");
         assert_eq!(fault.place().path, "stores.lake.access_key");
     }
+}
+
+/// A file whose producers have these tokens and are served with TLS.
+fn with_tokens(tokens: &[&str]) -> String {
+    let identities = tokens.iter().enumerate().map(|(number, token)| {
+        let secret = "secret: \"${env:ACME_SECRET}\"";
+        format!("  - {{access_key: A{number}, {secret}, token: \"${{env:{token}}}\"}}\n")
+    });
+    let identities: String = identities.collect();
+    let server = "server: {tls: {certificate: tls/chain.pem, key: tls/key.pem}}";
+    format!("{server}\nidentities:\n{identities}delivery_streams:\n  s: {{schema: {{table: t}}}}\n")
+}
+
+#[test]
+fn tokens_and_certificates_reach_their_settings() {
+    let config = load_good(&with_tokens(&["ACME_TOKEN"]));
+    let token = config.identities[0].token.as_ref().map(Secret::expose);
+    assert_eq!(token, Some("acme-token-hunter2"));
+    let tls = config.server.tls.expect("it is set");
+    assert_eq!(
+        (tls.certificate.as_path(), tls.certificate_place.line),
+        (Path::new("tls/chain.pem"), 1)
+    );
+    assert_eq!(
+        (tls.key.as_path(), tls.key_place.path.as_str()),
+        (Path::new("tls/key.pem"), "server.tls.key")
+    );
+    let plain = load_good(FULL);
+    assert!(plain.server.tls.is_none() && plain.identities[0].token.is_none());
+}
+
+#[test]
+fn tokens_that_are_of_no_use_are_faults_and_are_not_shown() {
+    let tokens = ["ACME_TOKEN", "ACME_TOKEN", "ACME_SECRET", "SPACED_TOKEN", "EMPTY"];
+    let faults = faults_of(&with_tokens(&tokens)).to_string();
+    let found: Vec<&str> = faults.lines().collect();
+    let expected = [
+        "identities[1].token: another identity has this token",
+        "identities[2].token: a token has 16 to 1024 visible ASCII characters",
+        "identities[3].token: a token has 16 to 1024 visible ASCII characters",
+        "identities[4].token: the environment variable EMPTY is empty",
+    ];
+    for text in expected {
+        assert!(found.iter().any(|line| line.contains(text)), "{text} in\n{faults}");
+    }
+    assert_eq!(found.len(), expected.len(), "{faults}");
+    assert!(!faults.contains("hunter2"));
 }
 
 #[test]

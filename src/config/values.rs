@@ -51,6 +51,21 @@ impl Scalar for Folder {
     }
 }
 
+/// The path of a file.
+#[derive(Clone, Debug)]
+pub(super) struct FilePath(pub(super) PathBuf);
+
+impl Scalar for FilePath {
+    const EXPECTED: &'static str = "the path of a file";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() || text.contains(char::is_control) {
+            return Err("this is no path: write the path of a file".to_owned());
+        }
+        Ok(Self(text.into()))
+    }
+}
+
 /// A size in bytes between two bounds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size<const MIN: u64, const MAX: u64>(pub(super) u64);

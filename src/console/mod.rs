@@ -15,19 +15,23 @@ use axum::{Json, Router};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
-use crate::pipeline::{Handle, Status};
+use crate::app::{Handles, Reload, ReloadError, Standing};
+use crate::pipeline::Status;
 use crate::record::StreamName;
 
 /// What the answers are made from.
 #[derive(Debug)]
 pub struct Console {
     /// The pipelines by stream.
-    pub streams: BTreeMap<StreamName, Handle>,
+    pub streams: watch::Receiver<Arc<Handles>>,
     /// Every metric of the process.
     pub registry: Registry,
     /// Whether producers are served.
     pub accepting: Arc<AtomicBool>,
+    /// Reads the configuration again.
+    pub reload: Reload,
 }
 
 /// The routes of the admin listener.
@@ -39,6 +43,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .route("/flush/{stream}", post(flush))
+        .route("/reload", post(reload))
         .with_state(console)
 }
 
@@ -48,28 +53,36 @@ async fn index() -> &'static str {
      GET  /ready           producers are served\n\
      GET  /status          each stream as it stands\n\
      GET  /metrics         Prometheus metrics\n\
-     POST /flush/{stream}  deliver what is buffered, and wait for it\n"
+     POST /flush/{stream}  deliver what is buffered, and wait for it\n\
+     POST /reload          read the configuration file again\n"
 }
 
 async fn ready(State(console): State<Arc<Console>>) -> Response {
-    let streams = statuses(&console).await;
-    if !console.accepting.load(Ordering::Relaxed) || streams.len() < console.streams.len() {
+    let handles = console.handles();
+    let streams = statuses(&handles).await;
+    if !console.accepting.load(Ordering::Relaxed) || streams.len() < handles.len() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not accepting records\n").into_response();
     }
     "ready\n".into_response()
 }
 
 async fn status(State(console): State<Arc<Console>>) -> Json<Value> {
-    let streams = statuses(&console).await;
+    let streams = statuses(&console.handles()).await;
+    let Standing { read_at, refused, last_refusal } = console.reload.standing();
     Json(json!({
         "accepting": console.accepting.load(Ordering::Relaxed),
+        "configuration": {
+            "read_at": read_at,
+            "refused_reloads": refused,
+            "last_refusal": last_refusal,
+        },
         "streams": streams,
     }))
 }
 
 async fn metrics(State(console): State<Arc<Console>>) -> Response {
     // Each pipeline brings its gauges up to date when it is asked for its status.
-    statuses(&console).await;
+    statuses(&console.handles()).await;
     let mut text = String::new();
     if encode(&mut text, &console.registry).is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -79,9 +92,10 @@ async fn metrics(State(console): State<Arc<Console>>) -> Response {
 }
 
 async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) -> Response {
-    let handle = StreamName::new(&stream).ok().and_then(|name| console.streams.get(&name));
+    let handles = console.handles();
+    let handle = StreamName::new(&stream).ok().and_then(|name| handles.get(&name));
     let Some(handle) = handle else {
-        let known: Vec<_> = console.streams.keys().map(StreamName::as_str).collect();
+        let known: Vec<_> = handles.keys().map(StreamName::as_str).collect();
         let text = format!("there is no stream of this name, only {}\n", known.join(", "));
         return (StatusCode::NOT_FOUND, text).into_response();
     };
@@ -93,9 +107,29 @@ async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) 
     }
 }
 
-async fn statuses(console: &Console) -> BTreeMap<String, Status> {
+async fn reload(State(console): State<Arc<Console>>) -> Response {
+    let error = match console.reload.reload().await {
+        Ok(reloaded) => return format!("{reloaded}\n").into_response(),
+        Err(error) => error,
+    };
+    let status = match &error {
+        ReloadError::NoFile | ReloadError::NeedsRestart { .. } => StatusCode::CONFLICT,
+        ReloadError::File(_) | ReloadError::Faults { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+        ReloadError::Open(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, format!("{error}\n")).into_response()
+}
+
+impl Console {
+    fn handles(&self) -> Arc<Handles> {
+        self.streams.borrow().clone()
+    }
+}
+
+async fn statuses(handles: &Handles) -> BTreeMap<String, Status> {
     let mut statuses = BTreeMap::new();
-    for (name, handle) in &console.streams {
+    for (name, handle) in handles {
         if let Some(status) = handle.status().await {
             statuses.insert(name.to_string(), status);
         }

@@ -29,6 +29,8 @@ pub(super) enum Cell {
     Source(Span),
     /// A text that had escapes, in [`Cells::unescaped`].
     Unescaped(Span),
+    /// Bytes that were written as base64, in [`Cells::decoded`].
+    Decoded(Span),
     /// Fields, items, or keys and values in turn.
     Nested(Span),
 }
@@ -49,6 +51,8 @@ pub(super) struct Cells {
     pub(super) pending: Vec<Cell>,
     /// Texts that had escapes, one behind the other.
     pub(super) unescaped: String,
+    /// Bytes that were written as base64, one behind the other.
+    pub(super) decoded: Vec<u8>,
     /// Where in `values` each row begins.
     pub(super) rows: Vec<usize>,
     /// How many values the columns get from this record, or more.
@@ -82,6 +86,7 @@ impl Cells {
         self.values.clear();
         self.pending.clear();
         self.unescaped.clear();
+        self.decoded.clear();
         self.rows.clear();
         self.value_count = 0;
     }
@@ -99,12 +104,13 @@ impl Cells {
         Span::new(first, self.values.len())
     }
 
-    /// The bytes of a text cell of a record that holds `data`.
+    /// The bytes of a text or binary cell of a record that holds `data`.
     #[inline]
     pub(super) fn text<'a>(&'a self, cell: Cell, data: &'a [u8]) -> Option<&'a [u8]> {
         match cell {
             Cell::Source(span) => Some(&data[span.range()]),
             Cell::Unescaped(span) => Some(&self.unescaped.as_bytes()[span.range()]),
+            Cell::Decoded(span) => Some(&self.decoded[span.range()]),
             _ => None,
         }
     }

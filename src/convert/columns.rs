@@ -10,18 +10,20 @@ use std::sync::Arc;
 
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type,
-    Int32Type, Int64Type, TimestampMicrosecondType,
+    Int32Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
 };
 use arrow_array::{
-    ArrayRef, BooleanArray, ListArray, MapArray, PrimitiveArray, StringArray, StructArray,
+    ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, ListArray, MapArray, PrimitiveArray,
+    StringArray, StructArray,
 };
 use arrow_buffer::{
     ArrowNativeType, BooleanBufferBuilder, Buffer, NullBuffer, NullBufferBuilder, OffsetBuffer,
     ScalarBuffer,
 };
-use arrow_schema::{ArrowError, DataType, Field};
+use arrow_schema::{ArrowError, DataType, Field, TimeUnit};
 
 use super::cells::{Cell, Cells};
+use super::int96;
 use super::schema::{Node, Shape};
 use crate::table::HiveType;
 
@@ -39,11 +41,12 @@ enum Values {
     SmallInt(Vec<i16>),
     /// Dates too.
     Int(Vec<i32>),
-    /// Timestamps too.
+    /// Timestamps too, as microseconds.
     BigInt(Vec<i64>),
     Float(Vec<f32>),
     Double(Vec<f64>),
     Decimal(Vec<i128>),
+    /// Binary values too.
     Text {
         bytes: Vec<u8>,
         ends: Vec<i32>,
@@ -73,9 +76,9 @@ impl Column {
             Shape::Float => Values::Float(vec![]),
             Shape::Double => Values::Double(vec![]),
             Shape::Decimal { .. } => Values::Decimal(vec![]),
-            Shape::Text { .. } => Values::Text { bytes: vec![], ends: vec![0] },
+            Shape::Text { .. } | Shape::Binary(_) => Values::Text { bytes: vec![], ends: vec![0] },
             Shape::Date => Values::Int(vec![]),
-            Shape::Timestamp => Values::BigInt(vec![]),
+            Shape::Timestamp(_) => Values::BigInt(vec![]),
             Shape::List(item) => Values::List { item: Box::new(Self::new(item)), ends: vec![0] },
             Shape::Map(nodes) => Values::Map {
                 entry: Box::new([Self::new(&nodes.key), Self::new(&nodes.value)]),
@@ -95,7 +98,10 @@ impl Column {
     pub(super) fn append(&mut self, cell: Cell, cells: &Cells, data: &[u8]) {
         match (&mut self.values, cell) {
             (_, Cell::Null) => return self.append_null(),
-            (Values::Text { bytes, ends }, Cell::Source(_) | Cell::Unescaped(_)) => {
+            (
+                Values::Text { bytes, ends },
+                Cell::Source(_) | Cell::Unescaped(_) | Cell::Decoded(_),
+            ) => {
                 bytes.extend_from_slice(cells.text(cell, data).unwrap_or_default());
                 ends.push(offset(bytes.len()));
             }
@@ -149,13 +155,27 @@ impl Column {
                 primitive::<Date32Type>(values, data_type, nulls)
             }
             (Values::Int(values), _) => primitive::<Int32Type>(values, data_type, nulls),
+            (Values::BigInt(values), DataType::Timestamp(TimeUnit::Millisecond, _)) => {
+                for value in values.iter_mut() {
+                    *value = value.div_euclid(1000);
+                }
+                primitive::<TimestampMillisecondType>(values, data_type, nulls)
+            }
             (Values::BigInt(values), DataType::Timestamp(..)) => {
                 primitive::<TimestampMicrosecondType>(values, data_type, nulls)
+            }
+            (Values::BigInt(values), DataType::FixedSizeBinary(width)) => {
+                let bytes: Vec<u8> = values.drain(..).flat_map(int96::value).collect();
+                Arc::new(FixedSizeBinaryArray::try_new(*width, Buffer::from_vec(bytes), nulls)?)
             }
             (Values::BigInt(values), _) => primitive::<Int64Type>(values, data_type, nulls),
             (Values::Float(values), _) => primitive::<Float32Type>(values, data_type, nulls),
             (Values::Double(values), _) => primitive::<Float64Type>(values, data_type, nulls),
             (Values::Decimal(values), _) => primitive::<Decimal128Type>(values, data_type, nulls),
+            (Values::Text { bytes, ends }, DataType::Binary) => {
+                let bytes = Buffer::from_vec(take_vec(bytes));
+                Arc::new(BinaryArray::try_new(take_offsets(ends), bytes, nulls)?)
+            }
             (Values::Text { bytes, ends }, _) => {
                 let bytes = Buffer::from_vec(take_vec(bytes));
                 Arc::new(StringArray::try_new(take_offsets(ends), bytes, nulls)?)

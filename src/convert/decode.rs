@@ -8,7 +8,11 @@
 
 use std::collections::HashSet;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::cells::{Cell, Cells, Span, VALUES_MAX};
+use super::format::BinaryText;
 use super::json::{self, Cursor, Kind, StringToken, SyntaxError};
 use super::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
 use super::rejection::{Failure, Rejection, Step, mismatch, too_long};
@@ -220,6 +224,17 @@ impl Decoder<'_, '_> {
                     Cell::Source(Span::new(token.start, token.start + token.source.len()))
                 }
             }),
+            Shape::Binary(BinaryText::Raw) if token.escaped => {
+                Ok(Cell::Unescaped(Span::new(start, unescaped.len())))
+            }
+            Shape::Binary(BinaryText::Raw) => {
+                Ok(Cell::Source(Span::new(token.start, token.start + token.source.len())))
+            }
+            Shape::Binary(BinaryText::Base64) => {
+                let cell = base64(text, &mut self.cells.decoded);
+                unescaped.truncate(start);
+                cell
+            }
             ref shape => {
                 let cell = scalar(shape, text);
                 unescaped.truncate(start);
@@ -273,10 +288,17 @@ fn scalar(shape: &Shape, text: &str) -> Result<Cell, Why> {
         }
         Shape::Decimal { precision, scale } => decimal(text, precision, scale),
         Shape::Date => time::days_of_text(text).map(|days| Cell::Integer(days.into())),
-        Shape::Timestamp => time::micros_of_text(text).map(Cell::Integer),
-        Shape::Boolean | Shape::Text { .. } => Err(""),
+        Shape::Timestamp(_) => time::micros_of_text(text).map(Cell::Integer),
+        Shape::Boolean | Shape::Text { .. } | Shape::Binary(_) => Err(""),
         Shape::List(_) | Shape::Map(_) | Shape::Struct(_) => Err(""),
     }
+}
+
+/// Appends the bytes that `text` stands for to `decoded`.
+fn base64(text: &str, decoded: &mut Vec<u8>) -> Result<Cell, Why> {
+    let start = decoded.len();
+    STANDARD.decode_vec(text, decoded).map_err(|_| "not base64 with padding")?;
+    Ok(Cell::Decoded(Span::new(start, decoded.len())))
 }
 
 fn integer(text: &str, min: i64, max: i64) -> Result<Cell, Why> {

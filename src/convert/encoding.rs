@@ -14,10 +14,10 @@ use std::hash::Hash;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     ArrowPrimitiveType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int32Type, Int64Type,
-    TimestampMicrosecondType,
+    TimestampMicrosecondType, TimestampMillisecondType,
 };
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, TimeUnit};
 
 /// The most values of a column that are looked at, and the fewest that say anything.
 const SAMPLE_VALUES_MAX: usize = 4096;
@@ -64,6 +64,13 @@ fn choose_for_leaf(leaf: &ArrayRef) -> Choice {
         DataType::Int32 => whole_numbers::<Int32Type>(&sample),
         DataType::Int64 => whole_numbers::<Int64Type>(&sample),
         DataType::Date32 => whole_numbers::<Date32Type>(&sample),
+        DataType::Binary => choose_by(sample.as_binary::<i32>().iter().flatten(), Choice::Plain),
+        DataType::FixedSizeBinary(_) => {
+            choose_by(sample.as_fixed_size_binary().iter().flatten(), Choice::Plain)
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            whole_numbers::<TimestampMillisecondType>(&sample)
+        }
         DataType::Timestamp(..) => whole_numbers::<TimestampMicrosecondType>(&sample),
         DataType::Float32 => {
             let values = sample.as_primitive::<Float32Type>().iter().flatten();

@@ -1,6 +1,7 @@
-//! The line of an error object that tells of one rejected record.
+//! The lines of error objects, one for each failed record: rejected by the conversion, or failed
+//! before it, in a hook or in finding its partition.
 //!
-//! Owns the line's form, which is Firehose's, so that tools made for real error objects read ours.
+//! Owns the lines' forms, which are Firehose's, so that tools made for real error objects read ours.
 //! Does not own the object's key or the rest of its lines.
 
 use base64::display::Base64Display;
@@ -19,8 +20,8 @@ pub struct FailureLine<'a> {
     pub rejection: &'a Rejection,
     /// When the conversion ended.
     pub attempt_ending: UnixMillis,
-    /// The table whose columns it did not fit.
-    pub table: TableName<'a>,
+    /// The table whose columns it did not fit, if there is one.
+    pub table: Option<TableName<'a>>,
 }
 
 /// A table as a failure line names it.
@@ -49,19 +50,68 @@ impl FailureLine<'_> {
             raw_data: self.record.data,
             sequence_number: &sequence_number,
             sub_sequence_number: 0,
-            data_catalog_table: DataCatalogTable {
+            data_catalog_table: self.table.map(|table| DataCatalogTable {
                 catalog_id: (),
-                database_name: self.table.database,
-                table_name: self.table.table,
-                region: self.table.region,
-                version_id: self.table.version,
+                database_name: table.database,
+                table_name: table.table,
+                region: table.region,
+                version_id: table.version,
                 role_arn: (),
                 catalog_arn: (),
-            },
+            }),
         };
         serde_json::to_writer(&mut *out, &line).expect("plain fields into memory cannot fail");
         out.push(b'\n');
     }
+}
+
+/// One record that failed before the conversion, and why: the error type `processing-failed`.
+#[derive(Clone, Copy, Debug)]
+pub struct ProcessingFailureLine<'a> {
+    /// The record as it was accepted, before any hook changed it.
+    pub record: Record<'a>,
+    /// The kind of fault, such as `Lambda.FunctionError`.
+    pub code: &'a str,
+    /// What happened, as a sentence.
+    pub message: &'a str,
+    /// How often it was tried; at least 1.
+    pub attempts: u32,
+    /// When the last attempt ended.
+    pub attempt_ending: UnixMillis,
+    /// The function that failed, where it is one of AWS Lambda.
+    pub lambda_arn: Option<&'a str>,
+}
+
+impl ProcessingFailureLine<'_> {
+    /// Appends the line and a line feed to `out`.
+    pub fn append_to(&self, out: &mut Vec<u8>) {
+        let line = ProcessingLine {
+            raw_data: self.record.data,
+            error_code: self.code,
+            error_message: self.message,
+            attempts_made: self.attempts,
+            arrival_timestamp: self.record.arrival,
+            attempt_ending_timestamp: self.attempt_ending,
+            lambda_arn: self.lambda_arn,
+        };
+        serde_json::to_writer(&mut *out, &line).expect("plain fields into memory cannot fail");
+        out.push(b'\n');
+    }
+}
+
+/// In the order of lines that were captured from Firehose; its documents have another one.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ProcessingLine<'a> {
+    #[serde(serialize_with = "as_base64")]
+    raw_data: &'a [u8],
+    error_code: &'a str,
+    error_message: &'a str,
+    attempts_made: u32,
+    arrival_timestamp: UnixMillis,
+    attempt_ending_timestamp: UnixMillis,
+    #[serde(rename = "lambdaARN", skip_serializing_if = "Option::is_none")]
+    lambda_arn: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -76,7 +126,7 @@ struct Line<'a> {
     raw_data: &'a [u8],
     sequence_number: &'a str,
     sub_sequence_number: u32,
-    data_catalog_table: DataCatalogTable<'a>,
+    data_catalog_table: Option<DataCatalogTable<'a>>,
 }
 
 /// What we have no value for is null, as it is in Firehose's own lines.

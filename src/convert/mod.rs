@@ -1,10 +1,11 @@
-//! Records of JSON to rows of Parquet, by a table's columns.
+//! Records to the bytes of an object: JSON to rows of Parquet by a table's columns, or the records as
+//! they are.
 //!
-//! Owns the reading of JSON, the rules of types, the columns, the Parquet file and the line that
-//! tells of a rejected record. Does not own the choice of records for an object, its key, or where
+//! Owns the reading of JSON, the rules of types, the columns, the Parquet file, the object of plain
+//! records, and the lines that tell of failed records. Does not own the choice of records for an object, its key, or where
 //! the bytes go; reads no clock and no disk.
 //!
-//! A record is one or more JSON objects, one behind the other, with or without whitespace between
+//! What follows is about rows. A record is one or more JSON objects, one behind the other, with or without whitespace between
 //! them; each becomes a row. It is first decoded whole into cells, which may fail, and then appended
 //! to the columns, which cannot: a bad record leaves no trace in the file, and a bad object takes
 //! the record's other objects with it. Keys are compared with columns in lower case, at every depth;
@@ -19,8 +20,9 @@
 //! | `decimal(p,s)` | a number, also as a string; digits beyond `s` are rounded half up | more than `p - s` digits before the point | FIXED_LEN_BYTE_ARRAY as short as `p` allows, DECIMAL |
 //! | `string` | a string; any other value as its JSON text | | BYTE_ARRAY, STRING |
 //! | `char(n)`, `varchar(n)` | as `string` | more than `n` characters | BYTE_ARRAY, STRING |
+//! | `binary` | a string of base64, or by option any string | other strings, other values | BYTE_ARRAY |
 //! | `date` | a string `yyyy-[M]M-[d]d` | days that no calendar has, numbers | INT32, DATE |
-//! | `timestamp` | see below | other texts, times outside the years 1 to 9999 | INT64, TIMESTAMP(MICROS, UTC) |
+//! | `timestamp` | see below | other texts, times outside the years 1 to 9999 | INT64, TIMESTAMP(MICROS, UTC); by option MILLIS, or INT96 |
 //! | `array<T>` | an array | scalars, objects, `""` | group LIST: `list.element` |
 //! | `map<K,V>` | an object; its keys become `K` as strings do | other values, keys that do not fit | group MAP: `key_value.key`, `key_value.value` |
 //! | `struct<...>` | an object | other values, `[]` | group |
@@ -32,7 +34,8 @@
 //! A timestamp is the string `yyyy-MM-ddTHH:mm:ss` or, with one-digit fields allowed,
 //! `yyyy-MM-dd HH:mm:ss`, either with up to nine digits of a fraction and with `Z`, `+0300`,
 //! `-06:00`, `+03` or nothing (UTC) behind it; or a number, also as a string: seconds since 1970
-//! below 10^12, milliseconds from there on. Digits behind the microsecond are left out.
+//! below 10^12, milliseconds from there on. Digits behind the microsecond, or millisecond by option, are left
+//! out. Base64 is that of the standard alphabet, with padding.
 //!
 //! A record may nest its values 64 deep, have 256 MiB, and make 4 Mi values in the columns, absent
 //! ones included; beyond that it is rejected too.
@@ -40,6 +43,8 @@
 //! Choices against a silent change of data, where other converters are said to differ: no scalar
 //! becomes an array of one, no `""` or `[]` becomes null, no number wraps around or loses its
 //! fraction, no text is cut.
+
+mod format;
 
 mod json;
 mod number;
@@ -52,73 +57,76 @@ mod schema;
 
 mod columns;
 mod encoding;
+mod int96;
 mod parquet;
+mod rows;
+mod records;
 
 mod failure;
+mod footer;
 mod stored;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
-use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::ArrowError;
 
-use self::cells::Cells;
-use self::columns::Column;
-pub use self::failure::{FailureLine, TableName};
-use self::parquet::Writer;
+pub use self::failure::{FailureLine, ProcessingFailureLine, TableName};
+pub use self::footer::Origin;
+pub use self::format::{
+    BinaryText, Delimiter, Format, ParquetCompression, ParquetOptions, RecordsCompression,
+    RecordsOptions, TimestampForm,
+};
+use self::records::RecordsEncoder;
 pub use self::rejection::{RejectCode, Rejection};
+use self::rows::RowsEncoder;
 pub use self::schema::{Schema, SchemaError};
 pub use self::stored::stored_row_count;
 
 /// The longest record that is looked at; transforms and sources may make longer ones than producers.
 const DATA_BYTES_MAX: usize = 256 << 20;
-/// A batch goes to the file once it has so many rows, bytes of JSON or values. Small batches stay in
-/// the processor's cache on their way.
-const BATCH_ROWS_MAX: usize = 2048;
-const BATCH_BYTES_MAX: usize = 4 << 20;
-const BATCH_VALUES_MAX: usize = 1 << 20;
+/// The level that the zstd program has by default.
+const ZSTD_LEVEL: i32 = 3;
 
-/// Turns records into one Parquet file in memory.
+/// Turns records into one object in memory.
 #[derive(Debug)]
 pub struct Encoder {
-    schema: Arc<Schema>,
-    cells: Cells,
-    columns: Vec<Column>,
-    batch: BatchSize,
-    writer: Writer,
-    row_count: u64,
+    inner: Inner,
 }
 
-/// What a record added to the file.
+#[derive(Debug)]
+enum Inner {
+    Rows(Box<RowsEncoder>),
+    Records(RecordsEncoder),
+}
+
+/// What a record added to the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pushed {
-    /// One row for each JSON object in the record; never 0.
+    /// One row for each JSON object in the record, or one for the record itself; never 0.
     pub row_count: u64,
 }
 
-/// A finished file.
+/// A finished object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The file.
+    /// Its content.
     pub bytes: Vec<u8>,
-    /// The rows in it.
+    /// The rows in it, or the records.
     pub row_count: u64,
 }
 
-/// Why a record did not get into the file.
+/// Why a record did not get into the object.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     /// The record is bad; the encoder is as it was before and takes the next one.
     #[error("convert a record: {0}")]
     Rejected(Rejection),
-    /// The file is lost; the encoder must not be used again.
+    /// The object is lost; the encoder must not be used again.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
-/// Why there is no file. It does not depend on the records: another attempt fails in the same way.
+/// Why there is no object. It does not depend on the records: another attempt fails in the same way.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
     /// Values could not become Arrow arrays.
@@ -127,76 +135,53 @@ pub enum EncodeError {
     /// The Parquet library refused a batch, or the end of the file.
     #[error("write a parquet file in memory")]
     Parquet(#[from] ::parquet::errors::ParquetError),
-}
-
-#[derive(Debug, Default)]
-struct BatchSize {
-    rows: usize,
-    json_bytes: usize,
-    values: usize,
+    /// A compressor failed, in memory.
+    #[error("compress records in memory")]
+    Compress(#[source] std::io::Error),
 }
 
 impl Encoder {
-    /// An encoder for a new file.
-    #[must_use]
-    pub fn new(schema: &Arc<Schema>) -> Self {
-        let fields = schema.root.list.iter();
-        Self {
-            schema: Arc::clone(schema),
-            cells: Cells::default(),
-            columns: fields.map(|field| Column::new(&field.node)).collect(),
-            batch: BatchSize::default(),
-            writer: Writer::new(schema),
-            row_count: 0,
-        }
-    }
-
-    /// Appends the rows of one record: all of them, or none.
+    /// An encoder for a new object.
     ///
     /// # Errors
-    /// [`PushError::Rejected`] when the record is bad, and the encoder goes on;
-    /// [`PushError::Encode`] when the file cannot be written.
+    /// When a compressor cannot be made.
+    pub fn new(format: &Format) -> Result<Self, EncodeError> {
+        let inner = match format {
+            Format::Parquet(schema) => Inner::Rows(Box::new(RowsEncoder::new(schema))),
+            Format::Records(options) => Inner::Records(RecordsEncoder::new(*options)?),
+        };
+        Ok(Self { inner })
+    }
+
+    /// Appends one record: all of its rows, or none.
+    ///
+    /// # Errors
+    /// [`PushError::Rejected`] when the record is bad, which happens with rows only, and the encoder
+    /// goes on; [`PushError::Encode`] when the object cannot be written.
     pub fn push(&mut self, data: &[u8]) -> Result<Pushed, PushError> {
-        decode::decode(&self.schema.root, data, &mut self.cells).map_err(PushError::Rejected)?;
-        // Written before it would grow too large, so that no offset in it can overflow.
-        if self.batch.json_bytes.saturating_add(data.len()) > BATCH_BYTES_MAX {
-            self.write_batch()?;
+        match &mut self.inner {
+            Inner::Rows(encoder) => encoder.push(data),
+            Inner::Records(encoder) => Ok(encoder.push(data)?),
         }
-        for row in &self.cells.rows {
-            let cells = &self.cells.values[*row..];
-            for (column, cell) in self.columns.iter_mut().zip(cells) {
-                column.append(*cell, &self.cells, data);
-            }
-        }
-        let row_count = self.cells.rows.len();
-        self.batch.rows += row_count;
-        self.batch.json_bytes += data.len();
-        self.batch.values += self.cells.value_count;
-        if self.batch.rows >= BATCH_ROWS_MAX || self.batch.values >= BATCH_VALUES_MAX {
-            self.write_batch()?;
-        }
-        let row_count = row_count as u64;
-        self.row_count += row_count;
-        Ok(Pushed { row_count })
     }
 
-    /// Ends the file; the pairs of `metadata` go into its footer.
+    /// The rows, or records, so far.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        match &self.inner {
+            Inner::Rows(encoder) => encoder.row_count(),
+            Inner::Records(encoder) => encoder.row_count(),
+        }
+    }
+
+    /// Ends the object; the pairs of `metadata` go into the footer, where there is one.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub fn finish(mut self, metadata: &[(String, String)]) -> Result<Encoded, EncodeError> {
-        self.write_batch()?;
-        let bytes = self.writer.finish(metadata)?;
-        let row_count = self.row_count;
-        Ok(Encoded { bytes, row_count })
-    }
-
-    fn write_batch(&mut self) -> Result<(), EncodeError> {
-        let size = std::mem::take(&mut self.batch);
-        let arrays = columns::take_arrays(&mut self.columns, self.schema.arrow.fields())?;
-        let options = RecordBatchOptions::new().with_row_count(Some(size.rows));
-        let schema = Arc::clone(&self.schema.arrow);
-        let batch = RecordBatch::try_new_with_options(schema, arrays, &options)?;
-        Ok(self.writer.write(&batch, size.json_bytes)?)
+    /// When the object cannot be written.
+    pub fn finish(self, metadata: &[(String, String)]) -> Result<Encoded, EncodeError> {
+        match self.inner {
+            Inner::Rows(encoder) => encoder.finish(metadata),
+            Inner::Records(encoder) => encoder.finish(),
+        }
     }
 }

@@ -14,7 +14,8 @@ use arrow_schema::{DataType, Field as ArrowField, Schema as ArrowSchema, SchemaR
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{
-    Compression, Encoding, LogicalType, Repetition, TimeUnit, Type as PhysicalType,
+    Compression, Encoding, GzipLevel, LogicalType, Repetition, TimeUnit, Type as PhysicalType,
+    ZstdLevel,
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
@@ -22,6 +23,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
 use super::encoding::{self, Choice};
+use super::format::{ParquetCompression, TimestampForm};
+use super::int96;
 use super::schema::{Fields, Node, Schema, Shape};
 use crate::table::HiveType;
 
@@ -29,15 +32,27 @@ use crate::table::HiveType;
 const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
 /// And to at most so many rows.
 const ROW_GROUP_ROWS_MAX: usize = 1 << 20;
+
+/// How INT96 stands in a Parquet schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Int96As {
+    Itself,
+    /// As twelve bytes, which lie in pages just as INT96 does.
+    Bytes,
+}
+
 /// The Arrow types of the columns.
 pub(super) fn arrow_schema(root: &Fields) -> SchemaRef {
     Arc::new(ArrowSchema::new(arrow_fields(root)))
 }
 
 /// The Parquet types of the columns.
-pub(super) fn parquet_schema(root: &Fields) -> Result<SchemaDescriptor, ParquetError> {
-    let message =
-        Type::group_type_builder("hive_schema").with_fields(parquet_fields(root)?).build()?;
+pub(super) fn parquet_schema(
+    root: &Fields,
+    int96: Int96As,
+) -> Result<SchemaDescriptor, ParquetError> {
+    let fields = parquet_fields(root, int96)?;
+    let message = Type::group_type_builder("hive_schema").with_fields(fields).build()?;
     Ok(SchemaDescriptor::new(Arc::new(message)))
 }
 
@@ -89,29 +104,37 @@ impl Writer {
         for (key, value) in metadata {
             inner.append_key_value_metadata(KeyValue::new(key.clone(), value.clone()));
         }
-        inner.into_inner()
+        let bytes = inner.into_inner()?;
+        match self.schema.options.timestamps {
+            TimestampForm::Int96 => int96::retype(bytes, &self.schema.parquet),
+            TimestampForm::Micros | TimestampForm::Millis => Ok(bytes),
+        }
     }
 }
 
 fn start(schema: &Schema, choices: &[Choice]) -> Result<ArrowWriter<Vec<u8>>, ParquetError> {
     let options = ArrowWriterOptions::new()
-        .with_properties(properties(&schema.parquet, choices))
-        .with_parquet_schema(schema.parquet.clone())
+        .with_properties(properties(schema, choices))
+        .with_parquet_schema(schema.written.clone())
         .with_skip_arrow_metadata(true);
     ArrowWriter::try_new_with_options(vec![], Arc::clone(&schema.arrow), options)
 }
 
 /// The writer's settings, with a choice for each leaf column.
-fn properties(schema: &SchemaDescriptor, choices: &[Choice]) -> WriterProperties {
+fn properties(schema: &Schema, choices: &[Choice]) -> WriterProperties {
     let mut properties = WriterProperties::builder()
-        .set_compression(Compression::SNAPPY)
+        .set_compression(compression(schema.options.compression))
         // The form that readers parse: without the word "version" some distrust all statistics.
         .set_created_by(format!("lakehose version {}", env!("CARGO_PKG_VERSION")))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
         .set_max_row_group_bytes(None)
         .set_statistics_enabled(EnabledStatistics::Page);
-    for (column, choice) in schema.columns().iter().zip(choices) {
+    for (column, choice) in schema.parquet.columns().iter().zip(choices) {
         let path = || column.path().clone();
+        if column.physical_type() == PhysicalType::INT96 {
+            // Its order is not defined.
+            properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
+        }
         if *choice != Choice::Dictionary {
             properties = properties.set_column_dictionary_enabled(path(), false);
         }
@@ -120,6 +143,19 @@ fn properties(schema: &SchemaDescriptor, choices: &[Choice]) -> WriterProperties
         }
     }
     properties.build()
+}
+
+fn compression(choice: ParquetCompression) -> Compression {
+    match choice {
+        ParquetCompression::Snappy => Compression::SNAPPY,
+        ParquetCompression::Zstd => Compression::ZSTD(zstd_level()),
+        ParquetCompression::Gzip => Compression::GZIP(GzipLevel::default()),
+        ParquetCompression::None => Compression::UNCOMPRESSED,
+    }
+}
+
+fn zstd_level() -> ZstdLevel {
+    ZstdLevel::try_new(super::ZSTD_LEVEL).expect("the level is one of zstd's")
 }
 
 fn arrow_fields(fields: &Fields) -> Vec<ArrowField> {
@@ -142,8 +178,15 @@ fn arrow_type(node: &Node) -> DataType {
         }
         (Shape::Text { .. }, _) => DataType::Utf8,
         (Shape::Date, _) => DataType::Date32,
-        (Shape::Timestamp, _) => {
+        (Shape::Binary(_), _) => DataType::Binary,
+        (Shape::Timestamp(TimestampForm::Micros), _) => {
             DataType::Timestamp(arrow_schema::TimeUnit::Microsecond, Some("UTC".into()))
+        }
+        (Shape::Timestamp(TimestampForm::Millis), _) => {
+            DataType::Timestamp(arrow_schema::TimeUnit::Millisecond, Some("UTC".into()))
+        }
+        (Shape::Timestamp(TimestampForm::Int96), _) => {
+            DataType::FixedSizeBinary(int96::BYTES as i32)
         }
         (Shape::List(item), _) => DataType::new_list(arrow_type(item), true),
         (Shape::Map(nodes), _) => {
@@ -156,14 +199,20 @@ fn arrow_type(node: &Node) -> DataType {
     }
 }
 
-fn parquet_fields(fields: &Fields) -> Result<Vec<TypePtr>, ParquetError> {
+fn parquet_fields(fields: &Fields, int96: Int96As) -> Result<Vec<TypePtr>, ParquetError> {
     let fields = fields.list.iter();
     let converted =
-        fields.map(|field| parquet_type(&field.name, &field.node, Repetition::OPTIONAL));
+        fields.map(|field| parquet_type(&field.name, &field.node, Repetition::OPTIONAL, int96));
     converted.collect()
 }
 
-fn parquet_type(name: &str, node: &Node, repetition: Repetition) -> Result<TypePtr, ParquetError> {
+fn parquet_type(
+    name: &str,
+    node: &Node,
+    repetition: Repetition,
+    int96: Int96As,
+) -> Result<TypePtr, ParquetError> {
+    let mut length = -1; // The library's word for none.
     let (physical, logical) = match (&node.shape, &node.hive_type) {
         (Shape::Boolean, _) => (PhysicalType::BOOLEAN, None),
         (Shape::Integer { .. }, HiveType::TinyInt) => (PhysicalType::INT32, Some(signed(8))),
@@ -177,28 +226,39 @@ fn parquet_type(name: &str, node: &Node, repetition: Repetition) -> Result<TypeP
         }
         (Shape::Text { .. }, _) => (PhysicalType::BYTE_ARRAY, Some(LogicalType::String)),
         (Shape::Date, _) => (PhysicalType::INT32, Some(LogicalType::Date)),
-        (Shape::Timestamp, _) => {
-            let logical = LogicalType::timestamp(true, TimeUnit::MICROS);
-            (PhysicalType::INT64, Some(logical))
+        (Shape::Binary(_), _) => (PhysicalType::BYTE_ARRAY, None),
+        (Shape::Timestamp(TimestampForm::Micros), _) => {
+            (PhysicalType::INT64, Some(LogicalType::timestamp(true, TimeUnit::MICROS)))
         }
+        (Shape::Timestamp(TimestampForm::Millis), _) => {
+            (PhysicalType::INT64, Some(LogicalType::timestamp(true, TimeUnit::MILLIS)))
+        }
+        (Shape::Timestamp(TimestampForm::Int96), _) => match int96 {
+            Int96As::Itself => (PhysicalType::INT96, None),
+            Int96As::Bytes => {
+                length = int96::BYTES as i32;
+                (PhysicalType::FIXED_LEN_BYTE_ARRAY, None)
+            }
+        },
         (Shape::List(item), _) => {
-            let element = parquet_type("element", item, Repetition::OPTIONAL)?;
+            let element = parquet_type("element", item, Repetition::OPTIONAL, int96)?;
             let list = group("list", Repetition::REPEATED, None, vec![element])?;
             return group(name, repetition, Some(LogicalType::List), vec![list]);
         }
         (Shape::Map(nodes), _) => {
-            let key = parquet_type("key", &nodes.key, Repetition::REQUIRED)?;
-            let value = parquet_type("value", &nodes.value, Repetition::OPTIONAL)?;
+            let key = parquet_type("key", &nodes.key, Repetition::REQUIRED, int96)?;
+            let value = parquet_type("value", &nodes.value, Repetition::OPTIONAL, int96)?;
             let entries = group("key_value", Repetition::REPEATED, None, vec![key, value])?;
             return group(name, repetition, Some(LogicalType::Map), vec![entries]);
         }
         (Shape::Struct(fields), _) => {
-            return group(name, repetition, None, parquet_fields(fields)?);
+            return group(name, repetition, None, parquet_fields(fields, int96)?);
         }
     };
     let leaf = Type::primitive_type_builder(name, physical)
         .with_repetition(repetition)
         .with_logical_type(logical)
+        .with_length(length)
         .build()?;
     Ok(Arc::new(leaf))
 }

@@ -5,12 +5,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use parquet::schema::types::SchemaDescriptor;
+use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
 
+use super::format::{BinaryText, ParquetOptions, TimestampForm};
 use super::json::{StringToken, unescape};
-use super::parquet::{arrow_schema, parquet_schema};
+use super::parquet::{Int96As, arrow_schema, parquet_schema};
 use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
 
 /// A table's columns, ready to convert records by.
@@ -18,7 +20,11 @@ use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
 pub struct Schema {
     pub(super) root: Fields,
     pub(super) arrow: SchemaRef,
-    pub(super) parquet: SchemaDescriptor,
+    /// The file's schema.
+    pub(super) parquet: SchemaDescPtr,
+    /// The same as the library writes it, which does not write INT96.
+    pub(super) written: SchemaDescriptor,
+    pub(super) options: ParquetOptions,
 }
 
 /// Why no file can have these columns.
@@ -49,12 +55,20 @@ pub enum SchemaError {
 }
 
 impl Schema {
+    /// Prepares `columns` with the default options.
+    ///
+    /// # Errors
+    /// As [`with_options`](Self::with_options).
+    pub fn new(columns: &[Column]) -> Result<Self, SchemaError> {
+        Self::with_options(columns, ParquetOptions::default())
+    }
+
     /// Prepares `columns`; their names are compared in lower case.
     ///
     /// # Errors
     /// When there are no columns, a name stands twice, or a type is not one that
     /// [`HiveType::parse`] makes.
-    pub fn new(columns: &[Column]) -> Result<Self, SchemaError> {
+    pub fn with_options(columns: &[Column], options: ParquetOptions) -> Result<Self, SchemaError> {
         if columns.is_empty() {
             return Err(SchemaError::NoColumns);
         }
@@ -63,10 +77,11 @@ impl Schema {
             check_type(hive_type, 0)
                 .map_err(|reason| SchemaError::BadType { column: name.to_owned(), reason })?;
         }
-        let root = Fields::new(named, "the table")?;
+        let root = Fields::new(named, "the table", options)?;
         let arrow = arrow_schema(&root);
-        let parquet = parquet_schema(&root)?;
-        Ok(Self { root, arrow, parquet })
+        let parquet = parquet_schema(&root, Int96As::Itself)?;
+        let written = parquet_schema(&root, Int96As::Bytes)?;
+        Ok(Self { root, arrow, parquet: Arc::new(parquet), written, options })
     }
 }
 
@@ -108,8 +123,9 @@ pub(super) enum Shape {
     Double,
     Decimal { precision: u8, scale: u8 },
     Text { characters_max: Option<u32> },
+    Binary(BinaryText),
     Date,
-    Timestamp,
+    Timestamp(TimestampForm),
     List(Box<Node>),
     Map(Box<MapNodes>),
     Struct(Fields),
@@ -123,7 +139,7 @@ pub(super) struct MapNodes {
 }
 
 impl Node {
-    fn new(hive_type: &HiveType) -> Result<Self, SchemaError> {
+    fn new(hive_type: &HiveType, options: ParquetOptions) -> Result<Self, SchemaError> {
         let integer = |min, max| Shape::Integer { min, max };
         let shape = match hive_type {
             HiveType::Boolean => Shape::Boolean,
@@ -141,14 +157,16 @@ impl Node {
                 Shape::Text { characters_max: Some(*length) }
             }
             HiveType::Date => Shape::Date,
-            HiveType::Timestamp => Shape::Timestamp,
-            HiveType::Array(item) => Shape::List(Box::new(Self::new(item)?)),
-            HiveType::Map(key, value) => {
-                Shape::Map(Box::new(MapNodes { key: Self::new(key)?, value: Self::new(value)? }))
-            }
+            HiveType::Binary => Shape::Binary(options.binary),
+            HiveType::Timestamp => Shape::Timestamp(options.timestamps),
+            HiveType::Array(item) => Shape::List(Box::new(Self::new(item, options)?)),
+            HiveType::Map(key, value) => Shape::Map(Box::new(MapNodes {
+                key: Self::new(key, options)?,
+                value: Self::new(value, options)?,
+            })),
             HiveType::Struct(fields) => {
                 let named = fields.iter().map(|(name, field)| (name.as_str(), field));
-                Shape::Struct(Fields::new(named, &hive_type.to_string())?)
+                Shape::Struct(Fields::new(named, &hive_type.to_string(), options)?)
             }
         };
         let null_values = match &shape {
@@ -163,6 +181,7 @@ impl Fields {
     fn new<'a>(
         named: impl Iterator<Item = (&'a str, &'a HiveType)>,
         place: &str,
+        options: ParquetOptions,
     ) -> Result<Self, SchemaError> {
         let mut list = Vec::new();
         let mut index = HashMap::default();
@@ -173,7 +192,7 @@ impl Fields {
                 return Err(SchemaError::DuplicateName { name, place });
             }
             let is_plain = !name.contains(|c: char| c < ' ' || c == '"' || c == '\\');
-            let node = Node::new(hive_type)?;
+            let node = Node::new(hive_type, options)?;
             list.push(Field { name, is_plain, node });
         }
         let null_values = list.iter().map(|field: &Field| field.node.null_values).sum();

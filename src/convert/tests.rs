@@ -2,6 +2,7 @@
 
 mod accepts;
 mod file;
+mod formats;
 mod grammar;
 mod rejects;
 
@@ -10,28 +11,35 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
-    Int64Type, TimestampMicrosecondType,
+    Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
 };
 use arrow_array::{Array, RecordBatch};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, TimeUnit};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::{Encoded, Encoder, PushError, Rejection, Schema};
+use super::{Encoded, Encoder, Format, PushError, Rejection, Schema};
 use crate::table::{Column, HiveType};
 
 /// A schema from `name type` pairs.
-fn schema(columns: &[(&str, &str)]) -> Arc<Schema> {
+fn schema(types: &[(&str, &str)]) -> Arc<Schema> {
+    Arc::new(Schema::new(&columns(types)).unwrap())
+}
+
+fn columns(types: &[(&str, &str)]) -> Vec<Column> {
     let column = |(name, hive_type): &(&str, &str)| Column {
         name: (*name).to_owned(),
         hive_type: HiveType::parse(hive_type).unwrap(),
     };
-    let columns: Vec<Column> = columns.iter().map(column).collect();
-    Arc::new(Schema::new(&columns).unwrap())
+    types.iter().map(column).collect()
+}
+
+fn encoder(schema: &Arc<Schema>) -> Encoder {
+    Encoder::new(&Format::Parquet(schema.clone())).unwrap()
 }
 
 /// Pushes records; those that are rejected come back.
 fn convert(schema: &Arc<Schema>, records: &[&[u8]]) -> (Encoded, Vec<Rejection>) {
-    let mut encoder = Encoder::new(schema);
+    let mut encoder = encoder(schema);
     let mut rejections = vec![];
     for record in records {
         match encoder.push(record) {
@@ -92,6 +100,13 @@ fn show(array: &dyn Array, at: usize) -> String {
         DataType::Float64 => format!("{:?}", array.as_primitive::<Float64Type>().value(at)),
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(at),
         DataType::Utf8 => format!("{:?}", array.as_string::<i32>().value(at)),
+        DataType::Binary => {
+            let bytes = array.as_binary::<i32>().value(at).iter();
+            bytes.fold("0x".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            array.as_primitive::<TimestampMillisecondType>().value(at).to_string()
+        }
         DataType::Date32 => array.as_primitive::<Date32Type>().value(at).to_string(),
         DataType::Timestamp(..) => {
             let micros = array.as_primitive::<TimestampMicrosecondType>().value(at);

@@ -30,6 +30,9 @@ pub const ATTEMPTS: u32 = 5;
 /// The user metadata that holds an object's SHA-256.
 const HASH_METADATA: &str = "lakehose-sha256";
 
+/// What Firehose calls every object.
+const CONTENT_TYPE: &str = "application/octet-stream";
+
 /// Reads the bytes of an object; asked anew for each attempt, so that no bytes are held in between.
 pub type Read<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Bytes, Unreadable>> + Send + Sync);
 
@@ -172,6 +175,10 @@ async fn put(
         let metadata = |name: &'static str| Attribute::Metadata(name.into());
         attributes.insert(metadata(HASH_METADATA), header.sha256.clone().into());
         attributes.insert(metadata("lakehose-rows"), header.row_count.to_string().into());
+        attributes.insert(Attribute::ContentType, CONTENT_TYPE.into());
+        if let Some(encoding) = &header.content_encoding {
+            attributes.insert(Attribute::ContentEncoding, encoding.clone().into());
+        }
         options.attributes = attributes;
     }
     let put = store.put_opts(path, PutPayload::from_bytes(bytes), options).await;

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path as FilePath;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use object_store::aws::AmazonS3Builder;
@@ -44,17 +44,27 @@ pub struct StoreError {
 /// The stores of the configuration, and clients for those in use.
 #[derive(Debug)]
 pub struct Stores {
+    known: Mutex<Known>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
     /// By store name; a store without an entry uses the AWS chain (environment, web identity,
     /// container, instance).
     credentials: BTreeMap<String, Credentials>,
-    clients: Mutex<HashMap<Target, Arc<dyn ObjectStore>>>,
+    clients: HashMap<Target, Arc<dyn ObjectStore>>,
 }
 
 impl Stores {
     /// Stores whose credentials are known by store name.
     #[must_use]
     pub fn new(credentials: BTreeMap<String, Credentials>) -> Self {
-        Self { credentials, clients: Mutex::default() }
+        Self { known: Mutex::new(Known { credentials, clients: HashMap::new() }) }
+    }
+
+    /// From now on these credentials, for old targets too; clients are made anew at their next use.
+    pub fn change(&self, credentials: BTreeMap<String, Credentials>) {
+        *self.known() = Known { credentials, clients: HashMap::new() };
     }
 
     /// The client for `target`, made at its first use.
@@ -62,15 +72,21 @@ impl Stores {
     /// # Errors
     /// When the target's settings make no client.
     pub fn get(&self, target: &Target) -> Result<Arc<dyn ObjectStore>, StoreError> {
-        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(target) {
+        let mut known = self.known();
+        if let Some(client) = known.clients.get(target) {
             return Ok(client.clone());
         }
-        let client = self.build(target).map_err(|reason| refuse(target, reason))?;
-        clients.insert(target.clone(), client.clone());
+        let client = known.build(target).map_err(|reason| refuse(target, reason))?;
+        known.clients.insert(target.clone(), client.clone());
         Ok(client)
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
     fn build(&self, target: &Target) -> Result<Arc<dyn ObjectStore>, String> {
         if let Some(path) = file_path(target) {
             create_shared_dir_all(FilePath::new(path)).map_err(|error| error.to_string())?;
@@ -113,7 +129,7 @@ impl Stores {
     /// Stores of which `target` is served by `client`.
     pub(crate) fn with_client(target: Target, client: Arc<dyn ObjectStore>) -> Self {
         let clients = HashMap::from([(target, client)]);
-        Self { credentials: BTreeMap::new(), clients: Mutex::new(clients) }
+        Self { known: Mutex::new(Known { credentials: BTreeMap::new(), clients }) }
     }
 }
 

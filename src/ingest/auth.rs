@@ -16,7 +16,7 @@ use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
-use aws_lc_rs::{constant_time, digest};
+use aws_lc_rs::constant_time;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign,
 };
@@ -26,6 +26,8 @@ use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
+use super::bearer::Token;
+use super::retry::{Hash, sha256};
 use crate::record::{StreamName, Tenant, UnixMillis};
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -47,6 +49,8 @@ pub type Identities = BTreeMap<String, Identity>;
 pub struct Identity {
     /// What the holder signs with.
     pub secret: String,
+    /// What the holder shows to the plain endpoint; without one it is closed to them.
+    pub token: Option<Token>,
     /// Whose records the calls carry.
     pub tenant: Option<Tenant>,
     /// The streams that exist for the holder; all when absent.
@@ -57,6 +61,7 @@ impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
             .field("secret", &"***")
+            .field("token", &self.token)
             .field("tenant", &self.tenant)
             .field("streams", &self.streams)
             .finish()
@@ -75,12 +80,22 @@ pub enum Auth {
 /// The verified origin of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caller<'a> {
+    /// The access key of the identity; empty where nobody has to say who they are.
+    pub access_key: &'a str,
     /// Whose records the call carries.
     pub tenant: Option<&'a Tenant>,
     streams: Option<&'a BTreeSet<StreamName>>,
+    /// The hash of the body, where the signature has needed it.
+    pub(super) body: Option<Hash>,
 }
 
-impl Caller<'_> {
+impl<'a> Caller<'a> {
+    /// The holder of `access_key`.
+    pub(super) fn new(access_key: &'a str, identity: &'a Identity) -> Self {
+        let (tenant, streams) = (identity.tenant.as_ref(), identity.streams.as_ref());
+        Self { access_key, tenant, streams, body: None }
+    }
+
     /// Whether `stream` exists for the caller.
     #[must_use]
     pub fn may_use(&self, stream: &StreamName) -> bool {
@@ -153,16 +168,17 @@ impl Auth {
         claim.check_scope(signed_at)?;
         signed_at.check_skew(now)?;
         let headers = claim.signed_headers(parts)?;
-        let body_hash = body_hash(&parts.headers, body)?;
+        let body_hash = sha256(body);
+        let body_hash_text = checked_hash(&parts.headers, body_hash)?;
 
-        let identity = identities.get(claim.access_key);
-        let secret = identity.map_or(DUMMY_SECRET, |identity| &identity.secret);
-        let holds = claim.holds(secret, signed_at, &headers, body_hash);
+        let identity = identities.get_key_value(claim.access_key);
+        let secret = identity.map_or(DUMMY_SECRET, |(_, identity)| &identity.secret);
+        let holds = claim.holds(secret, signed_at, &headers, body_hash_text);
         match identity {
             None => Err(AuthError::UnknownAccessKey),
             Some(_) if !holds => Err(AuthError::Mismatch),
-            Some(identity) => {
-                Ok(Caller { tenant: identity.tenant.as_ref(), streams: identity.streams.as_ref() })
+            Some((access_key, identity)) => {
+                Ok(Caller { body: Some(body_hash), ..Caller::new(access_key, identity) })
             }
         }
     }
@@ -396,10 +412,9 @@ impl<'a> SignedAt<'a> {
     }
 }
 
-/// The SHA-256 of the body as hex; an error when the caller names another one or none.
-fn body_hash(headers: &HeaderMap, body: &[u8]) -> Result<String, AuthError> {
-    let hash = digest::digest(&digest::SHA256, body);
-    let hash: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+/// The body's hash as hex; an error when the caller names another one or none.
+fn checked_hash(headers: &HeaderMap, hash: Hash) -> Result<String, AuthError> {
+    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut named = headers.get_all(CONTENT_HASH_HEADER).iter();
     if named.all(|value| value.as_bytes() == hash.as_bytes()) {
         Ok(hash)

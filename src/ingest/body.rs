@@ -26,8 +26,8 @@ pub(super) const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Why a message is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BodyError {
-    /// A query string; nothing of the API is there, and signatures in it are not accepted.
-    #[error("A query string is not accepted: sign with the Authorization header.")]
+    /// A query string; nothing of the API is there, and credentials in it are not accepted.
+    #[error("A query string is not accepted: credentials go into the Authorization header.")]
     Query,
     /// Something other than chunks.
     #[error("The only Transfer-Encoding that is accepted is 'chunked'.")]
@@ -81,12 +81,26 @@ pub(super) fn check_head(parts: &Parts) -> Result<(), BodyError> {
     if !each_is(&parts.headers, TRANSFER_ENCODING, "chunked") {
         return Err(BodyError::TransferEncoding);
     }
-    if !each_is(&parts.headers, CONTENT_ENCODING, "identity") {
-        return Err(BodyError::ContentEncoding);
-    }
     if announced_length(&parts.headers).is_some_and(|length| length > BODY_BYTES_MAX as u64) {
         return Err(BodyError::TooLarge);
     }
+    Ok(())
+}
+
+/// Refuses a body that is compressed, where none is understood.
+pub(super) fn check_plain(parts: &Parts) -> Result<(), BodyError> {
+    if each_is(&parts.headers, CONTENT_ENCODING, "identity") {
+        Ok(())
+    } else {
+        Err(BodyError::ContentEncoding)
+    }
+}
+
+/// Takes the room for `bytes` more of the same body.
+pub(super) fn enlarge(place: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), BodyError> {
+    let places = bytes.div_ceil(PLACE_BYTES) as u32;
+    let more = place.semaphore().clone().try_acquire_many_owned(places);
+    place.merge(more.map_err(|_| BodyError::NoRoom)?);
     Ok(())
 }
 

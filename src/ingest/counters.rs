@@ -3,6 +3,7 @@
 //! Owns the metrics of ingest. Labels have few values: operations and codes are fixed lists, and a
 //! stream is one of the configured ones; nothing that a client invents becomes a label.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -19,6 +20,8 @@ pub struct Counters {
     requests: Family<RequestLabels, Counter>,
     records: Family<StreamLabels, Counter>,
     bytes: Family<StreamLabels, Counter>,
+    repetitions: Family<StreamLabels, Counter>,
+    forgotten: Family<StreamLabels, Counter>,
     request_seconds: Histogram,
 }
 
@@ -39,6 +42,8 @@ impl Default for Counters {
             requests: Family::default(),
             records: Family::default(),
             bytes: Family::default(),
+            repetitions: Family::default(),
+            forgotten: Family::default(),
             // From half a millisecond, an answer without a sync, to 16 seconds, a stalled disk.
             request_seconds: Histogram::new(exponential_buckets(0.0005, 2.0, 16)),
         }
@@ -50,7 +55,7 @@ impl Counters {
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "ingest_requests",
-            "Calls of the Firehose API by operation and code; accepted ones have the code OK",
+            "Calls by operation and code; accepted ones have the code OK",
             self.requests.clone(),
         );
         registry.register(
@@ -63,6 +68,16 @@ impl Counters {
             "Bytes of accepted records, after base64",
             Unit::Bytes,
             self.bytes.clone(),
+        );
+        registry.register(
+            "ingest_repeated_calls",
+            "Calls that came again and got the answer of the first time; nothing was stored",
+            self.repetitions.clone(),
+        );
+        registry.register(
+            "ingest_forgotten_calls",
+            "Calls that the retry window let go of early: come again, they are stored again",
+            self.forgotten.clone(),
         );
         registry.register_with_unit(
             "ingest_request",
@@ -84,5 +99,19 @@ impl Counters {
         let labels = StreamLabels { stream: stream.to_string() };
         self.records.get_or_create(&labels).inc_by(record_count);
         self.bytes.get_or_create(&labels).inc_by(data_bytes);
+    }
+
+    /// Counts a call that came again.
+    pub(super) fn repeated(&self, stream: &StreamName) {
+        let labels = StreamLabels { stream: stream.to_string() };
+        self.repetitions.get_or_create(&labels).inc();
+    }
+
+    /// Takes over how many calls the retry window of `stream` has let go of early, in all.
+    pub(super) fn forgotten(&self, stream: &StreamName, count: u64) {
+        if count > 0 {
+            let labels = StreamLabels { stream: stream.to_string() };
+            self.forgotten.get_or_create(&labels).inner().fetch_max(count, Ordering::Relaxed);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How DescribeDeliveryStream shows a stream.
 //!
 //! Owns the facts that are shown and the shape of the answer: a DirectPut stream with an
-//! ExtendedS3 destination that converts JSON to Parquet. Does not own the settings of a stream: who
+//! ExtendedS3 destination that converts JSON to Parquet or delivers records as they are. Does not own the settings of a stream: who
 //! makes a [`Description`] copies them.
 
 use serde::Serialize;
@@ -30,12 +30,31 @@ pub struct Description {
     pub buffering_mib: u64,
     /// The age at which an object is closed, in seconds.
     pub buffering_seconds: u64,
-    /// The database of the table.
-    pub database: String,
-    /// The table whose columns the objects have.
-    pub table: String,
-    /// The region of the table's catalog.
-    pub catalog_region: String,
+    /// What the objects contain.
+    pub content: Content,
+}
+
+/// What the objects of a stream contain, in Firehose's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// JSON converted to Parquet.
+    Parquet {
+        /// `SNAPPY`, `GZIP` or `UNCOMPRESSED`; also `ZSTD`, which Firehose does not have.
+        compression: &'static str,
+        /// The database of the table.
+        database: String,
+        /// The table whose columns the objects have.
+        table: String,
+        /// The region of the table's catalog.
+        catalog_region: String,
+    },
+    /// Records as they were sent.
+    Records {
+        /// `UNCOMPRESSED` or `GZIP`; also `ZSTD`, which Firehose does not have.
+        compression: &'static str,
+        /// Whether a line feed stands between records.
+        appends_delimiter: bool,
+    },
 }
 
 /// The answer of a DescribeDeliveryStream.
@@ -97,6 +116,7 @@ struct ExtendedS3Destination<'a> {
     destination: S3Destination<'a>,
     s3_backup_mode: &'static str,
     data_format_conversion_configuration: Conversion<'a>,
+    processing_configuration: Processing,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -123,9 +143,30 @@ struct Enabled {
 #[serde(rename_all = "PascalCase")]
 struct Conversion<'a> {
     enabled: bool,
+    #[serde(flatten)]
+    settings: Option<ConversionSettings<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ConversionSettings<'a> {
     input_format_configuration: InputFormat,
     output_format_configuration: OutputFormat,
     schema_configuration: Schema<'a>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Processing {
+    enabled: bool,
+    processors: Vec<Processor>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Processor {
+    r#type: &'static str,
+    parameters: [(); 0],
 }
 
 #[derive(Debug, Serialize)]
@@ -149,7 +190,13 @@ struct OutputFormat {
 #[derive(Debug, Serialize)]
 struct Serializer {
     #[serde(rename = "ParquetSerDe")]
-    parquet: Defaults,
+    parquet: ParquetSettings,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ParquetSettings {
+    compression: &'static str,
 }
 
 /// `{}`: everything as documented.
@@ -167,6 +214,12 @@ struct Schema<'a> {
     version_id: &'static str,
 }
 
+/// The ARN of a delivery stream of this endpoint.
+#[must_use]
+pub fn stream_arn(region: &str, stream: &str) -> String {
+    format!("arn:aws:firehose:{region}:{ACCOUNT}:deliverystream/{stream}")
+}
+
 impl<'a> Answer<'a> {
     /// The answer for the stream `name` of an endpoint in `region`.
     pub(super) fn new(name: &'a StreamName, region: &str, facts: &'a Description) -> Self {
@@ -175,9 +228,7 @@ impl<'a> Answer<'a> {
         Self {
             delivery_stream_description: StreamDescription {
                 delivery_stream_name: name.as_str(),
-                delivery_stream_arn: format!(
-                    "arn:aws:firehose:{region}:{ACCOUNT}:deliverystream/{name}"
-                ),
+                delivery_stream_arn: stream_arn(region, name.as_str()),
                 delivery_stream_status: "ACTIVE",
                 delivery_stream_type: STREAM_TYPE,
                 delivery_stream_encryption_configuration: EncryptionStatus { status: "DISABLED" },
@@ -189,7 +240,8 @@ impl<'a> Answer<'a> {
                     extended_s3_destination_description: ExtendedS3Destination {
                         destination,
                         s3_backup_mode: "Disabled",
-                        data_format_conversion_configuration: Conversion::new(facts),
+                        data_format_conversion_configuration: Conversion::new(&facts.content),
+                        processing_configuration: Processing::new(&facts.content),
                     },
                 }],
                 has_more_destinations: false,
@@ -209,7 +261,11 @@ impl<'a> S3Destination<'a> {
                 size_mib: facts.buffering_mib,
                 interval_seconds: facts.buffering_seconds,
             },
-            compression_format: "UNCOMPRESSED",
+            compression_format: match facts.content {
+                // Parquet compresses its pages, not the object.
+                Content::Parquet { .. } => "UNCOMPRESSED",
+                Content::Records { compression, .. } => compression,
+            },
             encryption_configuration: NoEncryption { no_encryption_config: "NoEncryption" },
             cloud_watch_logging_options: Enabled { enabled: false },
         }
@@ -217,23 +273,35 @@ impl<'a> S3Destination<'a> {
 }
 
 impl<'a> Conversion<'a> {
-    fn new(facts: &'a Description) -> Self {
-        Self {
-            enabled: true,
+    fn new(content: &'a Content) -> Self {
+        let Content::Parquet { compression, database, table, catalog_region } = content else {
+            return Self { enabled: false, settings: None };
+        };
+        let settings = ConversionSettings {
             input_format_configuration: InputFormat {
                 deserializer: Deserializer { openx_json: Defaults {} },
             },
             output_format_configuration: OutputFormat {
-                serializer: Serializer { parquet: Defaults {} },
+                serializer: Serializer { parquet: ParquetSettings { compression } },
             },
             schema_configuration: Schema {
                 role_arn: role_arn(),
-                database_name: &facts.database,
-                table_name: &facts.table,
-                region: &facts.catalog_region,
+                database_name: database,
+                table_name: table,
+                region: catalog_region,
                 version_id: "LATEST",
             },
-        }
+        };
+        Self { enabled: true, settings: Some(settings) }
+    }
+}
+
+impl Processing {
+    fn new(content: &Content) -> Self {
+        let appends = matches!(content, Content::Records { appends_delimiter: true, .. });
+        let delimiter = Processor { r#type: "AppendDelimiterToRecord", parameters: [] };
+        let processors = if appends { vec![delimiter] } else { vec![] };
+        Self { enabled: appends, processors }
     }
 }
 

@@ -1,21 +1,29 @@
-//! The producer API of Firehose over HTTP.
+//! The ways in: the producer API of Firehose over HTTP, and a plain endpoint (`plain`) beside it.
 //!
-//! The path of a call: method and path, then the head of the message and its body (`body`), then
+//! The path of a call of the API: method and path, then the head of the message and its body (`body`), then
 //! who signed it (`auth`), the operation (`operations`), its shape and constraints (`wire`), the
-//! stream, and the append to the stream's journal. The answer (`reply`) is sent only after the
+//! stream, and the append to the stream's journal (`store`). The answer (`reply`) is sent only after the
 //! journal has synced. Nothing of a refused call is stored.
 //!
 //! Owns the listener's connections (`server`), the API's texts and limits, and RecordIds. Does not
 //! own durability (the journal does) or anything that happens to a record afterwards.
 
 mod auth;
+mod bearer;
 mod body;
 mod counters;
 mod description;
 mod operations;
+mod plain;
+mod plain_reply;
 mod record_id;
 mod reply;
+mod retry;
 mod server;
+mod split;
+mod store;
+mod tls;
+mod unpack;
 mod violations;
 mod wire;
 
@@ -32,14 +40,17 @@ use axum::http::Response;
 use axum::http::request::Parts;
 use axum::routing::post;
 use futures::FutureExt;
+use tokio::sync::watch;
 
 pub use body::Bodies;
 
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
+pub use bearer::Token;
 pub use counters::Counters;
-pub use description::Description;
+pub use description::{Content, Description, stream_arn};
 pub use record_id::{RECORD_ID_CHARS, RecordId};
-pub use server::{ConnectionLimits, serve};
+pub use server::{ConnectionLimits, Listener, serve};
+pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::clock::Clock;
 use crate::journal::Journal;
@@ -57,10 +68,8 @@ const NO_OPERATION: &str = "none";
 /// What calls need.
 #[derive(Debug)]
 pub struct Service {
-    /// Who may call.
-    pub auth: Auth,
-    /// The streams that exist.
-    pub streams: BTreeMap<StreamName, Stream>,
+    /// What calls see; another one is seen by the calls that begin after the change.
+    pub view: watch::Receiver<Arc<View>>,
     /// Dates signatures, arrivals and durations.
     pub clock: Arc<dyn Clock>,
     /// What is counted.
@@ -73,6 +82,15 @@ pub struct Service {
     pub region: String,
 }
 
+/// What a call sees from its begin to its end.
+#[derive(Debug)]
+pub struct View {
+    /// Who may call.
+    pub auth: Auth,
+    /// The streams that exist.
+    pub streams: BTreeMap<StreamName, Stream>,
+}
+
 /// A delivery stream as producers see it.
 #[derive(Debug)]
 pub struct Stream {
@@ -82,10 +100,13 @@ pub struct Stream {
     pub description: Description,
 }
 
-/// The routes of the API: `POST /`, and AWS-shaped refusals for the rest.
+/// The routes: `POST /` is the API, [`plain::PATH`] the plain endpoint; AWS-shaped refusals for the
+/// rest.
 pub fn router(service: Arc<Service>) -> Router {
     let call = post(call).fallback(unknown_method);
-    Router::new().route("/", call).fallback(unknown_path).with_state(service)
+    let plain_call = post(plain::call).fallback(plain::unknown_method);
+    let routes = Router::new().route("/", call).route(plain::PATH, plain_call);
+    routes.fallback(unknown_path).with_state(service)
 }
 
 async fn call(State(service): State<Arc<Service>>, request: Request) -> Response<Body> {
@@ -113,24 +134,27 @@ async fn answer(service: &Arc<Service>, request: Request) -> Result<String, Erro
     }
     let (parts, body) = request.into_parts();
     body::check_head(&parts)?;
+    body::check_plain(&parts)?;
     let _place = service.bodies.place(&parts)?;
     let body = body::read(body, body::BODY_TIME_MAX).await?;
-    match prepare(service, parts, body).await? {
+    let view = service.view.borrow().clone();
+    match prepare(service, &view, parts, body).await? {
         Prepared::Answer(json) => Ok(json),
-        Prepared::Append(append) => operations::append(service, append).await,
+        Prepared::Append(append) => operations::append(service, &view, append).await,
     }
 }
 
 async fn prepare(
     service: &Arc<Service>,
+    view: &Arc<View>,
     parts: Parts,
     body: Bytes,
 ) -> Result<Prepared, ErrorReply> {
     if body.len() <= INLINE_BODY_BYTES_MAX {
-        return operations::prepare(service, &parts, &body);
+        return operations::prepare(service, view, &parts, &body);
     }
-    let service = service.clone();
-    let work = move || operations::prepare(&service, &parts, &body);
+    let (service, view) = (service.clone(), view.clone());
+    let work = move || operations::prepare(&service, &view, &parts, &body);
     let prepared = tokio::task::spawn_blocking(work).await;
     prepared.unwrap_or_else(|_| Err(ErrorReply::internal_failure()))
 }

@@ -12,12 +12,13 @@ use serde::Serialize;
 
 use super::auth::Caller;
 use super::description::{Answer, STREAM_TYPE};
-use super::record_id::RecordId;
 use super::reply::ErrorReply;
+use super::retry::{self, Identification, sha256};
+use super::store::store;
 use super::wire::{self, Describe, List, ListAnswer, Put, WireError};
-use super::{Service, Stream};
-use crate::journal::Batch;
-use crate::record::{StreamName, UnixMillis};
+use super::{Service, Stream, View};
+use crate::journal::{Batch, CallKey};
+use crate::record::StreamName;
 
 const TARGET_HEADER: &str = "x-amz-target";
 const TARGET_PREFIX: &str = "Firehose_20150804.";
@@ -77,42 +78,61 @@ pub(super) struct Append {
 /// Checks a call completely, and answers it when it stores nothing.
 pub(super) fn prepare(
     service: &Service,
+    view: &View,
     parts: &Parts,
     body: &[u8],
 ) -> Result<Prepared, ErrorReply> {
     let now = service.clock.now();
-    let caller = service.auth.verify(parts, body, now)?;
-    match Operation::of(&parts.headers).ok_or_else(ErrorReply::unknown_operation)? {
-        Operation::PutRecord => put(service, caller, now, &Put::one(body)?),
-        Operation::PutRecordBatch => put(service, caller, now, &Put::batch(body)?),
-        Operation::DescribeDeliveryStream => describe(service, caller, &Describe::parse(body)?),
-        Operation::ListDeliveryStreams => Ok(list(service, caller, &List::parse(body)?)),
+    let caller = view.auth.verify(parts, body, now)?;
+    let operation = Operation::of(&parts.headers).ok_or_else(ErrorReply::unknown_operation)?;
+    let new_batch = || {
+        let call = call_key(parts, caller, operation, body);
+        Batch::new(caller.tenant.cloned(), now).with_call(call)
+    };
+    match operation {
+        Operation::PutRecord => put(view, caller, new_batch(), &Put::one(body)?),
+        Operation::PutRecordBatch => put(view, caller, new_batch(), &Put::batch(body)?),
+        Operation::DescribeDeliveryStream => {
+            describe(service, view, caller, &Describe::parse(body)?)
+        }
+        Operation::ListDeliveryStreams => Ok(list(view, caller, &List::parse(body)?)),
     }
 }
 
 /// Makes the records durable and answers with their ids.
-pub(super) async fn append(service: &Service, append: Append) -> Result<String, ErrorReply> {
+pub(super) async fn append(
+    service: &Service,
+    view: &View,
+    append: Append,
+) -> Result<String, ErrorReply> {
     let Append { stream: name, batch, is_batch } = append;
-    let data_bytes = batch.data_bytes() as u64;
-    let journal = &find(service, &name)?.journal;
-    let appended = journal.append(batch).await?;
-    service.counters.accepted(&name, appended.count, data_bytes);
-    let stamp = journal.stamp();
-    let id = |index: u64| RecordId { stamp, position: appended.first.advanced_by(index) };
-    if !is_batch {
-        return Ok(wire::put_record_answer(id(0)));
+    let mut ids = store(service, &name, find(view, &name)?, batch).await?.ids();
+    if is_batch {
+        return Ok(wire::put_record_batch_answer(ids));
     }
-    let ids: Vec<RecordId> = (0..appended.count).map(id).collect();
-    Ok(wire::put_record_batch_answer(ids.into_iter()))
+    // Only a foreign answer of the journal could lack the id of the one record.
+    ids.next().map(wire::put_record_answer).ok_or_else(ErrorReply::internal_failure)
+}
+
+/// The key of a call that an SDK will repeat under the same id.
+fn call_key(
+    parts: &Parts,
+    caller: Caller<'_>,
+    operation: Operation,
+    body: &[u8],
+) -> Option<CallKey> {
+    let id = retry::invocation_id(&parts.headers)?;
+    let body = caller.body.unwrap_or_else(|| sha256(body));
+    let (sender, operation) = (caller.access_key, operation.name());
+    Some(Identification { sender, operation, id, body }.key())
 }
 
 fn put(
-    service: &Service,
+    view: &View,
     caller: Caller<'_>,
-    arrival: UnixMillis,
+    mut batch: Batch,
     put: &Put<'_>,
 ) -> Result<Prepared, ErrorReply> {
-    let mut batch = Batch::new(caller.tenant.cloned(), arrival);
     let mut reserve_bytes = put.data_bytes;
     for record in put.records() {
         batch.push_with(|out| -> Result<(), WireError> {
@@ -120,27 +140,28 @@ fn put(
             record.decode(out)
         })?;
     }
-    find_for(service, caller, &put.stream)?;
+    find_for(view, caller, &put.stream)?;
     Ok(Prepared::Append(Append { stream: put.stream.clone(), batch, is_batch: put.is_batch }))
 }
 
 fn describe(
     service: &Service,
+    view: &View,
     caller: Caller<'_>,
     describe: &Describe,
 ) -> Result<Prepared, ErrorReply> {
-    let stream = find_for(service, caller, &describe.stream)?;
+    let stream = find_for(view, caller, &describe.stream)?;
     let answer = Answer::new(&describe.stream, &service.region, &stream.description);
     Ok(Prepared::Answer(json(&answer)))
 }
 
-fn list(service: &Service, caller: Caller<'_>, list: &List<'_>) -> Prepared {
+fn list(view: &View, caller: Caller<'_>, list: &List<'_>) -> Prepared {
     let wanted = list.stream_type.as_deref().is_none_or(|wanted| wanted == STREAM_TYPE);
     let is_after = |name: &StreamName| {
         let after = list.after.as_deref();
         after.is_none_or(|after| name.as_str() > after)
     };
-    let names = service.streams.keys();
+    let names = view.streams.keys();
     let mut names = names.filter(|name| wanted && caller.may_use(name) && is_after(name));
     let delivery_stream_names = names.by_ref().take(list.limit).collect();
     Prepared::Answer(json(&ListAnswer {
@@ -150,15 +171,15 @@ fn list(service: &Service, caller: Caller<'_>, list: &List<'_>) -> Prepared {
 }
 
 fn find_for<'a>(
-    service: &'a Service,
+    view: &'a View,
     caller: Caller<'_>,
     name: &StreamName,
 ) -> Result<&'a Stream, ErrorReply> {
-    if caller.may_use(name) { find(service, name) } else { Err(ErrorReply::no_such_stream(name)) }
+    if caller.may_use(name) { find(view, name) } else { Err(ErrorReply::no_such_stream(name)) }
 }
 
-fn find<'a>(service: &'a Service, name: &StreamName) -> Result<&'a Stream, ErrorReply> {
-    let stream = service.streams.get(name);
+fn find<'a>(view: &'a View, name: &StreamName) -> Result<&'a Stream, ErrorReply> {
+    let stream = view.streams.get(name);
     stream.ok_or_else(|| ErrorReply::no_such_stream(name))
 }
 

@@ -1,7 +1,7 @@
 //! Answers as AWS clients expect them.
 //!
-//! Owns the headers of every answer, and all error codes with their HTTP status; no other module
-//! names one. Does not own the texts of errors: those come with the errors.
+//! Owns the headers of every answer of the API, and all its error codes with their HTTP status; no
+//! other module names one. Does not own the texts of errors: those come with the errors.
 //!
 //! The code of an error stands in the header and in the body, since the Rust SDK reads the one and
 //! Fluent Bit the other.
@@ -90,7 +90,8 @@ impl ErrorReply {
 
     /// The path is not `/`.
     pub(super) fn unknown_path() -> Self {
-        let message = "The Firehose API has one path: send POST / with an X-Amz-Target header.";
+        let message = "The paths are / for the Firehose API, with an X-Amz-Target header, and \
+                       /v1/streams/<name>/records for plain records.";
         Self::new("UnknownOperationException", StatusCode::NOT_FOUND, message)
     }
 

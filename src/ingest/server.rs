@@ -3,9 +3,10 @@
 //! Owns accepting, the limits on connections, and their graceful end. Every connection is a task of
 //! one set whose ends are observed. Does not know what is served.
 //!
-//! Limits: connections beyond the cap wait in the system's backlog. The head of a request must be
-//! complete within its time, counted from the connection or from the end of the request before, so
-//! it is also the longest time that an HTTP/1 connection may be idle.
+//! Limits: connections beyond the cap wait in the system's backlog. A TLS handshake must be over
+//! within the time of a head. The head of a request must be complete within its time, counted from
+//! the connection or from the end of the request before, so it is also the longest time that an
+//! HTTP/1 connection may be idle.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,11 +22,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
+
+use super::tls::Tls;
 
 /// More headers than any client sends.
 const HEADER_COUNT_MAX: usize = 100;
@@ -58,10 +62,19 @@ impl Default for ConnectionLimits {
     }
 }
 
+/// Where connections come in.
+#[derive(Debug)]
+pub struct Listener {
+    /// The bound port.
+    pub tcp: TcpListener,
+    /// What connections begin with; absent where HTTP is spoken in clear.
+    pub tls: Option<Arc<Tls>>,
+}
+
 /// Serves `router` on `listener` until `shutdown` is over, then lets calls under way finish within
 /// the grace period and ends all connections.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     limits: ConnectionLimits,
     shutdown: impl Future<Output = ()>,
@@ -75,9 +88,10 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             Some(ended) = connections.join_next() => observe(ended),
-            accepted = accept(&listener, &places) => match accepted {
+            accepted = accept(&listener.tcp, &places) => match accepted {
                 Ok((stream, place)) => {
-                    let connection = Connection { router: router.clone(), limits, place };
+                    let (router, tls) = (router.clone(), listener.tls.clone());
+                    let connection = Connection { router, limits, tls, place };
                     connections.spawn(connection.run(stream, graceful.watcher()));
                 }
                 Err(error) => {
@@ -122,16 +136,31 @@ fn observe(ended: Result<(), JoinError>) {
 struct Connection {
     router: Router,
     limits: ConnectionLimits,
+    tls: Option<Arc<Tls>>,
     place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     async fn run(self, stream: TcpStream, graceful: Watcher) {
-        let Self { router, limits, place: _place } = self;
         if let Err(error) = stream.set_nodelay(true) {
             // The peer is gone; reading says so too.
             tracing::debug!(%error, "a connection could not be set up");
         }
+        let Some(tls) = &self.tls else {
+            return self.serve(stream, graceful).await;
+        };
+        match timeout(self.limits.head_time_max, tls.acceptor().accept(stream)).await {
+            Ok(Ok(stream)) => self.serve(stream, graceful).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn serve<S>(self, stream: S, graceful: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Self { router, limits, place: _place, .. } = self;
         let has_called = Arc::new(AtomicBool::new(false));
         let service = service_fn({
             let has_called = has_called.clone();

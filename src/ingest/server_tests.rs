@@ -22,6 +22,10 @@ struct Running {
 
 impl Running {
     async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    async fn start_with(tls: Option<Arc<Tls>>) -> Self {
         let slow = || async {
             sleep(Duration::from_millis(300)).await;
             "slow"
@@ -31,7 +35,7 @@ impl Running {
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(listener, router, QUICK, async {
+        tasks.spawn(serve(Listener { tcp: listener, tls }, router, QUICK, async {
             let _ = stopped.await;
         }));
         Self { address, stop, tasks }
@@ -113,4 +117,37 @@ async fn calls_under_way_are_answered_at_a_shutdown() {
     let ended = timeout(Duration::from_secs(5), server.tasks.join_next()).await;
     assert!(matches!(ended, Ok(Some(Ok(())))));
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+/// The certificate of the tests, which nobody trusts.
+fn tls() -> Tls {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls");
+    let files = crate::ingest::TlsFiles {
+        certificate: folder.join("certificate.pem"),
+        key: folder.join("key.pem"),
+    };
+    Tls::load(Arc::new(crate::disk::OsDisk), files).unwrap()
+}
+
+#[tokio::test]
+async fn s26_handshakes_that_do_not_end_are_cut_off() {
+    let server = Running::start_with(Some(Arc::new(tls()))).await;
+    // Nothing, the head of a handshake record whose rest never comes, and HTTP in clear.
+    for start in ["", "\x16\x03\x01\x02\x00\x01", &get_of("/")] {
+        let mut stream = server.connect().await;
+        let closed = timeout(Duration::from_secs(5), exchange(&mut stream, start)).await;
+        assert!(closed.is_ok_and(|answer| !answer.contains("HTTP")), "{start:?}");
+    }
+}
+
+#[tokio::test]
+async fn s26_connections_in_their_handshake_count_against_the_cap() {
+    let server = Running::start_with(Some(Arc::new(tls()))).await;
+    let waiting = [server.connect().await, server.connect().await];
+    let mut third = server.connect().await;
+    let started = tokio::time::Instant::now();
+    exchange(&mut third, &get_of("/")).await;
+    // It was not looked at before one of the others had used up its time.
+    assert!(started.elapsed() >= Duration::from_millis(100));
+    drop(waiting);
 }

@@ -32,7 +32,7 @@ fn journal() -> Journal {
     Journal::for_test("clicks")
 }
 
-fn name(text: &str) -> StreamName {
+pub(super) fn name(text: &str) -> StreamName {
     StreamName::new(text).unwrap()
 }
 
@@ -44,20 +44,23 @@ fn description() -> Description {
         error_prefix: "errors/".into(),
         buffering_mib: 64,
         buffering_seconds: 60,
-        database: "analytics".into(),
-        table: "clicks".into(),
-        catalog_region: "eu-west-1".into(),
+        content: Content::Parquet {
+            compression: "ZSTD",
+            database: "analytics".into(),
+            table: "clicks".into(),
+            catalog_region: "eu-west-1".into(),
+        },
     }
 }
 
-fn service(auth: Auth, streams: &[&str]) -> Service {
+pub(super) fn service(auth: Auth, streams: &[&str]) -> Service {
     let stream = |text: &&str| {
         let stream = Stream { journal: journal(), description: description() };
         (name(text), stream)
     };
+    let view = View { auth, streams: streams.iter().map(stream).collect() };
     Service {
-        auth,
-        streams: streams.iter().map(stream).collect(),
+        view: watch::Sender::new(Arc::new(view)).subscribe(),
         clock: Arc::new(StoppedClock(NOW)),
         counters: Arc::default(),
         accepting: Arc::new(AtomicBool::new(true)),
@@ -67,27 +70,28 @@ fn service(auth: Auth, streams: &[&str]) -> Service {
 }
 
 /// A service that takes unsigned calls for the stream `events`.
-fn open() -> Router {
+pub(super) fn open() -> Router {
     router(Arc::new(service(Auth::Open, &["events"])))
 }
 
 fn signed_by(secret: &str, streams: Option<&[&str]>) -> Auth {
     let identity = Identity {
         secret: secret.into(),
+        token: None,
         tenant: Some(Tenant::new("acme").unwrap()),
         streams: streams.map(|names| names.iter().map(|text| name(text)).collect()),
     };
     Auth::Signed(BTreeMap::from([(KEY.into(), identity)]))
 }
 
-struct Answered {
-    status: StatusCode,
-    headers: HeaderMap,
-    text: String,
+pub(super) struct Answered {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) text: String,
 }
 
 impl Answered {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_str(&self.text).expect("every answer is JSON")
     }
 
@@ -196,6 +200,51 @@ async fn nothing_of_a_refused_call_is_stored() {
     }
     let answered = send(&router, call_of("PutRecord", ONE_RECORD)).await;
     assert_eq!(answered.position(), Some(0));
+}
+
+#[tokio::test]
+async fn a_call_that_an_sdk_repeats_gets_the_first_answer() {
+    let router = open();
+    let call = |operation, body: &str, id: &str| {
+        let mut request = call_of(operation, body.to_owned());
+        request.headers_mut().insert("amz-sdk-invocation-id", id.parse().unwrap());
+        request.headers_mut().insert("amz-sdk-request", "attempt=2; max=5".parse().unwrap());
+        request
+    };
+    let batch = r#"{"DeliveryStreamName":"events","Records":[{"Data":"aGk="},{"Data":""}]}"#;
+    let first = send(&router, call("PutRecordBatch", batch, "id-1")).await;
+    let again = send(&router, call("PutRecordBatch", batch, "id-1")).await;
+    assert_eq!((again.status, again.text), (first.status, first.text));
+    let one = send(&router, call("PutRecord", ONE_RECORD, "id-1")).await;
+    assert_eq!(one.position(), Some(2), "another operation and body");
+    for (id, position) in [("id-1", 2), ("id-2", 3), ("id-2", 3), ("id-1", 2)] {
+        let answered = send(&router, call("PutRecord", ONE_RECORD, id)).await;
+        assert_eq!(answered.position(), Some(position), "{id}");
+    }
+    // Without an id, nothing is taken for a repetition.
+    for position in [4, 5] {
+        let answered = send(&router, call_of("PutRecord", ONE_RECORD)).await;
+        assert_eq!(answered.position(), Some(position));
+    }
+    // A refused call does not spoil its id.
+    let bad = ONE_RECORD.replace("aGk=", "?");
+    let refused = send(&router, call("PutRecord", &bad, "id-3")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    let answered = send(&router, call("PutRecord", ONE_RECORD, "id-3")).await;
+    assert_eq!(answered.position(), Some(6));
+}
+
+#[tokio::test]
+async fn s11_a_captured_call_that_is_sent_again_stores_nothing() {
+    let router = router(Arc::new(service(signed_by(SECRET, None), &["my-stream"])));
+    let mut texts = Vec::new();
+    for _ in 0..2 {
+        let mut request = vector(1);
+        request.headers_mut().insert("amz-sdk-invocation-id", "id-1".parse().unwrap());
+        texts.push(send(&router, request).await.text);
+    }
+    assert_eq!(texts[0], texts[1]);
+    assert_eq!(send(&router, vector(0)).await.position(), Some(2));
 }
 
 #[tokio::test]
@@ -533,7 +582,7 @@ async fn a_description_has_what_clients_and_tools_read() {
         json!({
             "Enabled": true,
             "InputFormatConfiguration": {"Deserializer": {"OpenXJsonSerDe": {}}},
-            "OutputFormatConfiguration": {"Serializer": {"ParquetSerDe": {}}},
+            "OutputFormatConfiguration": {"Serializer": {"ParquetSerDe": {"Compression": "ZSTD"}}},
             "SchemaConfiguration": {
                 "RoleARN": "arn:aws:iam::000000000000:role/lakehose",
                 "DatabaseName": "analytics",
@@ -598,6 +647,24 @@ async fn captured_calls_of_real_clients_are_understood() {
         }
     }
     assert!(count >= 10, "{count} captured calls");
+}
+
+#[tokio::test]
+async fn captured_calls_are_told_from_their_repetitions_where_the_client_names_them() {
+    for (capture, names_its_calls) in [
+        (include_str!("../../tests/wire/awscli.http"), true),
+        (include_str!("../../tests/wire/awscli-v2.http"), false),
+        (include_str!("../../tests/wire/boto3.http"), true),
+        (include_str!("../../tests/wire/fluent-bit-5.1.1.http"), false),
+        (include_str!("../../tests/wire/node-sdk-v3.http"), true),
+        (include_str!("../../tests/wire/rust-sdk-1.128.0.http"), true),
+    ] {
+        let router = open();
+        let text = capture.split("### ").nth(1).unwrap();
+        let first = send(&router, captured(text)).await;
+        let again = send(&router, captured(text)).await;
+        assert_eq!(again.text == first.text, names_its_calls, "{text}");
+    }
 }
 
 /// Reads a captured call: a line about it, then the message as it came, then an empty line.

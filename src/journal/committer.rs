@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::control::Control;
 use super::frame::{self, Kind, Slot};
 use super::log::{Log, WriteError, locked};
+use super::window::{Claim, KeyedCall};
 use super::{AppendError, Appended, Batch};
 use crate::clock::Clock;
 use crate::record::Position;
@@ -35,6 +36,8 @@ const THREADS: usize = 4;
 #[derive(Debug)]
 pub(super) enum Payload {
     Batch(Batch),
+    /// Several at once: none is written without the others.
+    Batches(Vec<Batch>),
     Control(Kind, Vec<u8>),
     /// Ends the active segment.
     Seal,
@@ -48,23 +51,43 @@ impl Payload {
     pub(super) fn record_count(&self) -> u64 {
         match self {
             Self::Batch(batch) => batch.record_count() as u64,
+            Self::Batches(batches) => batches.iter().map(|b| b.record_count() as u64).sum(),
             Self::Control(..) | Self::Seal => 0,
         }
     }
 
-    /// An upper bound of the bytes of its frame.
-    pub(super) fn frame_bytes_at_most(&self) -> usize {
-        let payload = match self {
-            Self::Batch(batch) => batch.data_bytes() + batch.record_count() * 8 + 256,
-            Self::Control(_, body) => body.len(),
-            Self::Seal => 0,
+    /// The call that comes with it, when it has a key and the first record stands at `first`.
+    pub(super) fn keyed_call(&self, first: Position) -> Option<KeyedCall> {
+        let Self::Batch(batch) = self else {
+            return None;
         };
-        payload + frame::HEADER_BYTES + frame::ALIGNMENT
+        let (count, arrival) = (batch.record_count() as u32, batch.arrival());
+        Some(KeyedCall { key: batch.call()?, first, count, arrival })
     }
 
-    pub(super) fn put_frame(&self, out: &mut Vec<u8>, slot: Slot) {
+    /// An upper bound of the bytes of its frames.
+    pub(super) fn frame_bytes_at_most(&self) -> usize {
+        let around = frame::HEADER_BYTES + frame::ALIGNMENT;
+        match self {
+            Self::Batch(batch) => batch.frame_bytes_at_most(),
+            Self::Batches(batches) => batches.iter().map(Batch::frame_bytes_at_most).sum(),
+            Self::Control(_, body) => body.len() + around,
+            Self::Seal => around,
+        }
+    }
+
+    pub(super) fn put_frames(&self, out: &mut Vec<u8>, slot: Slot) {
         match self {
             Self::Batch(batch) => frame::put_batch(out, slot, batch),
+            Self::Batches(batches) => {
+                let (start, mut slot) = (out.len(), slot);
+                let group_offset = slot.group_offset;
+                for batch in batches {
+                    slot.group_offset = group_offset + out.len() - start;
+                    frame::put_batch(out, slot, batch);
+                    slot.first = slot.first.advanced_by(batch.record_count() as u64);
+                }
+            }
             Self::Control(kind, body) => frame::put_control(out, slot, *kind, body),
             Self::Seal => {}
         }
@@ -75,6 +98,8 @@ impl Payload {
 struct Request {
     log: Arc<Mutex<Log>>,
     payload: Payload,
+    /// Held by a call with a key until it is durable or refused.
+    claim: Option<Claim>,
     answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
@@ -140,8 +165,12 @@ impl Committer {
 }
 
 impl Lane {
-    /// Appends records when the queue has room.
-    pub(super) async fn append(&self, batch: Batch) -> Result<Appended, AppendError> {
+    /// Appends records when the queue has room; `claim` is theirs when the call has a key.
+    pub(super) async fn append(
+        &self,
+        batch: Batch,
+        claim: Option<Claim>,
+    ) -> Result<Appended, AppendError> {
         let queue = &self.committer.queues[self.queue];
         let bytes = batch.data_bytes();
         let waiting = queue.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -157,21 +186,25 @@ impl Lane {
             Ok(permit) => permit,
             Err(error) => {
                 queue.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                if let Some(claim) = claim {
+                    claim.refuse(error);
+                }
                 return Err(error);
             }
         };
         let (answer, answered) = oneshot::channel();
-        permit.send(Request { log: self.log.clone(), payload: Payload::Batch(batch), answer });
+        let (log, payload) = (self.log.clone(), Payload::Batch(batch));
+        permit.send(Request { log, payload, claim, answer });
         answered.await.unwrap_or(Err(AppendError::Failed))
     }
 
-    /// Appends a control frame, waiting for room in the queue.
-    pub(super) async fn append_control(&self, payload: Payload) -> Result<(), AppendError> {
+    /// Appends what the service itself has to say, waiting for room in the queue.
+    pub(super) async fn append_own(&self, payload: Payload) -> Result<Appended, AppendError> {
         let (answer, answered) = oneshot::channel();
-        let request = Request { log: self.log.clone(), payload, answer };
+        let request = Request { log: self.log.clone(), payload, claim: None, answer };
         let sent = self.committer.queues[self.queue].sender.send(request).await;
         sent.map_err(|_| AppendError::Failed)?;
-        answered.await.unwrap_or(Err(AppendError::Failed)).map(|_| ())
+        answered.await.unwrap_or(Err(AppendError::Failed))
     }
 }
 
@@ -303,7 +336,8 @@ fn sync(log: &Mutex<Log>, requests: &[Request]) -> io::Result<()> {
 
 fn answer(requests: Vec<Request>, firsts: Vec<Position>) {
     for (request, first) in requests.into_iter().zip(firsts) {
-        let appended = Appended { first, count: request.payload.record_count() };
+        let appended =
+            Appended { first, count: request.payload.record_count(), is_repetition: false };
         // A caller that went away is not owed an answer; its records stay.
         let _ = request.answer.send(Ok(appended));
     }
@@ -311,6 +345,9 @@ fn answer(requests: Vec<Request>, firsts: Vec<Position>) {
 
 fn refuse(requests: impl IntoIterator<Item = Request>, error: AppendError) {
     for request in requests {
+        if let Some(claim) = request.claim {
+            claim.refuse(error);
+        }
         let _ = request.answer.send(Err(error));
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::OpenError;
 use super::frame::{Kind, u32_at, u64_at};
+use super::window::{KeyedCall, put_calls, take_calls};
 use crate::disk::{Disk, read_file, replace_file};
 use crate::plan::{CatalogPartition, ObjectHeader, Plan, PlanId, PlannedObject};
 use crate::positions::Positions;
@@ -76,8 +77,16 @@ pub struct Checkpoint {
     pub delivered: u64,
     /// Records in committed objects of failures.
     pub failed: u64,
+    /// Records that a transform dropped.
+    pub dropped: u64,
     /// Records that the disk lost.
     pub damaged: u64,
+    /// Records that went on into the scratch log.
+    pub transformed: u64,
+    /// Records that were accepted before a backup of them was asked for.
+    pub left_out: u64,
+    /// Of a scratch log: how far the transform had come, by the records of the stream's journal.
+    pub source_end: Position,
     /// Partitions of committed objects that no catalog has confirmed.
     pub unregistered: Vec<CatalogPartition>,
 }
@@ -88,7 +97,11 @@ struct CheckpointText {
     last_plan: PlanId,
     delivered: u64,
     failed: u64,
+    dropped: u64,
     damaged: u64,
+    transformed: u64,
+    left_out: u64,
+    source_end: Position,
     unregistered: Vec<CatalogPartition>,
     open_plan_count: u64,
 }
@@ -101,13 +114,17 @@ const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 const CHECKPOINTS_KEPT: usize = 2;
 
 impl Checkpoint {
-    fn encode(&self) -> Vec<u8> {
+    fn encode(&self, calls: &[KeyedCall]) -> Vec<u8> {
         let text = CheckpointText {
             end: self.end,
             last_plan: self.last_plan,
             delivered: self.delivered,
             failed: self.failed,
+            dropped: self.dropped,
             damaged: self.damaged,
+            transformed: self.transformed,
+            left_out: self.left_out,
+            source_end: self.source_end,
             unregistered: self.unregistered.clone(),
             open_plan_count: self.open_plans.len() as u64,
         };
@@ -117,6 +134,7 @@ impl Checkpoint {
         for plan in &self.open_plans {
             put_plan(&mut body, plan);
         }
+        put_calls(&mut body, calls);
         let mut out = Vec::with_capacity(CHECKPOINT_HEADER_BYTES + body.len());
         out.extend_from_slice(CHECKPOINT_MAGIC);
         out.extend_from_slice(&(body.len() as u32).to_le_bytes());
@@ -125,7 +143,7 @@ impl Checkpoint {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8]) -> Option<(Self, Vec<KeyedCall>)> {
         let (header, mut body) = bytes.split_at_checked(CHECKPOINT_HEADER_BYTES)?;
         let whole = &header[..8] == CHECKPOINT_MAGIC
             && u32_at(header, 8) as usize == body.len()
@@ -136,16 +154,21 @@ impl Checkpoint {
         let text: CheckpointText = take_json(&mut body)?;
         let settled = Positions::decode(&mut body).ok()?;
         let plans = (0..text.open_plan_count).map(|_| take_plan(&mut body));
-        Some(Self {
+        let checkpoint = Self {
             end: text.end,
             settled,
             open_plans: plans.collect::<Option<_>>()?,
             last_plan: text.last_plan,
             delivered: text.delivered,
             failed: text.failed,
+            dropped: text.dropped,
             damaged: text.damaged,
+            transformed: text.transformed,
+            left_out: text.left_out,
+            source_end: text.source_end,
             unregistered: text.unregistered,
-        })
+        };
+        Some((checkpoint, take_calls(&mut body)?))
     }
 }
 
@@ -162,6 +185,8 @@ pub(super) struct CheckpointFiles {
 pub(super) struct FoundCheckpoint {
     /// The newest that is whole.
     pub(super) checkpoint: Option<Checkpoint>,
+    /// The retry window that it carries.
+    pub(super) calls: Vec<KeyedCall>,
     /// How many newer ones are not.
     pub(super) damaged: usize,
 }
@@ -192,8 +217,9 @@ impl CheckpointFiles {
             if let Some(format) = newer_format(&bytes) {
                 return Err(OpenError::NewerFormat { path, format, known: CHECKPOINT_FORMAT });
             }
-            found.checkpoint = Checkpoint::decode(&bytes);
-            if found.checkpoint.is_some() {
+            if let Some((checkpoint, calls)) = Checkpoint::decode(&bytes) {
+                found.checkpoint = Some(checkpoint);
+                found.calls = calls;
                 break;
             }
             found.damaged += 1;
@@ -208,10 +234,16 @@ impl CheckpointFiles {
         Ok((files, found))
     }
 
-    /// Makes `checkpoint` durable, then removes the ones that are no longer kept.
-    pub(super) fn write(&mut self, disk: &dyn Disk, checkpoint: &Checkpoint) -> io::Result<()> {
+    /// Makes `checkpoint` and the retry window `calls` durable, then removes the ones that are no
+    /// longer kept.
+    pub(super) fn write(
+        &mut self,
+        disk: &dyn Disk,
+        checkpoint: &Checkpoint,
+        calls: &[KeyedCall],
+    ) -> io::Result<()> {
         let number = self.numbers.last().map_or(1, |newest| newest.saturating_add(1));
-        replace_file(disk, &self.path(number), &checkpoint.encode())?;
+        replace_file(disk, &self.path(number), &checkpoint.encode(calls))?;
         self.numbers.push(number);
         while self.numbers.len() > CHECKPOINTS_KEPT {
             disk.remove(&self.path(self.numbers[0]))?;
@@ -244,12 +276,14 @@ fn newer_format(bytes: &[u8]) -> Option<u16> {
 #[derive(Serialize, Deserialize)]
 struct PlanText {
     id: PlanId,
+    source_end: Position,
     objects: Vec<ObjectHeader>,
 }
 
 fn put_plan(out: &mut Vec<u8>, plan: &Plan) {
     let objects = plan.objects.iter().map(|object| object.header.clone());
-    put_json(out, &PlanText { id: plan.id, objects: objects.collect() });
+    let (id, source_end) = (plan.id, plan.source_end);
+    put_json(out, &PlanText { id, source_end, objects: objects.collect() });
     for positions in plan.settled() {
         positions.encode(out);
     }
@@ -261,7 +295,8 @@ fn take_plan(bytes: &mut &[u8]) -> Option<Plan> {
     for header in text.objects {
         objects.push(PlannedObject { header, positions: Positions::decode(bytes).ok()? });
     }
-    Some(Plan { id: text.id, objects, damaged: Positions::decode(bytes).ok()? })
+    let damaged = Positions::decode(bytes).ok()?;
+    Some(Plan { id: text.id, objects, damaged, source_end: text.source_end })
 }
 
 /// A length and that many bytes of JSON: readable by a person with a hex viewer, and open to new

@@ -6,6 +6,7 @@
 use crc32c::crc32c_append;
 
 use super::Batch;
+use super::window::{CALL_KEY_BYTES, CallKey};
 use crate::record::{Position, Tenant, UnixMillis};
 
 /// Begins every frame; helps to find frames, proves nothing.
@@ -16,7 +17,8 @@ pub(super) const HEADER_BYTES: usize = 48;
 pub(super) const ALIGNMENT: usize = 8;
 /// The most payload bytes of a frame; longer lengths are damage.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
-const ENTRY_BYTES: usize = 8;
+/// Bytes of meta for each record of a batch.
+pub(super) const ENTRY_BYTES: usize = 8;
 
 /// What a frame holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +128,7 @@ pub(super) fn put_batch(out: &mut Vec<u8>, slot: Slot, batch: &Batch) {
     });
     let mut meta = Vec::with_capacity(64 + batch.record_count() * ENTRY_BYTES);
     put_tenant(&mut meta, batch.tenant());
+    put_call(&mut meta, batch.call());
     for (length, crc) in records {
         meta.extend_from_slice(&length.to_le_bytes());
         meta.extend_from_slice(&crc.to_le_bytes());
@@ -175,6 +178,7 @@ pub(super) fn meta_is_whole(header: &Header, payload: &[u8], salt: u32) -> bool 
 #[derive(Debug)]
 pub(super) struct BatchView<'a> {
     pub(super) tenant: Option<Tenant>,
+    pub(super) call: Option<CallKey>,
     first: Position,
     salt: u32,
     entries: &'a [u8],
@@ -186,11 +190,12 @@ impl<'a> BatchView<'a> {
     /// only a foreign writer can bring about.
     pub(super) fn decode(header: &Header, payload: &'a [u8], salt: u32) -> Option<Self> {
         let (meta, data) = payload.split_at_checked(header.meta_bytes)?;
-        let (tenant, entries) = take_tenant(meta)?;
+        let (tenant, rest) = take_tenant(meta)?;
+        let (call, entries) = take_call(rest)?;
         if entries.len() != header.count as usize * ENTRY_BYTES {
             return None;
         }
-        let view = Self { tenant, first: header.first, salt, entries, data };
+        let view = Self { tenant, call, first: header.first, salt, entries, data };
         let lengths: usize = view.lengths().map(|length| length as usize).sum();
         (lengths == data.len()).then_some(view)
     }
@@ -233,6 +238,27 @@ fn take_tenant(meta: &[u8]) -> Option<(Option<Tenant>, &[u8])> {
     }
     let tenant = Tenant::new(std::str::from_utf8(text).ok()?).ok()?;
     Some((Some(tenant), rest))
+}
+
+fn put_call(out: &mut Vec<u8>, call: Option<CallKey>) {
+    let key: &[u8] = call.as_ref().map_or(&[], |call| &call.0);
+    out.push(key.len() as u8);
+    out.extend_from_slice(key);
+}
+
+fn take_call(meta: &[u8]) -> Option<(Option<CallKey>, &[u8])> {
+    let (&length, rest) = meta.split_first()?;
+    if length == 0 {
+        return Some((None, rest));
+    }
+    let (key, rest) = rest.split_first_chunk()?;
+    (usize::from(length) == CALL_KEY_BYTES).then_some((Some(CallKey(*key)), rest))
+}
+
+/// The key of the call whose batch a whole meta part describes.
+pub(super) fn call_of(meta: &[u8]) -> Option<CallKey> {
+    let (_, rest) = take_tenant(meta)?;
+    take_call(rest)?.0
 }
 
 /// The little-endian number at `offset`.

@@ -13,6 +13,7 @@ use super::committer::Payload;
 use super::frame::{self, Kind, Slot};
 use super::segment::{self, SegmentHeader};
 use super::shared::{IndexEntry, Segment, Shared};
+use super::window::{KeyedCall, Window};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::record::Position;
@@ -36,6 +37,7 @@ pub(super) struct Log {
     clock: Arc<dyn Clock>,
     instance: Uuid,
     shared: Arc<Shared>,
+    window: Arc<Window>,
     active: Option<Active>,
     next: Position,
     next_sequence: u64,
@@ -51,6 +53,8 @@ struct Active {
     offset: u64,
     /// Written, not yet synced.
     unsynced: Vec<IndexEntry>,
+    /// Calls with a key among them.
+    unsynced_calls: Vec<KeyedCall>,
 }
 
 /// Where a log begins to write.
@@ -61,6 +65,7 @@ pub(super) struct Start {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) instance: Uuid,
     pub(super) shared: Arc<Shared>,
+    pub(super) window: Arc<Window>,
     pub(super) next: Position,
     pub(super) next_sequence: u64,
 }
@@ -73,6 +78,7 @@ impl Log {
             clock: start.clock,
             instance: start.instance,
             shared: start.shared,
+            window: start.window,
             active: None,
             next: start.next,
             next_sequence: start.next_sequence,
@@ -113,11 +119,12 @@ impl Log {
         for payload in payloads {
             let group_offset = self.group.len();
             let slot = Slot { salt: active.salt, first: self.next, group_offset };
-            payload.put_frame(&mut self.group, slot);
+            payload.put_frames(&mut self.group, slot);
             firsts.push(self.next);
             let offset = active.offset + group_offset as u64;
             let count = payload.record_count();
             active.unsynced.push(IndexEntry { first: self.next, offset });
+            active.unsynced_calls.extend(payload.keyed_call(self.next));
             self.next = self.next.advanced_by(count);
         }
         active.file.write_all_at(&self.group, active.offset)?;
@@ -125,7 +132,7 @@ impl Log {
         Ok(firsts)
     }
 
-    /// Makes everything written so far durable and visible to readers.
+    /// Makes everything written so far durable, remembered, and visible to readers.
     ///
     /// # Errors
     /// What the disk answers; the file must not be used again.
@@ -134,6 +141,7 @@ impl Log {
             return Ok(());
         };
         active.file.sync()?;
+        self.window.durable(active.unsynced_calls.drain(..));
         let entries = std::mem::take(&mut active.unsynced);
         self.shared.publish(active.sequence, &entries, active.offset, self.next);
         Ok(())
@@ -189,6 +197,7 @@ impl Log {
             salt: header.salt,
             offset: segment::HEADER_BYTES as u64,
             unsynced: Vec::new(),
+            unsynced_calls: Vec::new(),
         });
         Ok(())
     }

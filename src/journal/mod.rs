@@ -27,7 +27,8 @@
 //! (48 bytes)      | meta length u32 | crc u32 of the meta bytes | kind u8 | 0 u8 | 0 u16
 //!                 | first position u64 | arrival ms i64 | records u32 | group offset u32
 //!
-//! batch payload   meta: tenant length u8 | tenant | for each record: length u32, crc u32
+//! batch payload   meta: tenant length u8 | tenant | key length u8, 0 or 16 | key of the call
+//!                 | for each record: length u32, crc u32
 //!                 then the records' bytes, one after another
 //! plan, commit,   meta: the whole payload
 //! registered
@@ -56,9 +57,11 @@ mod reader;
 mod recovery;
 mod segment;
 mod shared;
+mod window;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -68,22 +71,28 @@ use uuid::Uuid;
 
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
-pub use self::reader::{Arrived, Scanned};
+pub use self::reader::{Call, Seen};
+pub use self::window::{CALL_KEY_BYTES, CallKey};
 
 use self::committer::{Lane, Payload};
 use self::control::{CheckpointFiles, FoundCheckpoint};
 use self::log::{Log, locked};
 use self::shared::Shared;
+use self::window::{Begun, Window};
 use crate::clock::Clock;
 use crate::disk::{Disk, DiskBudget};
 use crate::positions::Positions;
 use crate::record::{Position, StreamName, Tenant, UnixMillis};
+
+/// A tenant as a frame keeps it, with its length.
+const TENANT_BYTES_MAX: usize = 256;
 
 /// The records of one call, gathered for one frame.
 #[derive(Clone, Debug)]
 pub struct Batch {
     tenant: Option<Tenant>,
     arrival: UnixMillis,
+    call: Option<CallKey>,
     data: Vec<u8>,
     ends: Vec<usize>,
 }
@@ -92,7 +101,14 @@ impl Batch {
     /// An empty batch of `tenant`'s records that arrived at `arrival`.
     #[must_use]
     pub fn new(tenant: Option<Tenant>, arrival: UnixMillis) -> Self {
-        Self { tenant, arrival, data: Vec::new(), ends: Vec::new() }
+        Self { tenant, arrival, call: None, data: Vec::new(), ends: Vec::new() }
+    }
+
+    /// Names the call that the records came with: when it comes again, its records are not stored
+    /// again, and the answer is that of the first time.
+    #[must_use]
+    pub fn with_call(self, call: Option<CallKey>) -> Self {
+        Self { call, ..self }
     }
 
     /// Makes room for `bytes` bytes of records.
@@ -123,6 +139,12 @@ impl Batch {
         Ok(self.data.len() - start)
     }
 
+    /// Whether the batch is for records of `tenant` that arrived at `arrival`.
+    #[must_use]
+    pub fn is_of(&self, tenant: Option<&Tenant>, arrival: UnixMillis) -> bool {
+        self.tenant.as_ref() == tenant && self.arrival == arrival
+    }
+
     /// How many records the batch holds.
     #[must_use]
     pub fn record_count(&self) -> usize {
@@ -135,12 +157,22 @@ impl Batch {
         self.data.len()
     }
 
+    /// An upper bound of the bytes of its frame.
+    fn frame_bytes_at_most(&self) -> usize {
+        let entries = self.record_count() * frame::ENTRY_BYTES;
+        frame::HEADER_BYTES + TENANT_BYTES_MAX + entries + self.data_bytes() + frame::ALIGNMENT
+    }
+
     fn tenant(&self) -> Option<&Tenant> {
         self.tenant.as_ref()
     }
 
     fn arrival(&self) -> UnixMillis {
         self.arrival
+    }
+
+    fn call(&self) -> Option<CallKey> {
+        self.call
     }
 
     fn data(&self) -> &[u8] {
@@ -160,6 +192,8 @@ pub struct Appended {
     pub first: Position,
     /// How many there are.
     pub count: u64,
+    /// Whether they were stored by an earlier call, of which this one is a repetition.
+    pub is_repetition: bool,
 }
 
 /// Why records were not accepted. Nothing of the call was kept.
@@ -238,6 +272,8 @@ pub struct Environment {
     pub budget: Arc<DiskBudget>,
     /// The identity of the data directory.
     pub instance: Uuid,
+    /// Calls that one journal remembers, in case that they come again.
+    pub remembered_calls_max: usize,
 }
 
 /// The journal of one stream. Clones are handles to the same journal.
@@ -253,6 +289,7 @@ struct Inner {
     budget: Arc<DiskBudget>,
     lane: Lane,
     shared: Arc<Shared>,
+    window: Arc<Window>,
     stamp: [u8; 8],
     keeper: Mutex<Keeper>,
 }
@@ -263,6 +300,37 @@ struct Keeper {
     files: CheckpointFiles,
     /// What the last checkpoint of this process had settled, and when it was taken.
     last: Option<(Positions, Mark)>,
+    /// The same of the checkpoint before it, on whose word segments go.
+    relied_on: Option<(Positions, Mark)>,
+    /// What others who read the journal do without, by the number of their hold.
+    holds: BTreeMap<u64, Positions>,
+    next_hold: u64,
+}
+
+/// Keeps the segments of a journal for a second reader of its records. Dropping it lets go of them.
+#[derive(Debug)]
+pub struct Hold {
+    inner: Arc<Inner>,
+    number: u64,
+}
+
+impl Hold {
+    /// Lets go of the segments whose records are all in `settled`, as far as nobody else needs
+    /// them.
+    ///
+    /// # Errors
+    /// What the disk answers.
+    pub fn release(&self, settled: Positions) -> io::Result<()> {
+        let mut keeper = locked(&self.inner.keeper);
+        keeper.holds.insert(self.number, settled);
+        self.inner.retire(&keeper)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        locked(&self.inner.keeper).holds.remove(&self.number);
+    }
 }
 
 /// An instant in the life of a journal: segments that were sealed by then.
@@ -302,9 +370,10 @@ impl Journal {
         let disk = &environment.disk;
         disk.create_dir_all(&segments_directory).map_err(fault)?;
         let checkpoints = directory.join("checkpoint");
-        let (files, FoundCheckpoint { checkpoint, damaged: damaged_checkpoints }) =
+        let (files, FoundCheckpoint { checkpoint, calls, damaged: damaged_checkpoints }) =
             CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
-        let found = recovery::scan(disk, &segments_directory, environment.instance)?;
+        let window = Arc::new(Window::new(environment.remembered_calls_max, calls));
+        let found = recovery::scan(disk, &segments_directory, environment.instance, &window)?;
         log::remove_leftovers(disk.as_ref(), &segments_directory).map_err(fault)?;
 
         let mut warnings = Vec::new();
@@ -329,6 +398,7 @@ impl Journal {
             clock: environment.clock.clone(),
             instance: environment.instance,
             shared: shared.clone(),
+            window: window.clone(),
             next: end,
             next_sequence: found.next_sequence,
         });
@@ -342,8 +412,15 @@ impl Journal {
             budget: environment.budget.clone(),
             lane: environment.committer.lane(log, hash as usize),
             shared,
+            window,
             stamp,
-            keeper: Mutex::new(Keeper { files, last: None }),
+            keeper: Mutex::new(Keeper {
+                files,
+                last: None,
+                relied_on: None,
+                holds: BTreeMap::new(),
+                next_hold: 0,
+            }),
         };
         Ok(Opened {
             journal: Self { inner: Arc::new(inner) },
@@ -355,20 +432,47 @@ impl Journal {
     }
 
     /// Makes the records of one call durable and tells their positions. When this returns `Ok`, the
-    /// disk has them; dropping the future does not undo anything.
+    /// disk has them; dropping the future does not undo anything. A call with a key that is
+    /// remembered is not stored again: the answer tells where it was stored, once it is durable.
     ///
     /// # Errors
     /// When nothing of the batch was kept, and why.
     pub async fn append(&self, batch: Batch) -> Result<Appended, AppendError> {
-        let payload = Payload::Batch(batch);
-        if payload.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
+        if batch.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
-        let Payload::Batch(batch) = payload else { unreachable!("it was made as a batch") };
+        let begun = batch.call().map(|key| self.inner.window.begin(key, batch.arrival()));
+        let claim = match begun {
+            None => None,
+            Some(Begun::First(claim)) => Some(claim),
+            Some(Begun::Again(appended)) => return Ok(appended),
+            Some(Begun::UnderWay(first)) => {
+                return first.await.unwrap_or(Err(AppendError::Failed));
+            }
+            Some(Begun::Crowded) => return Err(AppendError::QueueFull),
+        };
         if !self.inner.budget.admits(batch.data_bytes() as u64) {
+            if let Some(claim) = claim {
+                claim.refuse(AppendError::BudgetUsedUp);
+            }
             return Err(AppendError::BudgetUsedUp);
         }
-        self.inner.lane.append(batch).await
+        self.inner.lane.append(batch, claim).await
+    }
+
+    /// Makes batches that the service made itself durable, one behind the other; they may use the
+    /// reserve of the disk budget. After a power cut the first of them may be there and the last
+    /// not.
+    ///
+    /// # Errors
+    /// [`AppendError::BudgetUsedUp`] when the disk had no room, nothing was kept, and a later
+    /// attempt may succeed; [`AppendError::TooLarge`] when one of them is; otherwise the process is
+    /// about to end.
+    pub async fn append_own(&self, batches: Vec<Batch>) -> Result<Appended, AppendError> {
+        if batches.iter().any(|batch| batch.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX) {
+            return Err(AppendError::TooLarge);
+        }
+        self.inner.lane.append_own(Payload::Batches(batches)).await
     }
 
     /// Makes a decision durable.
@@ -381,7 +485,7 @@ impl Journal {
         if payload.frame_bytes_at_most() > frame::PAYLOAD_BYTES_MAX {
             return Err(AppendError::TooLarge);
         }
-        self.inner.lane.append_control(payload).await
+        self.inner.lane.append_own(payload).await.map(|_| ())
     }
 
     /// Ends the active segment, so that the next start finds a clean end.
@@ -389,7 +493,7 @@ impl Journal {
     /// # Errors
     /// When the disk failed.
     pub async fn seal(&self) -> Result<(), AppendError> {
-        self.inner.lane.append_control(Payload::Seal).await
+        self.inner.lane.append_own(Payload::Seal).await.map(|_| ())
     }
 
     /// The position after the last durable record, as it moves.
@@ -398,10 +502,23 @@ impl Journal {
         self.inner.shared.end()
     }
 
+    /// The first position whose segment is still there; the end when none is.
+    #[must_use]
+    pub fn begin(&self) -> Position {
+        let first = self.inner.shared.segment_from(Position(0));
+        first.map_or_else(|| *self.inner.shared.end().borrow(), |segment| segment.first)
+    }
+
     /// Bytes on disk.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.inner.shared.bytes()
+    }
+
+    /// Calls that the window had to let go of before their time, since the start.
+    #[must_use]
+    pub fn forgotten_calls(&self) -> u64 {
+        self.inner.window.forgotten()
     }
 
     /// Marks the records of this journal among those of other streams and instances.
@@ -425,29 +542,51 @@ impl Journal {
     pub fn checkpoint(&self, checkpoint: &Checkpoint, mark: Mark) -> io::Result<()> {
         let inner = &self.inner;
         let mut keeper = locked(&inner.keeper);
-        keeper.files.write(inner.disk.as_ref(), checkpoint)?;
-        let last = keeper.last.replace((checkpoint.settled.clone(), mark));
-        let Some((settled, mark)) = last else {
+        // The window may be newer than the checkpoint: every call in it is durable.
+        keeper.files.write(inner.disk.as_ref(), checkpoint, &inner.window.calls())?;
+        // The newest file may turn out damaged: only the one before it is relied on.
+        let newest = Some((checkpoint.settled.clone(), mark));
+        keeper.relied_on = std::mem::replace(&mut keeper.last, newest);
+        inner.retire(&keeper)
+    }
+
+    /// Keeps all segments for a second reader of the records, until it lets go of them.
+    #[must_use]
+    pub fn hold(&self) -> Hold {
+        let mut keeper = locked(&self.inner.keeper);
+        let number = keeper.next_hold;
+        keeper.next_hold += 1;
+        keeper.holds.insert(number, Positions::default());
+        Hold { inner: self.inner.clone(), number }
+    }
+}
+
+impl Inner {
+    /// Removes the segments that nobody needs.
+    fn retire(&self, keeper: &Keeper) -> io::Result<()> {
+        let Some((settled, mark)) = &keeper.relied_on else {
             return Ok(());
         };
-        let used_up = inner.shared.used_up(|segment| {
+        let used_up = self.shared.used_up(|segment| {
+            let is_done = |settled: &Positions| settled.contains_range(segment.first, segment.end);
             segment.sequence < mark.sealed_before
-                && settled.contains_range(segment.first, segment.end)
+                && is_done(settled)
+                && keeper.holds.values().all(is_done)
         });
         for segment in &used_up {
-            let worth_keeping = log::is_worth_keeping(segment, inner.shared.segment_bytes_max());
-            inner.shared.retire(segment, worth_keeping, |keep| {
-                log::retire_file(inner.disk.as_ref(), &inner.directory, segment, keep)
+            let worth_keeping = log::is_worth_keeping(segment, self.shared.segment_bytes_max());
+            self.shared.retire(segment, worth_keeping, |keep| {
+                log::retire_file(self.disk.as_ref(), &self.directory, segment, keep)
             })?;
         }
         if !used_up.is_empty() {
             // Without it a recycled file could come back under its old name too.
-            inner.disk.sync_dir(&inner.directory)?;
+            self.disk.sync_dir(&self.directory)?;
         }
-        if inner.shared.is_empty() {
+        if self.shared.is_empty() {
             // A stream without records keeps no file for the next ones.
-            let spare = inner.directory.join(log::SPARE);
-            inner.shared.take_spare(|| inner.disk.remove(&spare))?;
+            let spare = self.directory.join(log::SPARE);
+            self.shared.take_spare(|| self.disk.remove(&spare))?;
         }
         Ok(())
     }

@@ -12,65 +12,84 @@ use super::shared::Segment;
 use crate::positions::{Positions, Run};
 use crate::record::{Position, Record, Tenant, UnixMillis};
 
-/// The records of one call, without their bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Arrived {
-    /// The position of the first.
-    pub first: Position,
+/// What stands at some place of the journal.
+#[derive(Debug)]
+pub enum Seen<'a> {
+    /// The records of one call, or the rest of them.
+    Call(Call<'a>),
+    /// Positions that no whole frame holds.
+    Lost(Run),
+}
+
+/// The records of one call.
+#[derive(Debug)]
+pub struct Call<'a> {
     /// Whose they are.
     pub tenant: Option<Tenant>,
     /// When they arrived.
     pub arrival: UnixMillis,
-    /// The length of each in bytes.
-    pub lengths: Vec<u32>,
+    view: BatchView<'a>,
+    /// Records at the front that were not asked for.
+    skipped: u64,
+    first: Position,
 }
 
-/// What stands in a stretch of the journal.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Scanned {
-    /// The calls, in order.
-    pub calls: Vec<Arrived>,
-    /// Positions in the stretch that no whole frame holds.
-    pub lost: Positions,
-    /// Where the stretch ends.
-    pub next: Position,
+impl Call<'_> {
+    /// The position of the first.
+    #[must_use]
+    pub fn first(&self) -> Position {
+        self.first.advanced_by(self.skipped)
+    }
+
+    /// The length of each in bytes.
+    pub fn lengths(&self) -> impl Iterator<Item = u32> {
+        self.view.lengths().skip(self.skipped as usize)
+    }
+
+    /// Each record with its position; without its bytes when they are damaged.
+    pub fn records(&self) -> impl Iterator<Item = (Position, Option<&[u8]>)> {
+        self.view.records().skip(self.skipped as usize)
+    }
 }
 
 impl Journal {
-    /// Lists what arrived from `from` on, until about `bytes_max` bytes of records or the durable
-    /// end.
+    /// Visits everything that arrived from `from` on, in order, until about `bytes_max` bytes of
+    /// records, the durable end, or `until`, and tells where it stopped.
     ///
     /// # Errors
-    /// What the disk answers.
-    pub fn scan(&self, from: Position, bytes_max: usize) -> io::Result<Scanned> {
-        let mut scanned = Scanned { next: from, ..Scanned::default() };
+    /// What the disk answers; some of it may have been visited.
+    pub fn walk(
+        &self,
+        from: Position,
+        until: Position,
+        bytes_max: usize,
+        visit: &mut dyn FnMut(Seen<'_>),
+    ) -> io::Result<Position> {
+        let mut next = from;
         let mut walk = Walk::new(self, from);
         let mut bytes = 0;
-        while bytes < bytes_max {
+        while bytes < bytes_max && next < until {
             let Some(step) = walk.next()? else {
                 break;
             };
             match step {
                 Step::Lost(run) => {
-                    scanned.lost.push_run(run.first, run.count);
-                    scanned.next = run.end();
+                    next = run.end();
+                    visit(Seen::Lost(run));
                 }
                 Step::Frame(header) => {
-                    let view = walk.view(&header)?;
+                    let mut view = walk.view(&header)?;
                     let skipped = from.0.saturating_sub(header.first.0);
-                    let lengths: Vec<u32> = view.lengths().skip(skipped as usize).collect();
-                    bytes += lengths.iter().map(|length| *length as usize).sum::<usize>();
-                    scanned.calls.push(Arrived {
-                        first: header.first.advanced_by(skipped),
-                        tenant: view.tenant,
-                        arrival: header.arrival,
-                        lengths,
-                    });
-                    scanned.next = header.end();
+                    let tenant = view.tenant.take();
+                    let arrival = header.arrival;
+                    let call = Call { tenant, arrival, view, skipped, first: header.first };
+                    bytes += call.lengths().map(|length| length as usize).sum::<usize>();
+                    next = header.end();
+                    visit(Seen::Call(call));
                 }
             }
         }
-        Ok(scanned)
+        Ok(next)
     }
 
     /// Visits the chosen records in the order of positions. For one that cannot be read the visitor

@@ -27,6 +27,7 @@ use super::frame::{self, BatchView, Header, Kind, Slot};
 use super::log::new_salt;
 use super::segment::{self, Frames, HeaderError, SegmentHeader};
 use super::shared::{IndexEntry, Segment};
+use super::window::{KeyedCall, Window};
 use super::{Batch, OpenError};
 use crate::disk::{Disk, DiskFile, OpenMode, read_up_to};
 use crate::record::Position;
@@ -43,11 +44,13 @@ pub(super) struct Found {
     pub(super) next_sequence: u64,
 }
 
-/// Reads all segments in `directory` and replaces an unsealed last one by a sealed copy.
+/// Reads all segments in `directory` and replaces an unsealed last one by a sealed copy. Calls with
+/// a key are told to `window`.
 pub(super) fn scan(
     disk: &Arc<dyn Disk>,
     directory: &Path,
     instance: Uuid,
+    window: &Window,
 ) -> Result<Found, OpenError> {
     let fault = |error| OpenError::Disk { path: directory.to_owned(), error };
     let names = disk.list(directory).map_err(fault)?;
@@ -88,7 +91,7 @@ pub(super) fn scan(
         let fault = |error| OpenError::Disk { path: path.clone(), error };
         let is_last = last == Some(header.sequence);
         let mut segment =
-            SegmentScan::new(file, &header, is_last).run(&mut found).map_err(fault)?;
+            SegmentScan::new(file, &header, window, is_last).run(&mut found).map_err(fault)?;
         if is_last && !segment.sealed {
             segment = rewrite(disk, directory, &header, &segment).map_err(fault)?;
         }
@@ -109,13 +112,19 @@ struct SegmentScan<'a> {
     frames: Frames,
     file: Arc<dyn DiskFile>,
     header: &'a SegmentHeader,
+    window: &'a Window,
     may_be_torn: bool,
     offset: u64,
     segment: Segment,
 }
 
 impl<'a> SegmentScan<'a> {
-    fn new(file: Arc<dyn DiskFile>, header: &'a SegmentHeader, may_be_torn: bool) -> Self {
+    fn new(
+        file: Arc<dyn DiskFile>,
+        header: &'a SegmentHeader,
+        window: &'a Window,
+        may_be_torn: bool,
+    ) -> Self {
         let segment = Segment {
             sequence: header.sequence,
             first: header.first,
@@ -131,6 +140,7 @@ impl<'a> SegmentScan<'a> {
             frames: Frames::new(file.clone(), header.salt, 0),
             file,
             header,
+            window,
             may_be_torn,
             offset: segment::HEADER_BYTES as u64,
             segment,
@@ -210,8 +220,10 @@ impl<'a> SegmentScan<'a> {
 
     fn take(&mut self, header: &Header, found: &mut Found) -> io::Result<()> {
         self.segment.note(IndexEntry { first: header.first, offset: self.offset });
-        if matches!(header.kind, Kind::Batch | Kind::Seal) {
-            return Ok(());
+        match header.kind {
+            Kind::Batch => return self.learn_call(header),
+            Kind::Seal => return Ok(()),
+            Kind::Plan | Kind::Commit | Kind::Registered => {}
         }
         let payload = self.frames.payload(self.offset, header)?;
         match Control::decode(header.kind, payload) {
@@ -222,6 +234,15 @@ impl<'a> SegmentScan<'a> {
                 offset = self.offset,
                 "a control frame of the journal cannot be understood and is passed over"
             ),
+        }
+        Ok(())
+    }
+
+    fn learn_call(&mut self, header: &Header) -> io::Result<()> {
+        let meta = self.frames.meta(self.offset, header)?;
+        if let Some(key) = frame::call_of(meta) {
+            let Header { first, count, arrival, .. } = *header;
+            self.window.learn(KeyedCall { key, first, count, arrival });
         }
         Ok(())
     }
@@ -288,7 +309,9 @@ fn put_copy(out: &mut Vec<u8>, slot: Slot, header: &Header, payload: &[u8], salt
         return;
     };
     let new_batch = || Batch::new(view.tenant.clone(), header.arrival);
-    let mut batch = new_batch();
+    // The parts of a damaged call do not answer for it.
+    let is_whole = view.records().all(|(_, record)| record.is_some());
+    let mut batch = new_batch().with_call(view.call.filter(|_| is_whole));
     let mut first = header.first;
     let mut put = |batch: &Batch, first| {
         if batch.record_count() > 0 {

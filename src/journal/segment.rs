@@ -140,6 +140,11 @@ impl Frames {
         self.bytes(offset + frame::HEADER_BYTES as u64, header.payload_bytes)
     }
 
+    /// The part of that payload which names its content.
+    pub(super) fn meta(&mut self, offset: u64, header: &Header) -> io::Result<&[u8]> {
+        self.bytes(offset + frame::HEADER_BYTES as u64, header.meta_bytes)
+    }
+
     /// The first frame at or after `offset`.
     pub(super) fn find(&mut self, offset: u64) -> io::Result<Option<(u64, Header)>> {
         let mut offset = offset.next_multiple_of(frame::ALIGNMENT as u64);

@@ -4,15 +4,19 @@
 //! error object, or is damaged; never two of these. Before the plan is durable nothing has left the
 //! machine, and the step may be repeated with another result; after it nothing is computed again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::entry::{Content, Entry};
+use super::intake;
 use crate::buffer;
 use crate::clock::Clock;
-use crate::convert::{EncodeError, Encoder, FailureLine, PushError, Schema, TableName};
+use crate::convert::{
+    EncodeError, Encoder, FailureLine, Format, Origin, ProcessingFailureLine, PushError, TableName,
+};
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
 use crate::partition::{EvaluateError, Evaluated, Group, KeyTooLong, ObjectName, Template};
@@ -20,7 +24,7 @@ use crate::plan::{
     CatalogPartition, ObjectHeader, ObjectKind, Plan, PlanId, PlannedObject, Target,
 };
 use crate::positions::{Positions, Run};
-use crate::record::{ErrorOutputType, Position, Record, StreamName};
+use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
 use crate::table::Table;
 
 /// A closed batch of a stream.
@@ -34,10 +38,11 @@ const PLAN_BATCHES_MAX: usize = 64;
 /// What a stream makes of its records; a change of the settings replaces it as a whole.
 #[derive(Debug)]
 pub struct Recipe {
-    /// The table whose columns the rows have.
-    pub table: Table,
-    /// The columns, prepared for conversion.
-    pub schema: Arc<Schema>,
+    /// What the objects contain; rows come with the columns prepared for conversion.
+    pub format: Format,
+    /// The table whose columns the rows have, or that reads the records as they are; none where
+    /// records go to no table.
+    pub table: Option<Table>,
     /// The region of the table's catalog, where it has one.
     pub catalog_region: Option<String>,
     /// Where rows go.
@@ -54,7 +59,12 @@ pub struct Recipe {
 #[derive(Clone, Debug)]
 pub(super) struct Freezer {
     pub(super) stream: StreamName,
-    pub(super) journal: Journal,
+    /// Where the records stand.
+    pub(super) records: Journal,
+    /// What they are.
+    pub(super) kind: intake::Kind,
+    /// Where plans are made durable.
+    pub(super) log: Journal,
     pub(super) outbox: Arc<Outbox>,
     pub(super) recipe: Arc<Recipe>,
     pub(super) clock: Arc<dyn Clock>,
@@ -67,7 +77,7 @@ pub(super) enum FreezeError {
     Read(io::Error),
     #[error("could not write the outbox: {0}")]
     Outbox(io::Error),
-    #[error("could not write the parquet file: {0:?}")]
+    #[error("could not write the object: {0:?}")]
     Encode(#[from] EncodeError),
     #[error("could not name the object: {0}")]
     Prefix(#[from] EvaluateError),
@@ -104,15 +114,16 @@ impl Freezer {
         id: PlanId,
         batches: Arc<Vec<Batch>>,
         lost: Positions,
+        source_end: Position,
     ) -> Result<Plan, FreezeError> {
         let freezer = self.clone();
-        let work = move || freezer.convert_and_freeze(id, &batches, lost);
+        let work = move || freezer.convert_and_freeze(id, &batches, lost, source_end);
         let plan = match tokio::task::spawn_blocking(work).await {
             Ok(plan) => plan?,
             Err(error) => return Err(FreezeError::Panicked(error.to_string())),
         };
         let control = Control::Plan(plan);
-        self.journal.append_control(&control).await?;
+        self.log.append_control(&control).await?;
         let Control::Plan(plan) = control else { unreachable!("it was made as a plan") };
         Ok(plan)
     }
@@ -122,6 +133,7 @@ impl Freezer {
         id: PlanId,
         batches: &[Batch],
         lost: Positions,
+        source_end: Position,
     ) -> Result<Plan, FreezeError> {
         let converted = self.convert(batches)?;
         let mut bytes = Vec::new();
@@ -130,17 +142,18 @@ impl Freezer {
         for (batch, parts) in batches.iter().zip(converted) {
             damaged = damaged.with(&parts.damaged);
             if !parts.rows.is_empty() {
-                let encoded = parts.encoder.finish(&[])?;
-                let mut object = self.name(batch, ObjectKind::Data)?;
+                let origin = self.origin(id, batch, &parts);
+                let encoded = parts.encoder.finish(&origin)?;
+                let mut object = self.name(batch, ObjectKind::Data, None)?;
                 object.row_count = encoded.row_count;
                 objects.push(PlannedObject { header: object, positions: parts.rows });
                 bytes.push(encoded.bytes);
             }
-            if !parts.failed.is_empty() {
-                let mut object = self.name(batch, ObjectKind::Error)?;
-                object.row_count = parts.failed.count();
-                objects.push(PlannedObject { header: object, positions: parts.failed });
-                bytes.push(parts.failure_lines);
+            for (error_type, failed) in parts.failed {
+                let mut object = self.name(batch, ObjectKind::Error, Some(error_type))?;
+                object.row_count = failed.positions.count();
+                objects.push(PlannedObject { header: object, positions: failed.positions });
+                bytes.push(failed.lines);
             }
         }
         if !objects.is_empty() {
@@ -151,13 +164,13 @@ impl Freezer {
                 object.header.sha256 = frozen.sha256;
             }
         }
-        Ok(Plan { id, objects, damaged })
+        Ok(Plan { id, objects, damaged, source_end })
     }
 
     /// Reads the records of all batches in one pass and gives each to its batch's encoder.
     fn convert(&self, batches: &[Batch]) -> Result<Vec<Parts>, FreezeError> {
-        let parts = batches.iter().map(|_| Parts::new(&self.recipe.schema));
-        let mut parts: Vec<_> = parts.collect();
+        let parts = batches.iter().map(|_| Parts::new(&self.recipe.format));
+        let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
         let mut owners = Owners::new(batches);
         let all = owners.positions();
         let mut failure = None;
@@ -171,7 +184,7 @@ impl Freezer {
                 None => part.damaged.push(position),
             }
         };
-        self.journal.read(&all, visit).map_err(FreezeError::Read)?;
+        self.records.read(&all, visit).map_err(FreezeError::Read)?;
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(parts),
@@ -179,37 +192,99 @@ impl Freezer {
     }
 
     fn take(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
+        if self.kind == intake::Kind::Records {
+            return self.convert_one(part, record);
+        }
+        match Entry::decode(record.data).map(|entry| entry.content) {
+            Some(Content::Part { data, .. }) => self.convert_one(part, Record { data, ..record }),
+            Some(Content::Failed { failure, raw }) => {
+                let line = ProcessingFailureLine {
+                    record: Record { data: raw, ..record },
+                    code: &failure.code,
+                    message: &failure.message,
+                    attempts: failure.attempts,
+                    attempt_ending: failure.ended,
+                    lambda_arn: failure.lambda_arn.as_deref(),
+                };
+                let failed = part.failed.entry(failure.error_type).or_default();
+                line.append_to(&mut failed.lines);
+                failed.positions.push(record.position);
+                Ok(())
+            }
+            // Drops and damage were settled when the entry was first seen.
+            Some(Content::Dropped | Content::Damaged) | None => {
+                part.damaged.push(record.position);
+                Ok(())
+            }
+        }
+    }
+
+    fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
         match part.encoder.push(record.data) {
-            Ok(_) => part.rows.push(record.position),
+            Ok(_) => {
+                part.rows.push(record.position);
+                part.arrivals = match part.arrivals {
+                    None => Some((record.arrival, record.arrival)),
+                    Some((first, last)) => {
+                        Some((first.min(record.arrival), last.max(record.arrival)))
+                    }
+                };
+            }
             Err(PushError::Rejected(rejection)) => {
-                let table = &self.recipe.table;
+                let table = self.recipe.table.as_ref();
+                let failed =
+                    part.failed.entry(ErrorOutputType::FormatConversionFailed).or_default();
                 FailureLine {
                     record,
                     rejection: &rejection,
                     attempt_ending: self.clock.now(),
-                    table: TableName {
+                    table: table.map(|table| TableName {
                         database: &table.database,
                         table: &table.name,
                         region: self.recipe.catalog_region.as_deref(),
                         version: &table.version,
-                    },
+                    }),
                 }
-                .append_to(&mut part.failure_lines);
-                part.failed.push(record.position);
+                .append_to(&mut failed.lines);
+                failed.positions.push(record.position);
             }
             Err(PushError::Encode(error)) => return Err(error),
         }
         Ok(())
     }
 
+    /// What the footer of a batch's file says.
+    fn origin(&self, id: PlanId, batch: &Batch, parts: &Parts) -> Vec<(String, String)> {
+        let table = self.recipe.table.as_ref();
+        let origin = Origin {
+            stream: &self.stream,
+            tenant: batch.group.tenant.as_ref(),
+            journal: self.records.stamp(),
+            plan: id.0,
+            positions: &parts.rows,
+            row_count: parts.encoder.row_count(),
+            arrivals: parts.arrivals.unwrap_or((batch.oldest_arrival, batch.oldest_arrival)),
+            schema_version: table.map_or("", |table| &table.version),
+        };
+        origin.pairs()
+    }
+
     /// Everything about an object but its bytes.
-    fn name(&self, batch: &Batch, kind: ObjectKind) -> Result<ObjectHeader, FreezeError> {
+    fn name(
+        &self,
+        batch: &Batch,
+        kind: ObjectKind,
+        error: Option<ErrorOutputType>,
+    ) -> Result<ObjectHeader, FreezeError> {
         let recipe = &self.recipe;
-        let (template, error, extension) = match kind {
-            ObjectKind::Data => (&recipe.prefix, None, ".parquet"),
-            ObjectKind::Error => {
-                (&recipe.error_prefix, Some(ErrorOutputType::FormatConversionFailed), "")
-            }
+        let template = match kind {
+            ObjectKind::Data => &recipe.prefix,
+            ObjectKind::Error => &recipe.error_prefix,
+        };
+        // Lines of failures are written plainly whatever the data is.
+        let (extension, content_encoding) = match kind {
+            ObjectKind::Data => (recipe.format.extension(), recipe.format.content_encoding()),
+            ObjectKind::Error => ("", None),
         };
         let mut random = || Uuid::new_v4().as_u128();
         let tenant = batch.group.tenant.as_ref();
@@ -230,6 +305,7 @@ impl Freezer {
             sha256: String::new(),
             row_count: 0,
             tenant: batch.group.tenant.clone(),
+            content_encoding: content_encoding.map(str::to_owned),
             partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
         })
     }
@@ -240,16 +316,17 @@ impl Recipe {
     #[must_use]
     pub fn partition(&self, place: &Evaluated) -> Option<CatalogPartition> {
         let catalog = self.register_in.clone()?;
+        let table = self.table.as_ref()?;
         let value_of = |key: &str| {
             let mut named = place.partition.iter();
             let named = named.find(|(name, _)| name.eq_ignore_ascii_case(key));
             named.map(|(_, value)| value.clone())
         };
-        let keys = self.table.partition_keys.iter();
+        let keys = table.partition_keys.iter();
         Some(CatalogPartition {
             catalog,
-            database: self.table.database.clone(),
-            table: self.table.name.clone(),
+            database: table.database.clone(),
+            table: table.name.clone(),
             values: keys.map(|key| value_of(&key.name)).collect::<Option<_>>()?,
             location: format!("{}/{}", self.target.url, place.partition_folder),
         })
@@ -260,20 +337,28 @@ impl Recipe {
 struct Parts {
     encoder: Encoder,
     rows: Positions,
-    failed: Positions,
-    failure_lines: Vec<u8>,
+    /// Of the oldest and the newest of them.
+    arrivals: Option<(UnixMillis, UnixMillis)>,
+    failed: BTreeMap<ErrorOutputType, Failed>,
     damaged: Positions,
 }
 
+/// Records that go to one folder of the error prefix.
+#[derive(Default)]
+struct Failed {
+    positions: Positions,
+    lines: Vec<u8>,
+}
+
 impl Parts {
-    fn new(schema: &Arc<Schema>) -> Self {
-        Self {
-            encoder: Encoder::new(schema),
+    fn new(format: &Format) -> Result<Self, EncodeError> {
+        Ok(Self {
+            encoder: Encoder::new(format)?,
             rows: Positions::default(),
-            failed: Positions::default(),
-            failure_lines: Vec::new(),
+            arrivals: None,
+            failed: BTreeMap::new(),
             damaged: Positions::default(),
-        }
+        })
     }
 }
 

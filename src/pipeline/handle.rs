@@ -1,17 +1,19 @@
 //! What others may ask of a running pipeline, and how the answer is shown as metrics.
 //!
-//! Owns the shape of a stream's status. The pipeline's loop fills it in.
+//! Owns the shape of a stream's status, and how it is made of those of the legs. Each leg's loop
+//! fills in its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Recipe;
-use crate::buffer::Hints;
+use super::Settings;
+use super::leg::Orders;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
+use crate::record::StreamName;
 
-/// A stream as it stands.
+/// A stream as it stands. What a transform made of records is counted in its parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
     /// Records answered with success.
@@ -26,6 +28,8 @@ pub struct Status {
     pub damaged: u64,
     /// Accepted records that none of these counts yet.
     pub pending: u64,
+    /// Of those, records that are yet to be transformed.
+    pub untransformed: u64,
     /// Batches that are open.
     pub open_batches: usize,
     /// Records in open batches.
@@ -46,24 +50,95 @@ pub struct Status {
     pub unregistered_partitions: usize,
     /// Bytes of the journal on disk.
     pub journal_bytes: u64,
+    /// Bytes on disk of what was transformed and is not delivered.
+    pub scratch_bytes: u64,
     /// Bytes of the outbox on disk.
     pub outbox_bytes: u64,
     /// What holds the stream up, and since how many attempts.
     pub blocked: Option<String>,
+    /// The raw source backup, where there is one.
+    pub backup: Option<BackupStatus>,
+}
+
+/// The raw source backup of a stream as it stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupStatus {
+    /// Records accepted since there is a backup.
+    pub accepted: u64,
+    /// Records in objects under the backup's prefix.
+    pub delivered: u64,
+    /// Records that the disk lost.
+    pub damaged: u64,
+    /// Accepted records that none of these counts yet.
+    pub pending: u64,
+    /// Plans whose objects are not all in their store.
+    pub open_plans: usize,
+    /// Bytes of its decisions and its outbox on disk.
+    pub disk_bytes: u64,
+    /// What holds it up, and since how many attempts.
+    pub blocked: Option<String>,
+}
+
+/// One leg as it stands; the words are those of [`Status`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct LegStatus {
+    pub(super) accepted: u64,
+    pub(super) delivered: u64,
+    pub(super) failed: u64,
+    pub(super) dropped: u64,
+    pub(super) damaged: u64,
+    pub(super) transformed: u64,
+    pub(super) left_out: u64,
+    pub(super) pending: u64,
+    pub(super) open_batches: usize,
+    pub(super) buffered_records: u64,
+    pub(super) buffered_bytes: u64,
+    pub(super) closes_at_bytes: u64,
+    pub(super) closes_in_seconds: Option<u64>,
+    pub(super) closed_batches: usize,
+    pub(super) open_plans: usize,
+    pub(super) open_objects: usize,
+    pub(super) unregistered_partitions: usize,
+    pub(super) log_bytes: u64,
+    pub(super) outbox_bytes: u64,
+    pub(super) blocked: Option<String>,
 }
 
 /// Asks something of a running pipeline.
 #[derive(Clone, Debug)]
 pub struct Handle {
+    pub(super) stream: StreamName,
+    pub(super) metrics: Metrics,
+    pub(super) legs: Legs,
+    pub(super) changes: mpsc::Sender<Changing>,
+}
+
+/// New settings on their way, with the way back of what went wrong.
+pub(super) type Changing = (Settings, oneshot::Sender<Result<(), String>>);
+
+/// The legs of a stream; those besides the first may come later, and go.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Legs(Arc<Mutex<KnownLegs>>);
+
+#[derive(Debug, Default)]
+struct KnownLegs {
+    source: Option<LegHandle>,
+    transformed: Option<LegHandle>,
+    backup: Option<LegHandle>,
+}
+
+/// Asks something of a running leg.
+#[derive(Clone, Debug)]
+pub(super) struct LegHandle {
     pub(super) requests: mpsc::Sender<Request>,
 }
 
-/// A question to the loop, with the way back.
+/// A question to a leg's loop, with the way back.
 #[derive(Debug)]
 pub(super) enum Request {
-    Status(oneshot::Sender<Status>),
+    Status(oneshot::Sender<LegStatus>),
     Flush(oneshot::Sender<()>),
-    Change(Change),
+    Change(Orders),
     Table(Option<TableTrouble>),
 }
 
@@ -76,48 +151,191 @@ pub enum TableTrouble {
     Unusable(String),
 }
 
-/// New settings of a stream; they apply to everything that is not planned yet.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// What becomes of records.
-    pub recipe: Arc<Recipe>,
-    /// When batches close.
-    pub hints: Hints,
+/// Why new settings were not taken.
+#[derive(Debug, thiserror::Error)]
+#[error("could not change stream {stream}: {reason}")]
+pub struct ChangeError {
+    stream: StreamName,
+    reason: String,
 }
 
 impl Handle {
     /// The stream as it stands; `None` when the pipeline has ended.
     pub async fn status(&self) -> Option<Status> {
+        let source = self.legs.source()?.status().await?;
+        let transformed = match self.legs.transformed() {
+            Some(leg) => Some(leg.status().await?),
+            None => None,
+        };
+        let backup = match self.legs.backup() {
+            // A backup that was switched off and has ended is not asked any more.
+            Some(leg) => leg.status().await,
+            None => None,
+        };
+        let status = Status::of(source, transformed, backup);
+        status.show(self.stream.as_str(), &self.metrics);
+        Some(status)
+    }
+
+    /// Closes every batch and waits until everything accepted before the call is in its store,
+    /// dropped, or counted as damaged, and its partitions are registered. Tells whether that came
+    /// about before the pipeline ended.
+    pub async fn flush(&self) -> bool {
+        let backup = async {
+            match self.legs.backup() {
+                Some(leg) => leg.flush().await,
+                None => true,
+            }
+        };
+        let records = async {
+            let Some(source) = self.legs.source() else {
+                return false;
+            };
+            if !source.flush().await {
+                return false;
+            }
+            match self.legs.transformed() {
+                Some(leg) => leg.flush().await,
+                None => true,
+            }
+        };
+        let (backup, records) = futures::future::join(backup, records).await;
+        backup && records
+    }
+
+    /// Gives the pipeline new settings; they apply to everything that is not planned yet.
+    ///
+    /// # Errors
+    /// When what the new settings need cannot be opened, or the pipeline has ended; the old settings
+    /// hold then.
+    pub async fn change(&self, settings: Settings) -> Result<(), ChangeError> {
+        let error = |reason| ChangeError { stream: self.stream.clone(), reason };
+        let ended = || error("its pipeline has ended".to_owned());
+        let (answer, answered) = oneshot::channel();
+        self.changes.send((settings, answer)).await.map_err(|_| ended())?;
+        answered.await.map_err(|_| ended())?.map_err(error)
+    }
+
+    /// Tells the pipeline what is wrong with its table, or that nothing is any more; shown in the
+    /// status. The backup has no table. Tells whether the pipeline was there to hear of it.
+    pub async fn table(&self, trouble: Option<TableTrouble>) -> bool {
+        let transformed = match self.legs.transformed() {
+            Some(leg) => leg.table(trouble.clone()).await,
+            None => true,
+        };
+        let source = match self.legs.source() {
+            Some(leg) => leg.table(trouble).await,
+            None => false,
+        };
+        transformed && source
+    }
+}
+
+impl Legs {
+    /// Once the pipeline has been made there is always one.
+    pub(super) fn source(&self) -> Option<LegHandle> {
+        self.known().source.clone()
+    }
+
+    pub(super) fn transformed(&self) -> Option<LegHandle> {
+        self.known().transformed.clone()
+    }
+
+    pub(super) fn backup(&self) -> Option<LegHandle> {
+        self.known().backup.clone()
+    }
+
+    pub(super) fn set_source(&self, leg: LegHandle) {
+        self.known().source = Some(leg);
+    }
+
+    pub(super) fn set_transformed(&self, leg: LegHandle) {
+        self.known().transformed = Some(leg);
+    }
+
+    pub(super) fn set_backup(&self, leg: Option<LegHandle>) {
+        self.known().backup = leg;
+    }
+
+    fn known(&self) -> MutexGuard<'_, KnownLegs> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LegHandle {
+    async fn status(&self) -> Option<LegStatus> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Status(answer)).await.ok()?;
         answered.await.ok()
     }
 
-    /// Closes every batch and waits until everything accepted before the call is in its store, or
-    /// counted as damaged, and its partitions are registered. Tells whether that came about before
-    /// the pipeline ended.
-    pub async fn flush(&self) -> bool {
+    pub(super) async fn flush(&self) -> bool {
         let (answer, answered) = oneshot::channel();
         let sent = self.requests.send(Request::Flush(answer)).await;
         sent.is_ok() && answered.await.is_ok()
     }
-}
 
-impl Handle {
-    /// Gives the pipeline new settings. A plan that is being made keeps the old ones. Tells whether
-    /// the pipeline was there to hear of it.
-    pub async fn change(&self, change: Change) -> bool {
-        self.requests.send(Request::Change(change)).await.is_ok()
+    /// Closes every batch, and waits for nothing.
+    pub(super) fn begin_flush(&self) {
+        let (answer, _) = oneshot::channel();
+        let _ = self.requests.try_send(Request::Flush(answer));
     }
 
-    /// Tells the pipeline what is wrong with its table, or that nothing is any more; shown in the
-    /// status. Tells whether the pipeline was there to hear of it.
-    pub async fn table(&self, trouble: Option<TableTrouble>) -> bool {
+    /// False when the leg has ended.
+    pub(super) async fn change(&self, orders: Orders) -> bool {
+        self.requests.send(Request::Change(orders)).await.is_ok()
+    }
+
+    /// False when the leg has ended.
+    pub(super) async fn table(&self, trouble: Option<TableTrouble>) -> bool {
         self.requests.send(Request::Table(trouble)).await.is_ok()
     }
 }
 
 impl Status {
+    /// Records that went on into the scratch log are counted there, by their parts. While a batch
+    /// goes over it may be seen on both sides for a moment.
+    fn of(source: LegStatus, transformed: Option<LegStatus>, backup: Option<LegStatus>) -> Self {
+        let LegStatus { blocked, .. } = source.clone();
+        let is_transforming = transformed.is_some();
+        let next = transformed.unwrap_or_default();
+        Self {
+            accepted: source.accepted - source.transformed + next.accepted,
+            delivered: source.delivered + next.delivered,
+            failed: source.failed + next.failed,
+            dropped: source.dropped + next.dropped,
+            damaged: source.damaged + next.damaged,
+            pending: source.pending + next.pending,
+            untransformed: if is_transforming { source.pending } else { 0 },
+            open_batches: source.open_batches + next.open_batches,
+            buffered_records: source.buffered_records + next.buffered_records,
+            buffered_bytes: source.buffered_bytes + next.buffered_bytes,
+            closes_at_bytes: source.closes_at_bytes.max(next.closes_at_bytes),
+            closes_in_seconds: next.closes_in_seconds.or(source.closes_in_seconds),
+            closed_batches: source.closed_batches + next.closed_batches,
+            open_plans: source.open_plans + next.open_plans,
+            open_objects: source.open_objects + next.open_objects,
+            unregistered_partitions: source.unregistered_partitions + next.unregistered_partitions,
+            journal_bytes: source.log_bytes,
+            scratch_bytes: next.log_bytes,
+            outbox_bytes: source.outbox_bytes + next.outbox_bytes,
+            blocked: match (blocked, next.blocked) {
+                // Both may wait for the same table.
+                (Some(one), Some(other)) if one != other => Some(format!("{one}; {other}")),
+                (one, other) => one.or(other),
+            },
+            backup: backup.map(|leg| BackupStatus {
+                accepted: leg.accepted - leg.left_out,
+                delivered: leg.delivered,
+                damaged: leg.damaged,
+                pending: leg.pending,
+                open_plans: leg.open_plans,
+                disk_bytes: leg.log_bytes + leg.outbox_bytes,
+                blocked: leg.blocked,
+            }),
+        }
+    }
+
     /// Brings the metrics of `stream` up to date.
     pub(super) fn show(&self, stream: &str, metrics: &Metrics) {
         let states = [
@@ -135,11 +353,29 @@ impl Status {
         let ended: u64 = states[1..].iter().map(|(_, count)| count).sum();
         let delta = self.accepted.cast_signed() - ended.cast_signed();
         metrics.conservation_delta.get_or_create(&stream_labels(stream)).set(delta);
-        for (place, bytes) in [("journal", self.journal_bytes), ("outbox", self.outbox_bytes)] {
+        let backup_bytes = self.backup.as_ref().map_or(0, |backup| backup.disk_bytes);
+        for (place, bytes) in [
+            ("journal", self.journal_bytes),
+            ("scratch", self.scratch_bytes),
+            ("outbox", self.outbox_bytes),
+            ("backup", backup_bytes),
+        ] {
             let labels = stream_labels_with(stream, "place", place);
             metrics.disk_bytes.get_or_create(&labels).set(bytes.cast_signed());
         }
-        let blocked = i64::from(self.blocked.is_some());
+        if let Some(backup) = &self.backup {
+            for (state, count) in [
+                ("accepted", backup.accepted),
+                ("delivered", backup.delivered),
+                ("damaged", backup.damaged),
+                ("pending", backup.pending),
+            ] {
+                let labels = stream_labels_with(stream, "state", state);
+                metrics.backup_records.get_or_create(&labels).set(count.cast_signed());
+            }
+        }
+        let backup_is_blocked = self.backup.as_ref().is_some_and(|backup| backup.blocked.is_some());
+        let blocked = i64::from(self.blocked.is_some() || backup_is_blocked);
         metrics.blocked.get_or_create(&stream_labels(stream)).set(blocked);
     }
 }

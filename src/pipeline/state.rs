@@ -20,7 +20,12 @@ pub(super) struct State {
     last_plan: PlanId,
     delivered: u64,
     failed: u64,
+    dropped: u64,
     damaged: u64,
+    transformed: u64,
+    left_out: u64,
+    /// How far the transform has come, as entries that were read and plans say.
+    source_end: Position,
     unregistered: BTreeSet<CatalogPartition>,
 }
 
@@ -29,7 +34,12 @@ pub(super) struct State {
 pub(super) struct Counts {
     pub(super) delivered: u64,
     pub(super) failed: u64,
+    pub(super) dropped: u64,
     pub(super) damaged: u64,
+    /// In the scratch log, where their parts are counted.
+    pub(super) transformed: u64,
+    /// Accepted before this leg began.
+    pub(super) left_out: u64,
     /// Accepted and neither of these yet, counted from the bitmap and the open plans.
     pub(super) pending: u64,
 }
@@ -45,7 +55,11 @@ impl State {
             last_plan: checkpoint.last_plan,
             delivered: checkpoint.delivered,
             failed: checkpoint.failed,
+            dropped: checkpoint.dropped,
             damaged: checkpoint.damaged,
+            transformed: checkpoint.transformed,
+            left_out: checkpoint.left_out,
+            source_end: checkpoint.source_end,
             unregistered: checkpoint.unregistered.into_iter().collect(),
         };
         for control in controls {
@@ -68,7 +82,11 @@ impl State {
             last_plan: self.last_plan,
             delivered: self.delivered,
             failed: self.failed,
+            dropped: self.dropped,
             damaged: self.damaged,
+            transformed: self.transformed,
+            left_out: self.left_out,
+            source_end: self.source_end,
             unregistered: self.unregistered.iter().cloned().collect(),
         }
     }
@@ -83,6 +101,7 @@ impl State {
             return;
         }
         self.last_plan = plan.id;
+        self.source_end = self.source_end.max(plan.source_end);
         for object in &plan.objects {
             self.progress.settle(&object.positions);
         }
@@ -90,6 +109,30 @@ impl State {
         if !plan.objects.is_empty() {
             self.open_plans.insert(plan.id, plan);
         }
+    }
+
+    /// Durable entries say that a transform dropped these.
+    pub(super) fn dropped(&mut self, positions: &Positions) {
+        self.dropped += self.progress.settle(positions);
+    }
+
+    /// Durable entries of the scratch log stand for these records.
+    pub(super) fn transformed(&mut self, positions: &Positions) {
+        self.transformed += self.progress.settle(positions);
+    }
+
+    /// These are none of this leg's records.
+    pub(super) fn left_out(&mut self, positions: &Positions) {
+        self.left_out += self.progress.settle(positions);
+    }
+
+    /// Entries up to here have been seen.
+    pub(super) fn source_seen(&mut self, end: Position) {
+        self.source_end = self.source_end.max(end);
+    }
+
+    pub(super) fn source_end(&self) -> Position {
+        self.source_end
     }
 
     /// The objects of a plan are in their stores, and the commit is durable. Tells the plan, when
@@ -126,7 +169,10 @@ impl State {
         Counts {
             delivered: self.delivered,
             failed: self.failed,
+            dropped: self.dropped,
             damaged: self.damaged,
+            transformed: self.transformed,
+            left_out: self.left_out,
             pending: end.0.saturating_sub(self.progress.settled_count()) + in_plans,
         }
     }
@@ -162,13 +208,14 @@ mod tests {
             sha256: String::new(),
             row_count: count,
             tenant: None,
+            content_encoding: None,
             partition: (kind == ObjectKind::Data).then_some(partition),
         };
         PlannedObject { header, positions: Positions::from_run(Position(first), count) }
     }
 
     fn plan(id: u64, objects: Vec<PlannedObject>, damaged: Positions) -> Plan {
-        Plan { id: PlanId(id), objects, damaged }
+        Plan { id: PlanId(id), objects, damaged, source_end: Position(0) }
     }
 
     fn history() -> Vec<Control> {
@@ -193,11 +240,13 @@ mod tests {
         for control in history() {
             controls.push(control);
             let counts = State::replay(None, controls.clone()).counts(Position(12));
-            let Counts { delivered, failed, damaged, pending } = counts;
+            let Counts { delivered, failed, damaged, pending, .. } = counts;
             assert_eq!(delivered + failed + damaged + pending, 12, "{controls:?}");
         }
         let counts = State::replay(None, controls).counts(Position(12));
-        assert_eq!(counts, Counts { delivered: 5, failed: 2, damaged: 1, pending: 4 });
+        let expected =
+            Counts { delivered: 5, failed: 2, damaged: 1, pending: 4, ..Counts::default() };
+        assert_eq!(counts, expected);
     }
 
     #[test]

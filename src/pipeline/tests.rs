@@ -8,4 +8,5 @@ mod crash;
 mod doubles;
 mod faults;
 mod flow;
+mod hooks;
 mod world;

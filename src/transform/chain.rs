@@ -1,13 +1,18 @@
 //! The steps of a stream, one after another over a batch.
 //!
-//! Owns how parts go from step to step, and the patience with a hook that is away.
+//! Owns how parts go from step to step, how many of them one record may become, and the patience
+//! with a hook that is away.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Failure, Item, Part, Transform, Unavailable, Verdict};
+use super::{
+    Failure, Item, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform, Unavailable,
+    Verdict,
+};
+use crate::buffer::Hints;
 
 /// How long a step that is away is left alone before it is tried again: doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
@@ -51,6 +56,16 @@ impl Chain {
         Self { steps }
     }
 
+    /// What the steps would like to be given at once: the largest size, the longest interval.
+    #[must_use]
+    pub fn hints(&self) -> Hints {
+        let none = Hints { size_bytes: 0, interval: Duration::ZERO };
+        self.steps.iter().map(|step| step.hints()).fold(none, |all, one| Hints {
+            size_bytes: all.size_bytes.max(one.size_bytes),
+            interval: all.interval.max(one.interval),
+        })
+    }
+
     /// Transforms records and tells for each what it became; never nothing.
     ///
     /// A step that is away is asked again until it answers; `troubled` hears of each refusal, and
@@ -74,8 +89,9 @@ impl Chain {
             let verdicts = answer(step.as_ref(), &items, troubled).await;
             assert_eq!(verdicts.len(), items.len(), "a step answers for each item");
             let before = std::mem::take(&mut travelling);
+            let mut yields = vec![Yield::default(); ended.len()];
             for (one, verdict) in before.into_iter().zip(verdicts) {
-                match verdict {
+                match yields[one.record].bounded(verdict) {
                     Verdict::Parts(parts) => travelling.extend(one.split(parts)),
                     Verdict::Dropped => ended[one.record].push(Transformed::Dropped),
                     Verdict::Failed(failure) => {
@@ -88,6 +104,35 @@ impl Chain {
             ended[one.record].push(Transformed::Part(one.item.part));
         }
         ended
+    }
+}
+
+/// What a step has made of one record so far.
+#[derive(Clone, Copy, Default)]
+struct Yield {
+    part_count: usize,
+    size_bytes: usize,
+}
+
+impl Yield {
+    /// The verdict itself or, where it would make too much of the record, the failure that this is.
+    fn bounded(&mut self, verdict: Verdict) -> Verdict {
+        let Verdict::Parts(parts) = &verdict else {
+            return verdict;
+        };
+        let size_bytes: usize = parts.iter().map(|part| part.data.len()).sum();
+        let message = if parts.iter().any(|part| part.data.len() > PART_BYTES_MAX) {
+            format!("a part has more than {PART_BYTES_MAX} bytes")
+        } else if self.part_count + parts.len() > PARTS_MAX {
+            format!("one record would become more than {PARTS_MAX} parts")
+        } else if self.size_bytes + size_bytes > PARTS_BYTES_MAX {
+            format!("one record would become more than {PARTS_BYTES_MAX} bytes")
+        } else {
+            self.part_count += parts.len();
+            self.size_bytes += size_bytes;
+            return verdict;
+        };
+        Verdict::failed("Transform.TooLarge", message)
     }
 }
 

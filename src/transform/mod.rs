@@ -10,17 +10,44 @@
 //! records.
 
 mod chain;
+mod command;
+mod contract;
+mod documents;
+mod fields;
+mod delimiter;
+mod http;
+mod invocations;
+mod jq;
+mod lambda;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use self::chain::{Chain, Transformed};
+pub use self::command::{Command, CommandSettings};
+pub use self::delimiter::AppendDelimiter;
+pub use self::fields::{Fields, FieldsSettings};
+pub use self::http::{Http, HttpSettings, is_header};
+pub use self::invocations::{HookName, Origin, Patience};
+pub use self::jq::{Filter, Jq, Program, ProgramError};
+pub use self::lambda::{FunctionArn, Keys, Lambda, LambdaSettings};
 
+use crate::buffer::Hints;
 use crate::fault::Action;
 use crate::record::{ErrorOutputType, UnixMillis};
+
+/// The most bytes that one part may hold: what fits into an answer of at most 6 MB.
+pub const PART_BYTES_MAX: usize = 6 << 20;
+/// The most parts that one record may become.
+pub const PARTS_MAX: usize = 10_000;
+/// The most bytes that all parts of one record may hold together.
+pub const PARTS_BYTES_MAX: usize = 8 << 20;
 
 /// A record's bytes, or a part of them, and what hooks said of their place in the lake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +88,30 @@ pub enum Verdict {
     Failed(Failure),
 }
 
+impl Verdict {
+    /// A failure that asking again would not mend, of a step that runs inside this process.
+    fn failed(code: &str, message: impl Into<String>) -> Self {
+        Self::Failed(Failure {
+            error_type: ErrorOutputType::ProcessingFailed,
+            code: code.to_owned(),
+            message: short(&message.into()),
+            attempts: 1,
+            lambda_arn: None,
+        })
+    }
+}
+
+/// How much of a foreign text a message repeats, in characters.
+const SHOWN_CHARS_MAX: usize = 500;
+
+/// Foreign text, no longer than helps.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// Why a record could not be transformed, in the words of Firehose's error objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -95,4 +146,9 @@ pub trait Transform: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the hook cannot be reached; the same batch is given again later.
     fn apply<'a>(&'a self, items: &'a [Item]) -> BoxFuture<'a, Result<Vec<Verdict>, Unavailable>>;
+
+    /// How many records the step would like to be given at once.
+    fn hints(&self) -> Hints {
+        Hints { size_bytes: 1 << 20, interval: Duration::ZERO }
+    }
 }

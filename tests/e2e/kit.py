@@ -264,13 +264,9 @@ _session_lock = threading.Lock()
 
 
 def client(service, endpoint, access_key, secret, **settings):
-    """A boto3 client that tries once, so that every answer is seen."""
-    config = botocore.config.Config(
-        retries={"total_max_attempts": 1},
-        connect_timeout=10,
-        read_timeout=60,
-        **settings,
-    )
+    """A boto3 client that tries once, so that every answer is seen, unless `retries` say otherwise."""
+    defaults = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
+    config = botocore.config.Config(**(defaults | settings))
     # Making clients of one session is not thread-safe; using them is.
     with _session_lock:
         return _session.client(

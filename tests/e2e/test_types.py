@@ -1,5 +1,6 @@
 """Every type of a Glue table: its values come back as they were, and what is no value is kept aside."""
 
+import base64
 import collections
 import datetime
 import decimal
@@ -30,6 +31,7 @@ TYPES = {
     "c_string": ("string", pa.string()),
     "c_char": ("char(3)", pa.string()),
     "c_varchar": ("varchar(10)", pa.string()),
+    "c_binary": ("binary", pa.binary()),
     "c_date": ("date", pa.date32()),
     "c_timestamp": ("timestamp", pa.timestamp("us")),
     "c_numbers": ("array<int>", pa.list_(pa.int32())),
@@ -65,6 +67,11 @@ D = decimal.Decimal
 def utc(*parts):
     return datetime.datetime(*parts)
 
+
+# Binary value -> its text in JSON.
+BINARY_TEXTS = {
+    value: base64.b64encode(value) for value in (b"", b"\x00", bytes(range(256)), "é".encode() * 3)
+}
 
 # Column, JSON text, value.
 VALUES = [
@@ -109,6 +116,7 @@ VALUES = [
     ("c_char", '"ü€🦆"', "ü€🦆"),
     ("c_varchar", '"0123456789"', "0123456789"),
     ("c_varchar", '"🦆🦆🦆🦆🦆🦆🦆🦆🦆🦆"', "🦆" * 10),
+    *(("c_binary", f'"{text.decode()}"', value) for value, text in BINARY_TEXTS.items()),
     ("c_date", '"1969-12-31"', datetime.date(1969, 12, 31)),
     ("c_date", '"2024-2-29"', datetime.date(2024, 2, 29)),
     ("c_date", '"9999-12-31"', datetime.date(9999, 12, 31)),
@@ -174,6 +182,9 @@ NO_VALUES = [
     ("c_decimal_large", "{}"),
     ("c_char", '"abcd"'),
     ("c_varchar", '"01234567890"'),
+    ("c_binary", '"not base64"'),
+    ("c_binary", '"AAE"'),
+    ("c_binary", "7"),
     ("c_date", '"2026-02-30"'),
     ("c_date", '"2026-13-01"'),
     ("c_date", '"yesterday"'),

@@ -27,6 +27,7 @@ fn null_fits_every_type() {
         "varchar(3)",
         "date",
         "timestamp",
+        "binary",
         "array<int>",
         "map<string,int>",
         "struct<a:int>",

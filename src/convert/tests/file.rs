@@ -6,8 +6,10 @@ use parquet::basic::Encoding;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::printer::print_schema;
 
-use super::{convert, read, rows, schema};
-use crate::convert::{Encoder, FailureLine, RejectCode, Rejection, Schema, TableName};
+use super::{convert, encoder, read, rows, schema};
+use crate::convert::{
+    FailureLine, ProcessingFailureLine, RejectCode, Rejection, Schema, TableName,
+};
 use crate::record::{Position, Record, UnixMillis};
 use crate::table::{Column, HiveType};
 
@@ -26,12 +28,13 @@ fn every_type_has_its_form_in_the_file() {
         ("d38", "decimal(38,10)"),
         ("s", "string"),
         ("c", "char(3)"),
+        ("raw", "binary"),
         ("day", "date"),
         ("at", "timestamp"),
         ("l", "array<struct<x:int>>"),
         ("m", "map<string,decimal(2,0)>"),
     ]);
-    let mut encoder = Encoder::new(&schema);
+    let mut encoder = encoder(&schema);
     encoder.push(b"{}").unwrap();
     let metadata = [("lakehose.plan".to_owned(), "7".to_owned())];
     let encoded = encoder.finish(&metadata).unwrap();
@@ -55,6 +58,7 @@ message hive_schema {
   OPTIONAL FIXED_LEN_BYTE_ARRAY (16) d38 (DECIMAL(38,10));
   OPTIONAL BYTE_ARRAY s (STRING);
   OPTIONAL BYTE_ARRAY c (STRING);
+  OPTIONAL BYTE_ARRAY raw;
   OPTIONAL INT32 day (DATE);
   OPTIONAL INT64 at (TIMESTAMP(MICROS,true));
   OPTIONAL group l (LIST) {
@@ -165,7 +169,7 @@ fn a_dictionary_is_written_only_where_values_repeat() {
 fn a_record_with_more_rows_than_a_batch_is_written_whole() {
     let documents: Vec<String> = (0..10_000).map(|n| format!("{{\"n\":{n}}}")).collect();
     let record = documents.concat();
-    let mut encoder = Encoder::new(&schema(&[("n", "int")]));
+    let mut encoder = encoder(&schema(&[("n", "int")]));
     assert_eq!(encoder.push(record.as_bytes()).unwrap().row_count, 10_000);
     let encoded = encoder.finish(&[]).unwrap();
     assert_eq!(rows(&encoded).last().map(String::as_str), Some("9999"));
@@ -174,7 +178,7 @@ fn a_record_with_more_rows_than_a_batch_is_written_whole() {
 #[test]
 fn row_groups_end_at_their_rows_or_bytes_and_then_count_anew() {
     let row_groups = |record: &[u8], record_count: usize| {
-        let mut encoder = Encoder::new(&schema(&[("n", "int")]));
+        let mut encoder = encoder(&schema(&[("n", "int")]));
         for _ in 0..record_count {
             encoder.push(record).unwrap();
         }
@@ -192,7 +196,7 @@ fn row_groups_end_at_their_rows_or_bytes_and_then_count_anew() {
 
 #[test]
 fn a_file_without_rows_can_be_read() {
-    let encoded = Encoder::new(&schema(&[("n", "int")])).finish(&[]).unwrap();
+    let encoded = encoder(&schema(&[("n", "int")])).finish(&[]).unwrap();
     assert_eq!(encoded.row_count, 0);
     assert!(read(&encoded).is_empty());
 }
@@ -243,12 +247,12 @@ fn a_failure_line_has_the_members_of_firehose_in_order() {
         },
         rejection: &rejection,
         attempt_ending: UnixMillis(1_785_312_400_000),
-        table: TableName {
+        table: Some(TableName {
             database: "db",
             table: "t",
             region: Some("us-east-1"),
             version: "LATEST",
-        },
+        }),
     };
     let mut out = b"before\n".to_vec();
     line.append_to(&mut out);
@@ -262,4 +266,32 @@ fn a_failure_line_has_the_members_of_firehose_in_order() {
          \"dataCatalogTable\":{\"catalogId\":null,\"databaseName\":\"db\",\"tableName\":\"t\",\
          \"region\":\"us-east-1\",\"versionId\":\"LATEST\",\"roleArn\":null,\"catalogArn\":null}}\n"
     );
+}
+
+#[test]
+fn a_line_of_failed_processing_has_the_members_of_firehose_in_order() {
+    let line = ProcessingFailureLine {
+        record: Record {
+            position: Position(42),
+            arrival: UnixMillis(1_785_312_345_678),
+            data: b"{\"a\":1}",
+        },
+        code: "Lambda.FunctionError",
+        message: "The Lambda function was successfully invoked but it returned an error result.",
+        attempts: 4,
+        attempt_ending: UnixMillis(1_785_312_349_999),
+        lambda_arn: Some("arn:aws:lambda:us-east-1:111122223333:function:f:$LATEST"),
+    };
+    let text = |line: ProcessingFailureLine<'_>| {
+        let mut out = vec![];
+        line.append_to(&mut out);
+        String::from_utf8(out).unwrap()
+    };
+    let common = "{\"rawData\":\"eyJhIjoxfQ==\",\"errorCode\":\"Lambda.FunctionError\",\
+                  \"errorMessage\":\"The Lambda function was successfully invoked but it returned \
+                  an error result.\",\"attemptsMade\":4,\"arrivalTimestamp\":1785312345678,\
+                  \"attemptEndingTimestamp\":1785312349999";
+    let lambda = "\"lambdaARN\":\"arn:aws:lambda:us-east-1:111122223333:function:f:$LATEST\"";
+    assert_eq!(text(line), format!("{common},{lambda}}}\n"));
+    assert_eq!(text(ProcessingFailureLine { lambda_arn: None, ..line }), format!("{common}}}\n"));
 }

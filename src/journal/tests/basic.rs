@@ -1,7 +1,7 @@
 //! What is appended is read back; what is settled goes.
 
 use super::*;
-use crate::journal::{Checkpoint, Control};
+use crate::journal::{Checkpoint, Control, Seen};
 use crate::plan::{Plan, PlanId};
 
 #[tokio::test]
@@ -9,13 +9,55 @@ async fn records_read_back_in_order_with_tenant_and_arrival() {
     let opened = open(&SimulatedDisk::default());
     append(&opened.journal, 0, 3, 20).await;
     append(&opened.journal, 3, 2, 20).await;
-    let scanned = opened.journal.scan(Position(1), usize::MAX).expect("it is scanned");
-    assert_eq!(scanned.next, Position(5));
-    let calls: Vec<_> = scanned.calls.iter().map(|c| (c.first.0, c.lengths.len())).collect();
-    assert_eq!(calls, [(1, 2), (3, 2)]);
-    assert_eq!(scanned.calls[1].tenant, Tenant::new("acme").ok());
-    assert_eq!(scanned.calls[1].arrival, UnixMillis(3));
+    let mut calls = Vec::new();
+    let mut visit = |seen: Seen<'_>| {
+        let Seen::Call(call) = seen else { panic!("nothing is lost") };
+        let records: Vec<_> =
+            call.records().map(|(p, data)| (p.0, data.map(<[u8]>::to_vec))).collect();
+        let expected = |p: &u64| (*p, Some(record(*p, 20)));
+        let numbers: Vec<u64> = records.iter().map(|(p, _)| *p).collect();
+        assert_eq!(records, numbers.iter().map(expected).collect::<Vec<_>>());
+        calls.push((call.first().0, call.lengths().count(), call.tenant, call.arrival.0));
+    };
+    let walked = opened.journal.walk(Position(1), Position(5), usize::MAX, &mut visit);
+    assert_eq!(walked.expect("it is walked"), Position(5));
+    assert_eq!(calls, [(1, 2, None, 0), (3, 2, Tenant::new("acme").ok(), 3)]);
     assert_eq!(read_all(&opened.journal, 20).0, Positions::from_run(Position(0), 5));
+}
+
+#[tokio::test]
+async fn own_batches_come_one_behind_the_other_in_one_group() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    append(&opened.journal, 0, 1, 20).await;
+    let own = vec![batch(1, 2, 20), batch(3, 1, 20), batch(4, 3, 20)];
+    let appended = opened.journal.append_own(own).await.expect("they are appended");
+    assert_eq!((appended.first, appended.count), (Position(1), 6));
+    append(&opened.journal, 7, 1, 20).await;
+    let all = Positions::from_run(Position(0), 8);
+    assert_eq!(read_all(&opened.journal, 20), (all.clone(), Positions::default()));
+    drop(opened);
+    assert_eq!(read_all(&open(&disk).journal, 20), (all, Positions::default()));
+}
+
+#[tokio::test]
+async fn a_segment_stays_until_the_second_reader_lets_go_of_it() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    let hold = opened.journal.hold();
+    append(&opened.journal, 0, 10, 20).await;
+    opened.journal.seal().await.expect("it is sealed");
+    let settled = Positions::from_run(Position(0), 10);
+    let checkpoint =
+        Checkpoint { end: Position(10), settled: settled.clone(), ..Checkpoint::default() };
+    for _ in 0..2 {
+        let mark = opened.journal.mark();
+        opened.journal.checkpoint(&checkpoint, mark).expect("it is written");
+    }
+    hold.release(Positions::from_run(Position(0), 9)).expect("nothing goes");
+    assert_eq!(read_all(&opened.journal, 20), (settled.clone(), Positions::default()));
+    hold.release(settled).expect("it goes");
+    assert_eq!(opened.journal.bytes(), 0);
 }
 
 #[tokio::test]
@@ -39,8 +81,12 @@ async fn chosen_records_are_visited_and_no_others() {
 async fn a_restart_finds_records_and_decisions_in_order() {
     let disk = SimulatedDisk::default();
     let opened = open(&disk);
-    let plan =
-        Plan { id: PlanId(1), objects: Vec::new(), damaged: Positions::from_run(Position(1), 1) };
+    let plan = Plan {
+        id: PlanId(1),
+        objects: Vec::new(),
+        damaged: Positions::from_run(Position(1), 1),
+        source_end: Position(0),
+    };
     append(&opened.journal, 0, 3, 20).await;
     let controls = [Control::Plan(plan), Control::Commit(PlanId(1))];
     for control in &controls {

@@ -33,7 +33,12 @@ async fn work(disk: &SimulatedDisk) -> Option<Told> {
             told.acknowledged += 400;
         }
         let settled = Positions::from_run(Position(0), told.acknowledged - 100);
-        let plan = Plan { id: PlanId(round), objects: Vec::new(), damaged: settled.clone() };
+        let plan = Plan {
+            id: PlanId(round),
+            objects: Vec::new(),
+            damaged: settled.clone(),
+            source_end: Position(0),
+        };
         if opened.journal.append_control(&Control::Plan(plan)).await.is_err() {
             return Some(told);
         }

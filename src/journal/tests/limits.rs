@@ -124,7 +124,7 @@ async fn a_disk_without_room_for_a_segment_refuses_and_goes_on_later() {
 async fn a_plan_that_no_frame_holds_is_refused_and_hurts_nobody() {
     let opened = open(&SimulatedDisk::default());
     let damaged = (0..9_000_000).map(|index| Position(index * 2)).collect();
-    let plan = Plan { id: PlanId(1), objects: Vec::new(), damaged };
+    let plan = Plan { id: PlanId(1), objects: Vec::new(), damaged, source_end: Position(0) };
     let refused = opened.journal.append_control(&Control::Plan(plan)).await;
     assert_eq!(refused, Err(AppendError::TooLarge));
     append(&opened.journal, 0, 1, 40).await;
@@ -199,7 +199,12 @@ async fn a_plan_that_a_checkpoint_does_not_have_outlives_it() {
     append(&opened.journal, 0, 10, 40).await;
     let mark = opened.journal.mark();
     let before = checkpoint(10, 10);
-    let plan = Plan { id: PlanId(1), objects: Vec::new(), damaged: Positions::default() };
+    let plan = Plan {
+        id: PlanId(1),
+        objects: Vec::new(),
+        damaged: Positions::default(),
+        source_end: Position(0),
+    };
     opened.journal.append_control(&Control::Plan(plan.clone())).await.expect("it is appended");
     opened.journal.seal().await.expect("it is sealed");
     for _ in 0..2 {

@@ -4,6 +4,7 @@ mod basic;
 mod crash;
 mod limits;
 mod recovery;
+mod window;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +25,7 @@ pub(super) fn environment(disk: &SimulatedDisk) -> Environment {
         committer: Committer::start(None).expect("threads start"),
         budget: Arc::new(DiskBudget::new(1 << 40)),
         instance: Uuid::from_u128(7),
+        remembered_calls_max: 1000,
     }
 }
 
@@ -64,9 +66,9 @@ fn read_all(journal: &Journal, length: usize) -> (Positions, Positions) {
     let (mut whole, mut lost) = (Positions::default(), Positions::default());
     let mut next = Position(0);
     while next < end {
-        let scanned = journal.scan(next, 1000).expect("it is scanned");
-        assert!(scanned.next > next, "a scan goes on");
-        next = scanned.next;
+        let walked = journal.walk(next, end, 1000, &mut |_| {}).expect("it is walked");
+        assert!(walked > next, "a walk goes on");
+        next = walked;
     }
     let visit = &mut |position: Position, found: Option<crate::record::Record<'_>>| match found {
         Some(found) => {

@@ -194,6 +194,7 @@ async fn a_group_is_torn_as_a_whole() {
         clock: Arc::new(SystemClock::start()),
         instance: Uuid::from_u128(7),
         shared: opened.journal.inner.shared.clone(),
+        window: opened.journal.inner.window.clone(),
         next: Position(RECORDS),
         next_sequence: 2,
     });

@@ -23,8 +23,10 @@ use crate::catalog::{Catalog, CatalogError, Definition, Found, Known, Registrati
 use crate::clock::Clock;
 use crate::disk::simulated::SimulatedDisk;
 use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::fault::Action;
 use crate::plan::CatalogPartition;
-use crate::record::UnixMillis;
+use crate::record::{ErrorOutputType, UnixMillis};
+use crate::transform::{Failure, Item, Part, Transform, Unavailable, Verdict};
 
 /// When a double fails: after `skip` calls, `count` times.
 #[derive(Clone, Copy, Debug, Default)]
@@ -376,5 +378,88 @@ impl Clock for ManualClock {
         let millis = self.millis.load(Ordering::Relaxed);
         self.last_asked_millis.store(millis, Ordering::Relaxed);
         Duration::from_millis(millis)
+    }
+}
+
+/// What a row's number says when [`FickleHook`] made the row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Code {
+    /// The record.
+    pub(super) id: u64,
+    /// Which answer of the hook it belongs to.
+    pub(super) answer: u64,
+    /// Of so many parts.
+    pub(super) of: u64,
+    /// This one.
+    pub(super) part: u64,
+}
+
+impl Code {
+    const IDS: u64 = 1_000_000;
+
+    pub(super) fn decode(number: u64) -> Self {
+        let (rest, id) = (number / Self::IDS, number % Self::IDS);
+        Self { id, answer: rest / 16, of: rest / 4 % 4, part: rest % 4 }
+    }
+
+    fn encode(self) -> u64 {
+        ((self.answer * 4 + self.of) * 4 + self.part) * Self::IDS + self.id
+    }
+}
+
+/// A hook that never answers twice in the same way: what it says of a record depends on how often it
+/// was asked before.
+#[derive(Debug, Default)]
+pub(super) struct FickleHook {
+    pub(super) asked: AtomicU64,
+    /// Says Dropped to everything.
+    pub(super) drops_all: bool,
+    /// Is away so many times.
+    pub(super) away: Mutex<u32>,
+}
+
+impl Transform for FickleHook {
+    fn apply<'a>(&'a self, items: &'a [Item]) -> BoxFuture<'a, Result<Vec<Verdict>, Unavailable>> {
+        Box::pin(async move {
+            let mut away = locked(&self.away);
+            if *away > 0 {
+                *away -= 1;
+                let reason = "the hook is away".to_owned();
+                return Err(Unavailable { reason, action: Action::Retry });
+            }
+            Ok(items.iter().map(|item| self.verdict(item)).collect())
+        })
+    }
+}
+
+impl FickleHook {
+    fn verdict(&self, item: &Item) -> Verdict {
+        let answer = self.asked.fetch_add(1, Ordering::Relaxed);
+        if self.drops_all {
+            return Verdict::Dropped;
+        }
+        let record: serde_json::Value = serde_json::from_slice(&item.part.data).expect("JSON");
+        let id = record["id"].as_u64().or_else(|| record["id"][0].as_u64()).expect("an id");
+        let part = |part, of| {
+            let number = Code { id, answer, of, part }.encode();
+            // Some parts do not fit the table.
+            let text = if (answer + part) % 3 == 2 {
+                format!(r#"{{"id":[{number}]}}"#)
+            } else {
+                format!(r#"{{"id":{number}}}"#)
+            };
+            Part::new(text.into_bytes())
+        };
+        match answer % 5 {
+            0 => Verdict::Dropped,
+            1 => Verdict::Failed(Failure {
+                error_type: ErrorOutputType::ProcessingFailed,
+                code: "Lambda.ProcessingFailedStatus".into(),
+                message: "ProcessingFailed status set for record".into(),
+                attempts: 1,
+                lambda_arn: None,
+            }),
+            of => Verdict::Parts((0..of - 1).map(|number| part(number, of - 1)).collect()),
+        }
     }
 }

@@ -15,20 +15,23 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::doubles::{FaultyCatalog, FaultyDisk, FaultyStore, ManualClock, locked};
+use super::doubles::{
+    Code, FaultyCatalog, FaultyDisk, FaultyStore, FickleHook, ManualClock, locked,
+};
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
-use crate::convert::Schema;
+use crate::convert::{Delimiter, Format, RecordsOptions, Schema};
 use crate::deliver::Stores;
 use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
 use crate::journal::{AppendError, Batch, Committer, Environment, Journal, Opened};
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
-use crate::pipeline::{Handle, Parts, Pipeline, Recipe, Status};
+use crate::pipeline::{Backup, Handle, Parts, Pipeline, Recipe, Settings, Status};
 use crate::plan::{PlanId, Target};
 use crate::record::{StreamName, Tenant};
 use crate::table::{Column, HiveType, Table};
+use crate::transform::{Chain, Transform};
 
 /// Longer than any test: nothing closes by its age unless the clock is moved.
 pub(super) const LONG: Duration = Duration::from_secs(900);
@@ -47,6 +50,9 @@ pub(super) struct World {
     pub(super) acknowledged: BTreeSet<u64>,
     pub(super) calls: u64,
     pub(super) record_bytes: usize,
+    /// What transforms the records.
+    pub(super) hook: Option<Arc<FickleHook>>,
+    pub(super) has_backup: bool,
 }
 
 /// A pipeline that runs.
@@ -70,6 +76,8 @@ impl World {
             acknowledged: BTreeSet::new(),
             calls: 0,
             record_bytes: 20,
+            hook: None,
+            has_backup: false,
         }
     }
 
@@ -81,6 +89,7 @@ impl World {
             catalog: self.catalog.clone(),
             clock: self.clock.clone(),
             acknowledged: self.acknowledged.clone(),
+            hook: self.hook.clone(),
             ..*self
         }
     }
@@ -92,6 +101,7 @@ impl World {
             committer: Committer::start(None).expect("threads start"),
             budget: Arc::new(DiskBudget::new(1 << 40)),
             instance: Uuid::from_u128(7),
+            remembered_calls_max: 1000,
         }
     }
 
@@ -105,18 +115,13 @@ impl World {
         let opened = open(&environment)?;
         let (journal, budget) = (opened.journal.clone(), environment.budget.clone());
         let metrics = Metrics::register(&mut Registry::default());
-        let catalog: Arc<dyn Catalog> = self.catalog.clone();
         let (pipeline, handle) = Pipeline::new(Parts {
             stream: stream(),
             opened,
+            environment: environment.clone(),
             directory: DIRECTORY.into(),
-            hints: self.hints,
-            recipe: Arc::new(recipe()),
-            catalogs: BTreeMap::from([("glue".to_owned(), catalog)]),
+            settings: self.settings(),
             stores: Arc::new(Stores::with_client(target(), self.store.clone())),
-            disk: environment.disk.clone(),
-            budget: environment.budget.clone(),
-            clock: self.clock.clone(),
             conversions: Arc::new(Semaphore::new(2)),
             metrics: metrics.clone(),
         })
@@ -125,6 +130,19 @@ impl World {
         let mut tasks = JoinSet::new();
         tasks.spawn(pipeline.run(stopped, grace));
         Some(Running { journal, handle, metrics, budget, stop, tasks })
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        let step = |hook: &Arc<FickleHook>| -> Arc<dyn Transform> { hook.clone() };
+        let catalog: Arc<dyn Catalog> = self.catalog.clone();
+        let backup = Backup { recipe: Arc::new(backup_recipe()), hints: self.hints };
+        Settings {
+            recipe: Arc::new(recipe()),
+            hints: self.hints,
+            chain: self.hook.as_ref().map(|hook| Chain::new(vec![step(hook)])),
+            backup: self.has_backup.then_some(backup),
+            catalogs: BTreeMap::from([("glue".to_owned(), catalog)]),
+        }
     }
 
     /// One call of `count` records; calls alternate between two tenants, and every fifth record
@@ -182,6 +200,9 @@ impl World {
             .collect();
         let mut owners: BTreeMap<u64, String> = BTreeMap::new();
         for (key, bytes) in self.store.objects() {
+            if key.starts_with("raw/") {
+                continue;
+            }
             assert!(contents.contains_key(&key), "{case}: {key} was not put by us");
             for id in ids_in(&key, bytes) {
                 let folder = format!("tenant={}/", tenant_of(id));
@@ -198,6 +219,63 @@ impl World {
         let lost: Vec<_> = self.acknowledged.difference(&found).collect();
         assert!(lost.is_empty(), "{case}: acknowledged and in no object: {lost:?}");
         found
+    }
+
+    /// Each acknowledged record is what one answer of the hook made of it, all of it and once: its
+    /// parts, or a line of the error prefix, or nothing when it was dropped. Tells how many were
+    /// dropped.
+    pub(super) fn audit_transformed(&self, case: &str) -> u64 {
+        let mut found: BTreeMap<u64, Vec<Code>> = BTreeMap::new();
+        let mut failed = BTreeSet::new();
+        for (key, bytes) in self.store.objects() {
+            if key.starts_with("raw/") {
+                continue;
+            }
+            for number in ids_in(&key, bytes) {
+                let code = Code::decode(number);
+                let folder = format!("tenant={}/", tenant_of(code.id));
+                assert!(key.contains(&folder), "{case}: {code:?} of another tenant in {key}");
+                if key.contains("processing-failed") {
+                    assert!(failed.insert(code.id), "{case}: record {} failed twice", code.id);
+                } else {
+                    found.entry(code.id).or_default().push(code);
+                }
+            }
+        }
+        let mut dropped = 0;
+        for id in &self.acknowledged {
+            let Some(codes) = found.get_mut(id) else {
+                dropped += u64::from(!failed.contains(id));
+                continue;
+            };
+            assert!(!failed.contains(id), "{case}: record {id} failed and was delivered");
+            codes.sort_unstable_by_key(|code| code.part);
+            let first = codes[0];
+            let whole = (0..first.of).map(|part| Code { part, ..first });
+            assert_eq!(*codes, whole.collect::<Vec<_>>(), "{case}: one answer, whole and once");
+        }
+        dropped
+    }
+
+    /// Each acknowledged record is in exactly one object of the backup, and no other record is in
+    /// two.
+    pub(super) fn audit_backup(&self, case: &str) {
+        let mut seen = BTreeSet::new();
+        for (key, bytes) in self.store.objects() {
+            if !key.starts_with("raw/") {
+                continue;
+            }
+            for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                let line: serde_json::Value = serde_json::from_slice(line).expect("a record");
+                let id = &line["id"];
+                let id = id.as_u64().or_else(|| id[0].as_u64()).expect("an id");
+                assert!(seen.insert(id), "{case}: record {id} is twice in the backup");
+                let folder = format!("tenant={}/", tenant_of(id));
+                assert!(key.contains(&folder), "{case}: record {id} of another tenant in {key}");
+            }
+        }
+        let missing: Vec<_> = self.acknowledged.difference(&seen).collect();
+        assert!(missing.is_empty(), "{case}: not in the backup: {missing:?}");
     }
 
     /// The keys of durable plans on a disk, by plan.
@@ -307,9 +385,21 @@ fn ids_in(key: &str, bytes: Bytes) -> Vec<u64> {
         let line: serde_json::Value = serde_json::from_slice(line).expect("a line of JSON");
         let raw = BASE64.decode(line["rawData"].as_str().expect("a text")).expect("base64");
         let raw: serde_json::Value = serde_json::from_slice(&raw).expect("the record");
-        raw["id"][0].as_u64().expect("an id")
+        raw["id"].as_u64().or_else(|| raw["id"][0].as_u64()).expect("an id")
     };
     lines.map(id).collect()
+}
+
+fn backup_recipe() -> Recipe {
+    let records = RecordsOptions { delimiter: Delimiter::NewlineAtEnd, ..Default::default() };
+    let prefix = Template::parse("raw/tenant=!{lakehose:tenant}/", Place::Prefix);
+    Recipe {
+        format: Format::Records(records),
+        table: None,
+        prefix: prefix.expect("a prefix"),
+        register_in: None,
+        ..recipe()
+    }
 }
 
 fn target() -> Target {
@@ -330,8 +420,8 @@ fn recipe() -> Recipe {
     };
     let template = |text: &str, place| Template::parse(text, place).expect("a prefix");
     Recipe {
-        schema: Arc::new(Schema::new(&table.columns).expect("a schema")),
-        table,
+        format: Format::Parquet(Arc::new(Schema::new(&table.columns).expect("a schema"))),
+        table: Some(table),
         catalog_region: None,
         prefix: template("clicks/tenant=!{lakehose:tenant}/minute=!{timestamp:mm}/", Place::Prefix),
         error_prefix: template(

@@ -1,0 +1,79 @@
+//! The chain of a stream's steps, made from its settings.
+//!
+//! Owns which settings become which step, and the credentials that Lambda functions are called
+//! with. Does not own when a chain runs: the pipeline does.
+
+use std::sync::Arc;
+
+use super::streams::hints;
+use crate::config::{Credentials, DeliveryStream, Fault, Step, StepKind};
+use crate::ingest::stream_arn;
+use crate::record::StreamName;
+use crate::transform::{
+    AppendDelimiter, Chain, Command, CommandSettings, Fields, Filter, HookName, Http, HttpSettings,
+    Jq, Keys, Lambda, LambdaSettings, Origin, Patience, Program, Transform,
+};
+
+/// The chain of a stream, which speaks to nobody before its first batch; nothing without steps.
+///
+/// # Errors
+/// A step that cannot be made, which is rare: what a file can get wrong was checked with it.
+pub(super) async fn chain(
+    stream: &StreamName,
+    settings: &DeliveryStream,
+) -> Result<Option<Chain>, Fault> {
+    let mut steps: Vec<Arc<dyn Transform>> = Vec::new();
+    for (index, step) in settings.transform.iter().enumerate() {
+        let name = HookName { stream: stream.to_string(), step: format!("transform[{index}]") };
+        let made = made(name, step).await;
+        steps.push(made.map_err(|why| Fault::new(step.place.clone(), why))?);
+    }
+    Ok((!steps.is_empty()).then(|| Chain::new(steps)))
+}
+
+async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String> {
+    let origin = Origin {
+        stream_arn: stream_arn(super::REGION, &name.stream),
+        region: super::REGION.to_owned(),
+    };
+    let compile = |text: &str| Program::compile(text).map_err(|error| error.to_string());
+    Ok(match &step.kind {
+        StepKind::Http { url, headers, timeout, retries, buffering } => {
+            let headers = headers.iter().map(|(name, value)| (name.clone(), value.expose().into()));
+            let settings = HttpSettings {
+                url: url.clone(),
+                headers: headers.collect(),
+                patience: Patience { timeout: *timeout, retries: *retries },
+                hints: hints(*buffering),
+            };
+            Arc::new(Http::new(name, origin, settings)?)
+        }
+        StepKind::Lambda { arn, region, endpoint, credentials, timeout, retries, buffering } => {
+            let settings = LambdaSettings {
+                arn: arn.clone(),
+                region: region.clone(),
+                endpoint: endpoint.clone(),
+                keys: credentials.as_ref().map(keys),
+                patience: Patience { timeout: *timeout, retries: *retries },
+                hints: hints(*buffering),
+            };
+            let region = aws_config::Region::new(region.clone());
+            let defaults = aws_config::defaults(aws_config::BehaviorVersion::latest());
+            // What the environment says is read here; credentials are asked for at the first call.
+            let config = Box::pin(defaults.region(region).load()).await;
+            Arc::new(Lambda::new(name, origin, settings, &config))
+        }
+        StepKind::Command { argv, timeout, retries } => {
+            let patience = Patience { timeout: *timeout, retries: *retries };
+            Arc::new(Command::new(name, CommandSettings { argv: argv.clone(), patience }))
+        }
+        StepKind::Jq(text) => Arc::new(Jq::new(compile(text)?)),
+        StepKind::Filter(text) => Arc::new(Filter::new(compile(text)?)),
+        StepKind::Fields(settings) => Arc::new(Fields::new(settings.clone())),
+        StepKind::AppendDelimiter(delimiter) => Arc::new(AppendDelimiter::new(delimiter.clone())),
+    })
+}
+
+fn keys(Credentials { access_key, secret }: &Credentials) -> Keys {
+    Keys { access_key: access_key.clone(), secret: secret.expose().to_owned() }
+}

@@ -1,0 +1,279 @@
+//! The configuration read again while the service runs.
+//!
+//! Owns what a reload may change and in which order. A reload is all or nothing: a file with a
+//! fault, or one that asks for something that only a start can do, changes nothing. One reload runs
+//! at a time, to its end, whoever asked for it and whether or not they still wait.
+//!
+//! What an accepted one changes: stores and catalogs first, then streams that are new are opened,
+//! then pipelines get their settings for all that is not planned yet, and at last producers see the
+//! streams and identities. So no record is accepted by rules that its pipeline does not know.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::StartError;
+use super::streams::{Current, Prepared, Streams};
+use crate::clock::Clock;
+use crate::config::{Config, Faults, FileError, SystemEnvironment, load_file};
+use crate::ingest::View;
+use crate::metrics::Metrics;
+use crate::record::UnixMillis;
+
+/// Reloads that may wait for the one that runs.
+const REQUESTS_MAX: usize = 8;
+
+/// Asks for reloads, and tells what came of the last ones.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    requests: mpsc::Sender<Request>,
+    standing: watch::Receiver<Standing>,
+}
+
+type Request = oneshot::Sender<Result<Reloaded, ReloadError>>;
+
+/// How the configuration in use came about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// When it was read.
+    pub read_at: UnixMillis,
+    /// How many reloads changed nothing, since the file could not be used.
+    pub refused: u64,
+    /// Why the last reload changed nothing; absent when it did.
+    pub last_refusal: Option<String>,
+}
+
+/// What a reload brought about. Displays in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    file: String,
+    stream_count: usize,
+    identity_count: usize,
+    /// Streams that producers did not see before.
+    added: Vec<String>,
+    /// Streams that producers see no more.
+    removed: Vec<String>,
+}
+
+/// Why a reload changed nothing. Displays one fault a line.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// There is no file.
+    #[error(
+        "the service was not started with --config FILE: there is no file to read again; to change \
+         its settings, start it with one"
+    )]
+    NoFile,
+    /// The file gives no configuration.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The file and the catalogs do not fit.
+    #[error("{}", faults.in_file(file))]
+    Faults {
+        /// The file.
+        file: String,
+        /// All of them.
+        faults: Faults,
+    },
+    /// The file changes what a running service cannot change.
+    #[error("{}", lines(file, changes))]
+    NeedsRestart {
+        /// The file.
+        file: String,
+        /// Each key, with what it is and what it would be.
+        changes: Vec<String>,
+    },
+    /// A new stream could not be opened.
+    #[error(transparent)]
+    Open(#[from] StartError),
+    /// The service is about to end.
+    #[error("the service is stopping; the next start reads the file")]
+    Stopping,
+}
+
+fn lines(file: &str, changes: &[String]) -> String {
+    let lines: Vec<_> = changes.iter().map(|change| format!("{file}: {change}")).collect();
+    lines.join("\n")
+}
+
+impl Reload {
+    /// Reads the file again, and applies it or changes nothing. What comes of it is logged.
+    ///
+    /// Cancel-safe: a reload that was asked for is run to its end.
+    ///
+    /// # Errors
+    /// When nothing was changed, and why.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(answer).await.map_err(|_| ReloadError::Stopping)?;
+        answered.await.unwrap_or(Err(ReloadError::Stopping))
+    }
+
+    /// How the configuration in use came about.
+    #[must_use]
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+}
+
+/// Applies configurations to the running service.
+#[derive(Debug)]
+pub(super) struct Reloader {
+    /// None when the service runs on something else than a file.
+    pub(super) file: Option<PathBuf>,
+    /// The configuration in use.
+    pub(super) config: Config,
+    pub(super) streams: Streams,
+    pub(super) view: watch::Sender<Arc<View>>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
+}
+
+impl Reloader {
+    /// Answers requests for reloads until `stopped` says so.
+    pub(super) fn serve(
+        self,
+        stopped: watch::Receiver<bool>,
+    ) -> (Reload, impl Future<Output = ()> + Send + 'static) {
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let read_at = self.clock.now();
+        self.metrics.configured_seconds.set(read_at.0 / 1000);
+        let standing = watch::Sender::new(Standing { read_at, ..Standing::default() });
+        let reload = Reload { requests: sender, standing: standing.subscribe() };
+        (reload, self.answer(requests, standing, stopped))
+    }
+
+    async fn answer(
+        mut self,
+        mut requests: mpsc::Receiver<Request>,
+        standing: watch::Sender<Standing>,
+        mut stopped: watch::Receiver<bool>,
+    ) {
+        loop {
+            let request = tokio::select! {
+                biased;
+                _ = stopped.wait_for(|stopped| *stopped) => return,
+                request = requests.recv() => request,
+            };
+            let Some(request) = request else {
+                return;
+            };
+            let result = self.reload().await;
+            self.note(&result, &standing);
+            // Who asked may have gone.
+            let _ = request.send(result);
+        }
+    }
+
+    fn note(&self, result: &Result<Reloaded, ReloadError>, standing: &watch::Sender<Standing>) {
+        match result {
+            Ok(reloaded) => {
+                tracing::info!("{reloaded}");
+                let read_at = self.clock.now();
+                self.metrics.configured_seconds.set(read_at.0 / 1000);
+                standing.send_modify(|standing| {
+                    standing.read_at = read_at;
+                    standing.last_refusal = None;
+                });
+            }
+            Err(error) => {
+                for line in error.to_string().lines() {
+                    tracing::error!("the configuration was not reloaded: {line}");
+                }
+                self.metrics.refused_reloads.inc();
+                standing.send_modify(|standing| {
+                    standing.refused += 1;
+                    standing.last_refusal = Some(error.to_string());
+                });
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<Reloaded, ReloadError> {
+        let path = self.file.clone().ok_or(ReloadError::NoFile)?;
+        let file = path.display().to_string();
+        // The file, and those that it names for secrets.
+        let config = tokio::task::spawn_blocking(move || load_file(&path, &SystemEnvironment));
+        let config = config.await.map_err(|_| ReloadError::Stopping)??;
+        let changes = needs_restart(&self.config, &config);
+        if !changes.is_empty() {
+            return Err(ReloadError::NeedsRestart { file, changes });
+        }
+        let faulty = |faults| ReloadError::Faults { file: file.clone(), faults };
+        let mut current = self.streams.turn().await;
+        let prepared = self.streams.prepare(config).await.map_err(faulty)?;
+        prepared.define_tables().await.map_err(faulty)?;
+        let opened = self.streams.open(&prepared, &mut current).await;
+        self.streams.run();
+        opened?;
+        Ok(self.apply(prepared, &mut current, file).await)
+    }
+
+    async fn apply(&mut self, prepared: Prepared, current: &mut Current, file: String) -> Reloaded {
+        self.streams.take_up(&prepared);
+        self.streams.change(&prepared, current).await;
+        self.streams.follow(&prepared, current);
+        let config = prepared.config;
+        let before = self.view.send_replace(Arc::new(self.streams.view(&config)));
+        let names = config.delivery_streams.keys();
+        let added = names.filter(|name| !before.streams.contains_key(*name));
+        let removed = before.streams.keys();
+        let removed = removed.filter(|name| !config.delivery_streams.contains_key(*name));
+        for name in removed.clone() {
+            tracing::warn!(
+                stream = %name,
+                "the configuration does not have the stream any more: it takes no more records, \
+                 and what it has is delivered by its last definition while this process runs; put \
+                 it back should something still wait after a restart"
+            );
+        }
+        let reloaded = Reloaded {
+            file,
+            stream_count: config.delivery_streams.len(),
+            identity_count: config.identities.len(),
+            added: added.map(ToString::to_string).collect(),
+            removed: removed.map(ToString::to_string).collect(),
+        };
+        self.config = config;
+        reloaded
+    }
+}
+
+/// The keys that differ and take a new start, each with what it is and what it would be.
+fn needs_restart(running: &Config, read: &Config) -> Vec<String> {
+    let mut changes = Vec::new();
+    let mut compare = |key: &str, running: String, read: String| {
+        if running != read {
+            changes.push(format!(
+                "{key}: it is {running} in the running service and {read} in the file: restart to \
+                 change it, or put it back"
+            ));
+        }
+    };
+    let address = |address: std::net::SocketAddr| address.to_string();
+    compare("server.listen", address(running.server.listen), address(read.server.listen));
+    compare("server.admin", address(running.server.admin), address(read.server.admin));
+    let folder = |config: &Config| config.data_dir.display().to_string();
+    compare("data_dir", folder(running), folder(read));
+    let budget = |config: &Config| format!("{} bytes", config.disk_budget_bytes);
+    compare("disk_budget", budget(running), budget(read));
+    changes
+}
+
+impl fmt::Display for Reloaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, stream_count, identity_count, added, removed } = self;
+        write!(
+            f,
+            "{file} is in use: delivery streams {stream_count}, identities {identity_count}"
+        )?;
+        for (what, names) in [("new", added), ("no longer served", removed)] {
+            if !names.is_empty() {
+                write!(f, "; {what}: {}", names.join(", "))?;
+            }
+        }
+        Ok(())
+    }
+}

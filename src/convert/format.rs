@@ -1,0 +1,126 @@
+//! What the objects of a stream contain: the choices, and what names and stores are told of them.
+//!
+//! Owns the choices, their defaults, and the extension and content encoding that follow from them.
+//! Does not own how anything is encoded, nor how the choices are written in the YAML file.
+
+use std::sync::Arc;
+
+use super::schema::Schema;
+
+/// What the objects of a stream contain.
+#[derive(Clone, Debug)]
+pub enum Format {
+    /// Rows of a table, converted from JSON; the schema knows the options.
+    Parquet(Arc<Schema>),
+    /// The records as they were sent, one behind the other; none is looked into and none rejected.
+    Records(RecordsOptions),
+}
+
+/// How rows are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ParquetOptions {
+    /// How the pages of a file are compressed.
+    pub compression: ParquetCompression,
+    /// The form of timestamps.
+    pub timestamps: TimestampForm,
+    /// What the strings of binary columns are.
+    pub binary: BinaryText,
+}
+
+/// How the pages of a Parquet file are compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ParquetCompression {
+    /// Fast; Firehose's default.
+    #[default]
+    Snappy,
+    /// About a fifth smaller than Snappy, for more of the processor's time.
+    Zstd,
+    /// For readers that know no Zstandard.
+    Gzip,
+    /// Pages are stored as they are.
+    None,
+}
+
+/// The form of timestamps in a Parquet file; all of them are instants in UTC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TimestampForm {
+    /// INT64, microseconds since 1970.
+    #[default]
+    Micros,
+    /// INT64, milliseconds since 1970; digits behind the millisecond are left out.
+    Millis,
+    /// INT96, the only form that Hive's own reader takes. It has no statistics.
+    Int96,
+}
+
+/// What the strings of binary columns are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BinaryText {
+    /// Base64 with padding, by the standard alphabet; the decoded bytes are stored.
+    #[default]
+    Base64,
+    /// Text; its UTF-8 bytes are stored.
+    Raw,
+}
+
+/// How records are written that are delivered as they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordsOptions {
+    /// How the whole object is compressed.
+    pub compression: RecordsCompression,
+    /// What stands between records.
+    pub delimiter: Delimiter,
+}
+
+/// How an object of records is compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RecordsCompression {
+    /// Not at all.
+    #[default]
+    None,
+    /// One gzip member.
+    Gzip,
+    /// One Zstandard frame.
+    Zstd,
+}
+
+/// What stands between records. A record that ends with a line feed of its own gets no second one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Delimiter {
+    /// Nothing.
+    #[default]
+    None,
+    /// A line feed between two records and none at the end, as Firehose writes it.
+    Newline,
+    /// A line feed behind each record.
+    NewlineAtEnd,
+}
+
+impl Format {
+    /// The end of an object's name with its dot; may be empty.
+    #[must_use]
+    pub fn extension(&self) -> &'static str {
+        match self {
+            Self::Parquet(_) => ".parquet",
+            Self::Records(options) => match options.compression {
+                RecordsCompression::None => "",
+                RecordsCompression::Gzip => ".gz",
+                RecordsCompression::Zstd => ".zst",
+            },
+        }
+    }
+
+    /// The `Content-Encoding` that stores are told.
+    #[must_use]
+    pub fn content_encoding(&self) -> Option<&'static str> {
+        match self {
+            // Parquet compresses its pages, not the file.
+            Self::Parquet(_) => None,
+            Self::Records(options) => match options.compression {
+                RecordsCompression::None => None,
+                RecordsCompression::Gzip => Some("gzip"),
+                RecordsCompression::Zstd => Some("zstd"),
+            },
+        }
+    }
+}

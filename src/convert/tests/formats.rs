@@ -1,0 +1,300 @@
+//! The options of a format: what each changes in the file, and what none of them changes.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::TimestampMicrosecondType;
+use arrow_schema::{DataType, Field, Schema as ArrowSchema, TimeUnit};
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Compression;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::schema::printer::print_schema;
+use proptest::prelude::*;
+
+use super::{columns, convert, rows, schema};
+use crate::convert::{
+    BinaryText, Delimiter, Encoded, Encoder, Format, ParquetCompression, ParquetOptions,
+    RecordsCompression, RecordsOptions, Schema, TimestampForm, int96,
+};
+
+fn schema_with(types: &[(&str, &str)], options: ParquetOptions) -> Arc<Schema> {
+    Arc::new(Schema::with_options(&columns(types), options).unwrap())
+}
+
+fn timestamps(form: TimestampForm) -> ParquetOptions {
+    ParquetOptions { timestamps: form, ..ParquetOptions::default() }
+}
+
+fn reader(encoded: &Encoded) -> SerializedFileReader<bytes::Bytes> {
+    SerializedFileReader::new(bytes::Bytes::from(encoded.bytes.clone())).unwrap()
+}
+
+#[test]
+fn each_form_of_timestamps_has_its_type_in_the_file() {
+    let types = [
+        ("at", "timestamp"),
+        ("all", "array<timestamp>"),
+        ("by", "map<timestamp,struct<seen:timestamp>>"),
+    ];
+    let golden = |leaf: &str| {
+        format!(
+            "\
+message hive_schema {{
+  OPTIONAL {};
+  OPTIONAL group all (LIST) {{
+    REPEATED group list {{
+      OPTIONAL {};
+    }}
+  }}
+  OPTIONAL group by (MAP) {{
+    REPEATED group key_value {{
+      REQUIRED {};
+      OPTIONAL group value {{
+        OPTIONAL {};
+      }}
+    }}
+  }}
+}}
+",
+            leaf.replace('@', "at"),
+            leaf.replace('@', "element"),
+            leaf.replace('@', "key"),
+            leaf.replace('@', "seen"),
+        )
+    };
+    let record = br#"{"at":1,"all":[1,null],"by":{"1":{"seen":2}}}"#;
+    for (form, leaf) in [
+        (TimestampForm::Micros, "INT64 @ (TIMESTAMP(MICROS,true))"),
+        (TimestampForm::Millis, "INT64 @ (TIMESTAMP(MILLIS,true))"),
+        (TimestampForm::Int96, "INT96 @"),
+    ] {
+        let (encoded, _) = convert(&schema_with(&types, timestamps(form)), &[record]);
+        let reader = reader(&encoded);
+        let mut printed = vec![];
+        print_schema(&mut printed, reader.metadata().file_metadata().schema());
+        assert_eq!(String::from_utf8(printed).unwrap(), golden(leaf));
+        let has_statistics = form != TimestampForm::Int96;
+        for column in reader.metadata().row_group(0).columns() {
+            assert_eq!(column.statistics().is_some(), has_statistics, "{form:?}");
+        }
+    }
+}
+
+#[test]
+fn a_timestamp_in_int96_is_nanoseconds_of_a_julian_day() {
+    // 2018-02-07T19:58:48Z.
+    let bytes = int96::value(1_518_033_528_000_000);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "00b0e30a6b4100002d822500");
+}
+
+#[test]
+fn milliseconds_leave_out_later_digits_also_before_1970() {
+    let schema = schema_with(&[("at", "timestamp")], timestamps(TimestampForm::Millis));
+    let record = br#"{"at":"1969-12-31T23:59:59.123999Z"}{"at":"2026-01-01T00:00:00.000999Z"}"#;
+    let (encoded, rejections) = convert(&schema, &[record]);
+    assert_eq!(rejections, []);
+    assert_eq!(rows(&encoded), ["-877", "1767225600000"]);
+}
+
+/// Timestamps of a column `at`, and of the items of a column `all`, whatever their form is.
+fn micros(encoded: &Encoded) -> Vec<(Option<i64>, Vec<Option<i64>>)> {
+    let time = || DataType::Timestamp(TimeUnit::Microsecond, None);
+    let element = Arc::new(Field::new("element", time(), true));
+    let fields = vec![
+        Field::new("at", time(), true),
+        Field::new("all", DataType::List(element), true),
+        Field::new("n", DataType::Int32, true),
+    ];
+    let wanted = ArrowReaderOptions::new().with_schema(Arc::new(ArrowSchema::new(fields)));
+    let bytes = bytes::Bytes::from(encoded.bytes.clone());
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, wanted).unwrap();
+    let mut found = vec![];
+    for batch in builder.build().unwrap() {
+        let batch = batch.unwrap();
+        let times = batch.column(0).as_primitive::<TimestampMicrosecondType>();
+        let lists = batch.column(1).as_list::<i32>();
+        for (time, list) in times.iter().zip(lists.iter()) {
+            let list = list.map(|items| {
+                items.as_primitive::<TimestampMicrosecondType>().iter().collect::<Vec<_>>()
+            });
+            found.push((time, list.unwrap_or_default()));
+        }
+    }
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn timestamps_in_int96_read_back_to_the_microsecond(
+        times in prop::collection::vec(
+            (
+                prop::option::of(-62_135_596_800_000_000..=253_402_300_799_999_999i64),
+                prop::collection::vec(prop::option::of(0..2_000_000_000_000_000i64), 0..4),
+            ),
+            0..300,
+        ),
+        repeats in any::<bool>(),
+    ) {
+        let types = [("at", "timestamp"), ("all", "array<timestamp>"), ("n", "int")];
+        let schema = schema_with(&types, timestamps(TimestampForm::Int96));
+        let text = |micros: &Option<i64>| match micros {
+            Some(micros) => {
+                let time = chrono::DateTime::from_timestamp_micros(*micros).unwrap();
+                format!("\"{}\"", time.format("%Y-%m-%dT%H:%M:%S%.6fZ"))
+            }
+            None => "null".to_owned(),
+        };
+        // Repeated values go through a dictionary.
+        let times: Vec<_> =
+            if repeats { [&times[..], &times, &times].concat() } else { times };
+        let mut encoder = Encoder::new(&Format::Parquet(schema)).unwrap();
+        for (at, all) in &times {
+            let all: Vec<String> = all.iter().map(text).collect();
+            let record = format!("{{\"at\":{},\"all\":[{}],\"n\":7}}", text(at), all.join(","));
+            encoder.push(record.as_bytes()).unwrap();
+        }
+        let encoded = encoder.finish(&[("k".to_owned(), "v".to_owned())]).unwrap();
+        prop_assert_eq!(micros(&encoded), times);
+        let reader = reader(&encoded);
+        let pairs = reader.metadata().file_metadata().key_value_metadata().unwrap();
+        prop_assert_eq!(&pairs[0].key, "k");
+    }
+
+    #[test]
+    fn records_come_out_as_they_were_whatever_compresses_them(
+        records in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..40),
+        newlines in prop::collection::vec(any::<bool>(), 40),
+    ) {
+        let mut records = records;
+        for (record, ends) in records.iter_mut().zip(newlines) {
+            if ends {
+                record.push(b'\n');
+            }
+        }
+        for delimiter in [Delimiter::None, Delimiter::Newline, Delimiter::NewlineAtEnd] {
+            let mut expected = vec![];
+            for (index, record) in records.iter().enumerate() {
+                expected.extend_from_slice(record);
+                let is_last = index + 1 == records.len();
+                let is_wanted = match delimiter {
+                    Delimiter::None => false,
+                    Delimiter::Newline => !is_last,
+                    Delimiter::NewlineAtEnd => true,
+                };
+                if is_wanted && !record.ends_with(b"\n") {
+                    expected.push(b'\n');
+                }
+            }
+            for compression in
+                [RecordsCompression::None, RecordsCompression::Gzip, RecordsCompression::Zstd]
+            {
+                let options = RecordsOptions { compression, delimiter };
+                let encoded = deliver(options, &records);
+                prop_assert_eq!(encoded.row_count, records.len() as u64);
+                prop_assert_eq!(&unpack(compression, &encoded.bytes), &expected);
+                prop_assert_eq!(deliver(options, &records), encoded);
+            }
+        }
+    }
+
+    #[test]
+    fn binary_values_come_back_from_base64(
+        values in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 1..20),
+    ) {
+        use base64::Engine as _;
+        let schema = schema(&[("v", "binary"), ("by", "map<binary,binary>")]);
+        let text = |bytes: &Vec<u8>| base64::engine::general_purpose::STANDARD.encode(bytes);
+        let records: Vec<String> = values
+            .iter()
+            .map(|value| {
+                // A solidus may be escaped.
+                let text = text(value).replace('/', "\\/");
+                format!("{{\"v\":\"{text}\",\"by\":{{\"{text}\":\"{text}\"}}}}")
+            })
+            .collect();
+        let records: Vec<&[u8]> = records.iter().map(|record| record.as_bytes()).collect();
+        let (encoded, rejections) = convert(&schema, &records);
+        prop_assert_eq!(rejections, []);
+        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let expected: Vec<String> = values
+            .iter()
+            .map(|value| { let hex = hex(value); format!("0x{hex}|{{0x{hex}=0x{hex}}}") })
+            .collect();
+        prop_assert_eq!(rows(&encoded), expected);
+    }
+}
+
+fn deliver(options: RecordsOptions, records: &[Vec<u8>]) -> Encoded {
+    let mut encoder = Encoder::new(&Format::Records(options)).unwrap();
+    for record in records {
+        assert_eq!(encoder.push(record).unwrap().row_count, 1);
+    }
+    assert_eq!(encoder.row_count(), records.len() as u64);
+    encoder.finish(&[]).unwrap()
+}
+
+fn unpack(compression: RecordsCompression, bytes: &[u8]) -> Vec<u8> {
+    let mut out = vec![];
+    match compression {
+        RecordsCompression::None => out.extend_from_slice(bytes),
+        // Of one member: what stood behind it would be missing.
+        RecordsCompression::Gzip => {
+            flate2::read::GzDecoder::new(bytes).read_to_end(&mut out).map(drop).unwrap();
+        }
+        RecordsCompression::Zstd => out = zstd::stream::decode_all(bytes).unwrap(),
+    }
+    out
+}
+
+#[test]
+fn the_bytes_of_a_string_are_a_binary_value_when_asked_for() {
+    let options = ParquetOptions { binary: BinaryText::Raw, ..ParquetOptions::default() };
+    let schema = schema_with(&[("v", "binary")], options);
+    let (encoded, rejections) =
+        convert(&schema, &[br#"{"v":"a\u0000\n!"}"#, "{\"v\":\"é\"}".as_bytes(), br#"{"v":7}"#]);
+    assert_eq!(rows(&encoded), ["0x61000a21", "0xc3a9"]);
+    assert_eq!(rejections.len(), 1);
+    assert!(rejections[0].message.contains("expected binary, found 7"), "{rejections:?}");
+}
+
+#[test]
+fn every_compression_holds_the_same_rows() {
+    let types = [("n", "int"), ("s", "string"), ("l", "array<timestamp>"), ("b", "binary")];
+    let record = |n: u32| {
+        format!("{{\"n\":{n},\"s\":\"text {}\",\"l\":[{n}],\"b\":\"AAEC\"}}", n % 3).into_bytes()
+    };
+    let records: Vec<Vec<u8>> = (0..500).map(record).collect();
+    let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    let plain = rows(&convert(&schema(&types), &records).0);
+    for (compression, is_codec) in [
+        (ParquetCompression::Snappy, (|c| c == Compression::SNAPPY) as fn(Compression) -> bool),
+        (ParquetCompression::Zstd, |c| matches!(c, Compression::ZSTD(_))),
+        (ParquetCompression::Gzip, |c| matches!(c, Compression::GZIP(_))),
+        (ParquetCompression::None, |c| c == Compression::UNCOMPRESSED),
+    ] {
+        let options = ParquetOptions { compression, ..ParquetOptions::default() };
+        let (encoded, _) = convert(&schema_with(&types, options), &records);
+        assert_eq!(rows(&encoded), plain, "{compression:?}");
+        for column in reader(&encoded).metadata().row_group(0).columns() {
+            assert!(is_codec(column.compression()), "{compression:?}");
+        }
+    }
+}
+
+#[test]
+fn names_and_stores_are_told_what_an_object_is() {
+    let records =
+        |compression| Format::Records(RecordsOptions { compression, ..RecordsOptions::default() });
+    for (format, extension, encoding) in [
+        (Format::Parquet(schema(&[("n", "int")])), ".parquet", None),
+        (records(RecordsCompression::None), "", None),
+        (records(RecordsCompression::Gzip), ".gz", Some("gzip")),
+        (records(RecordsCompression::Zstd), ".zst", Some("zstd")),
+    ] {
+        assert_eq!((format.extension(), format.content_encoding()), (extension, encoding));
+    }
+}

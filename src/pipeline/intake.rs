@@ -1,0 +1,140 @@
+//! What has arrived in a stretch of a log, sorted by what becomes of it.
+//!
+//! Owns the look into a log, and the group that each record belongs to. Does not own what is settled
+//! already, nor when a batch closes.
+
+use std::io;
+
+use super::entry::{Content, Entry};
+use crate::journal::{Journal, Seen};
+use crate::partition::Group;
+use crate::positions::Positions;
+use crate::record::{Position, UnixMillis};
+
+/// What the records of a log are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// What producers sent.
+    Records,
+    /// What a transform made of that.
+    Entries,
+}
+
+/// Records that stand one behind the other and belong to one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// None for records that are yet to be transformed: they go through in their order, whosever
+    /// they are.
+    pub(super) group: Group,
+    pub(super) first: Position,
+    pub(super) lengths: Vec<u32>,
+    pub(super) arrival: UnixMillis,
+}
+
+/// What stands in a stretch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) runs: Vec<Run>,
+    /// Entries of what a transform dropped.
+    pub(super) dropped: Positions,
+    /// Positions that the disk lost.
+    pub(super) lost: Positions,
+    /// Where the stretch ends.
+    pub(super) next: Position,
+    /// Of entries: how far the transform had come, by the records of the stream's journal.
+    pub(super) source_end: Position,
+}
+
+/// Looks at what arrived from `from` on, until about `bytes_max` bytes or the durable end.
+///
+/// # Errors
+/// What the disk answers.
+pub(super) fn look(
+    log: &Journal,
+    kind: Kind,
+    from: Position,
+    bytes_max: usize,
+) -> io::Result<Stretch> {
+    let end = *log.end().borrow();
+    let mut stretch = Stretch::default();
+    stretch.next = log.walk(from, end, bytes_max, &mut |seen| stretch.take(kind, &seen))?;
+    Ok(stretch)
+}
+
+/// How far the transform had come by the last whole entry of a scratch log.
+///
+/// # Errors
+/// What the disk answers.
+pub(super) fn last_source_end(scratch: &Journal) -> io::Result<Position> {
+    let end = *scratch.end().borrow();
+    let mut back = 1;
+    loop {
+        let from = Position(end.0.saturating_sub(back));
+        let mut source_end = Position(0);
+        scratch.walk(from, end, usize::MAX, &mut |seen| {
+            if let Seen::Call(call) = &seen {
+                let entries = call.records().filter_map(|(_, bytes)| Entry::decode(bytes?));
+                let ends = entries.map(|entry| entry.source.advanced_by(1));
+                source_end = ends.fold(source_end, Position::max);
+            }
+        })?;
+        if source_end > Position(0) || from == Position(0) {
+            return Ok(source_end);
+        }
+        // Damaged, or gone since it was settled: then a checkpoint knows.
+        back = back.saturating_mul(16);
+    }
+}
+
+impl Stretch {
+    fn take(&mut self, kind: Kind, seen: &Seen<'_>) {
+        let call = match seen {
+            Seen::Lost(run) => {
+                self.lost.push_run(run.first, run.count);
+                return;
+            }
+            Seen::Call(call) => call,
+        };
+        let group = Group { tenant: call.tenant.clone() };
+        if kind == Kind::Records {
+            self.runs.push(Run {
+                group,
+                first: call.first(),
+                lengths: call.lengths().collect(),
+                arrival: call.arrival,
+            });
+            return;
+        }
+        for (position, bytes) in call.records() {
+            let Some(entry) = bytes.and_then(Entry::decode) else {
+                self.lost.push(position);
+                continue;
+            };
+            self.source_end = self.source_end.max(entry.source.advanced_by(1));
+            match entry.content {
+                Content::Part { data, .. } | Content::Failed { raw: data, .. } => {
+                    self.push(&group, position, data.len(), call.arrival);
+                }
+                Content::Dropped => self.dropped.push(position),
+                Content::Damaged => self.lost.push(position),
+            }
+        }
+    }
+
+    fn push(&mut self, group: &Group, position: Position, length: usize, arrival: UnixMillis) {
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        let fits = |run: &&mut Run| {
+            let end = run.first.advanced_by(run.lengths.len() as u64);
+            run.group == *group && run.arrival == arrival && end == position
+        };
+        match self.runs.last_mut().filter(fits) {
+            Some(run) => run.lengths.push(length),
+            None => self.runs.push(Run {
+                group: group.clone(),
+                first: position,
+                lengths: vec![length],
+                arrival,
+            }),
+        }
+    }
+}

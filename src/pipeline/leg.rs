@@ -1,0 +1,992 @@
+//! One leg of a stream's path: from a log to a store, or to the next log.
+//!
+//! Owns the order of the steps and all state between them; the steps themselves are calculations
+//! and edges. One loop owns the state; only reading, transforming, freezing, delivering, registering
+//! and writing checkpoints run beside it, and each comes back to the loop with what it did.
+//!
+//! ```text
+//! log --look--> group -> buffer --closed batches--> freeze (plan) --open plans--> deliver
+//!                                         |                        (commit) -> register
+//!                                         +------> transform -> append to the next log, in order
+//!                                     checkpoint: the state, when no plan is being made
+//! ```
+//!
+//! Invariants: a record is in at most one plan, or stands transformed in the next log; nothing is
+//! put before its plan is durable; a checkpoint is taken only while no plan is being made, so that
+//! it has every durable one; outbox files go only after a checkpoint that has their commit.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use super::delivery::Delivery;
+use super::freeze::{Batch, FreezeError, Freezer, Recipe, take_round};
+use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
+use super::intake::{self, Kind, Stretch};
+use super::registration::Registrations;
+use super::state::State;
+use super::transformer::{Order, Transformer, UNDER_WAY_MAX};
+use super::troubles::Troubles;
+use super::turns::Turns;
+use super::{Backup, Settings, blocking, repeat, rest_after};
+use crate::buffer::{Arrival, Buffer, Hints, Trigger};
+use crate::catalog::{Catalog, CatalogError, Registration};
+use crate::clock::Clock;
+use crate::deliver::{ATTEMPTS, Stores};
+use crate::disk::{Disk, DiskBudget};
+use crate::journal::{self, AppendError, Appended, Control, Hold, Journal, Opened};
+use crate::metrics::{Labels, Metrics, stream_labels, stream_labels_with};
+use crate::outbox::Outbox;
+use crate::partition::Group;
+use crate::plan::{Plan, PlanId};
+use crate::positions::{self, Positions};
+use crate::record::{Position, StreamName};
+
+/// Bytes of records that one look into the journal takes on.
+const SCAN_BYTES: usize = 4 << 20;
+/// Closed batches that may wait to be frozen; beyond it the journal is not read further.
+const CLOSED_BATCHES_MAX: usize = 256;
+/// A checkpoint is written this often while there is something new to record.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a plan that did not get through leaves the others their turn.
+const TURN_PAUSE: Duration = Duration::from_secs(5);
+/// The loop looks at the disk budget at least this often.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
+const FINISH_PATIENCE: Duration = Duration::from_secs(10);
+/// Requests that may wait for the loop.
+const REQUESTS_MAX: usize = 64;
+/// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
+const PRESSURE_BYTES_MIN: u64 = 1 << 20;
+
+/// Bytes of a scratch log beyond which nothing more is transformed while the disk budget is nearly
+/// used up: what is there must be delivered first.
+const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
+
+/// What all legs of a stream share.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings {
+    pub(super) stream: StreamName,
+    pub(super) stores: Arc<Stores>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) budget: Arc<DiskBudget>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) conversions: Arc<Semaphore>,
+    pub(super) metrics: Metrics,
+}
+
+/// Which leg it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// From what producers sent.
+    Source,
+    /// From what a transform made of it.
+    Transformed,
+    /// What producers sent, once more.
+    Backup,
+}
+
+impl Role {
+    /// The word for logs and metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Transformed => "transformed",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+/// The logs of a leg.
+#[derive(Debug)]
+pub(super) struct Logs {
+    /// Where its decisions stand, and what they were.
+    pub(super) opened: Opened,
+    /// Where its records stand, when that is another leg's log, kept for this leg.
+    pub(super) held: Option<(Journal, Hold)>,
+}
+
+/// What a leg makes of records; a change of the settings replaces it as a whole.
+#[derive(Clone, Debug)]
+pub(super) struct Orders {
+    /// What becomes of records that are not transformed.
+    pub(super) recipe: Arc<Recipe>,
+    /// When batches close.
+    pub(super) hints: Hints,
+    /// Takes the records instead.
+    pub(super) transformer: Option<Transformer>,
+    /// Where partitions are registered, by name.
+    pub(super) catalogs: BTreeMap<String, Arc<dyn Catalog>>,
+}
+
+impl Orders {
+    /// Of the leg of transformed records.
+    pub(super) fn of_parts(settings: &Settings) -> Self {
+        Self {
+            recipe: settings.recipe.clone(),
+            hints: settings.hints,
+            transformer: None,
+            catalogs: settings.catalogs.clone(),
+        }
+    }
+
+    pub(super) fn of_backup(backup: &Backup) -> Self {
+        Self {
+            recipe: backup.recipe.clone(),
+            hints: backup.hints,
+            transformer: None,
+            catalogs: BTreeMap::new(),
+        }
+    }
+}
+
+/// A leg.
+#[derive(Debug)]
+pub(super) struct Leg {
+    role: Role,
+    /// Where the records stand.
+    records: Journal,
+    /// Where decisions and checkpoints stand.
+    log: Journal,
+    hold: Option<Arc<Hold>>,
+    /// What the last checkpoint had settled, so that the next one lets go of it.
+    held_until: Positions,
+    outbox: Arc<Outbox>,
+    freezer: Freezer,
+    transformer: Option<Transformer>,
+    catalogs: BTreeMap<String, Arc<dyn Catalog>>,
+    surroundings: Surroundings,
+    labels: Labels,
+    hints: Hints,
+
+    state: State,
+    buffer: Buffer<Group>,
+    /// The next position to read.
+    next: Position,
+    closed: VecDeque<Batch>,
+    /// Positions that the disk lost and no plan has settled yet.
+    lost: Positions,
+    /// Batches that are being transformed, in their order.
+    order: Order,
+    registrations: Registrations,
+    /// What is wrong with the table that this leg freezes into.
+    table_trouble: Option<TableTrouble>,
+    /// The order in which open plans are delivered.
+    turns: Turns,
+    /// Committed plans whose outbox files a checkpoint may let go.
+    committed: Vec<PlanId>,
+    flushes: Vec<(Position, oneshot::Sender<()>)>,
+    flush_until: Position,
+    troubles: Troubles,
+
+    requests: mpsc::Receiver<Request>,
+    work: JoinSet<Done>,
+    scanning: bool,
+    freezing: bool,
+    appending: bool,
+    registering: bool,
+    checkpointing: bool,
+    sealing: bool,
+    /// New orders, of another kind than the present ones, that wait until nothing is under way.
+    awaited: Option<Orders>,
+    /// The end at which the journal was sealed last.
+    sealed_at: Position,
+    /// Checkpoints still worth writing: two after a change, since segments go with the second.
+    checkpoints_due: u8,
+    checkpointed_at: Duration,
+    /// Where the records end that a stop waits for.
+    stop_at: Option<Position>,
+    halted: bool,
+}
+
+/// What came of work beside the loop.
+#[derive(Debug)]
+enum Done {
+    Looked(Result<Stretch, io::Error>),
+    Transformed(u64, Result<Vec<journal::Batch>, io::Error>),
+    Appended(Positions, Result<Appended, AppendError>),
+    Planned { batches: Arc<Vec<Batch>>, lost: Positions, plan: Result<Plan, FreezeError> },
+    Committed(PlanId, Result<(), AppendError>),
+    NotDelivered(PlanId),
+    Rested(PlanId),
+    Registered { catalog: String, result: Result<Registration, RegisterError> },
+    CatalogRested(String),
+    Sealed(Position, Result<(), AppendError>),
+    Checkpointed { committed: Vec<PlanId>, written: io::Result<()> },
+}
+
+#[derive(Debug, thiserror::Error)]
+enum RegisterError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error("could not record a registration: {0}")]
+    Journal(#[from] AppendError),
+    #[error("catalog '{0}' is not in the configuration any more: put it back to register there")]
+    Unknown(String),
+}
+
+impl Leg {
+    /// Takes up a leg where its log left it. `directory` is where its outbox stands.
+    ///
+    /// # Errors
+    /// When the outbox cannot be opened.
+    pub(super) fn new(
+        role: Role,
+        logs: Logs,
+        directory: &Path,
+        orders: Orders,
+        troubles: Troubles,
+        surroundings: Surroundings,
+    ) -> io::Result<(Self, LegHandle)> {
+        let Opened { journal, checkpoint, controls, torn_bytes, warnings } = logs.opened;
+        let stream = surroundings.stream.to_string();
+        for warning in warnings {
+            tracing::warn!(stream, leg = role.as_str(), "journal: {warning}");
+        }
+        if torn_bytes > 0 {
+            tracing::warn!(stream, torn_bytes, "cut an unfinished write from the journal's end");
+        }
+        let labels = stream_labels(&stream);
+        surroundings.metrics.torn_bytes.get_or_create(&labels).inc_by(torn_bytes);
+        let state = State::replay(checkpoint, controls);
+        let recovered: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
+        let Surroundings { disk, budget, clock, .. } = surroundings.clone();
+        let outbox = Arc::new(Outbox::open(disk, budget, directory, &recovered)?);
+        let mut turns = Turns::default();
+        recovered.into_iter().for_each(|id| turns.open(id, true));
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let (records, hold) = logs
+            .held
+            .map_or((journal.clone(), None), |(records, hold)| (records, Some(Arc::new(hold))));
+        let freezer = Freezer {
+            stream: surroundings.stream.clone(),
+            records: records.clone(),
+            kind: if role == Role::Transformed { Kind::Entries } else { Kind::Records },
+            log: journal.clone(),
+            outbox: outbox.clone(),
+            recipe: orders.recipe,
+            clock: clock.clone(),
+        };
+        let leg = Self {
+            role,
+            records,
+            log: journal,
+            hold,
+            held_until: state.progress.settled(),
+            outbox,
+            freezer,
+            transformer: orders.transformer,
+            catalogs: orders.catalogs,
+            labels,
+            hints: orders.hints,
+            next: state.progress.low(),
+            state,
+            buffer: Buffer::new(orders.hints),
+            closed: VecDeque::new(),
+            lost: Positions::default(),
+            order: Order::default(),
+            registrations: Registrations::default(),
+            table_trouble: None,
+            turns,
+            committed: Vec::new(),
+            flushes: Vec::new(),
+            flush_until: Position(0),
+            troubles,
+            requests,
+            work: JoinSet::new(),
+            scanning: false,
+            freezing: false,
+            appending: false,
+            registering: false,
+            checkpointing: false,
+            sealing: false,
+            awaited: None,
+            sealed_at: Position(0),
+            checkpoints_due: 2,
+            checkpointed_at: clock.steady(),
+            surroundings,
+            stop_at: None,
+            halted: false,
+        };
+        Ok((leg, LegHandle { requests: sender }))
+    }
+
+    /// Which leg it is.
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
+    /// Of a log that is transformed: everything before `end` stands in the next log already.
+    pub(super) fn resume_after(&mut self, end: Position) {
+        self.state.transformed(&Positions::from_run(Position(0), end.0));
+        self.next = self.state.progress.low();
+    }
+
+    /// How far the transform had come that made this leg's records.
+    pub(super) fn source_end(&self) -> Position {
+        self.state.source_end()
+    }
+
+    /// Records that no plan has settled and the log does not hold any more were never this leg's.
+    /// Tells how many there were.
+    pub(super) fn begin_at(&mut self, first: Position) -> u64 {
+        let known = self.state.progress.settled();
+        let before = Positions::from_run(Position(0), first.0).without(&known);
+        self.state.left_out(&before);
+        self.next = self.state.progress.low();
+        before.count()
+    }
+
+    /// Runs until `stop` says so and what is buffered has gone its way, or the instant of the steady
+    /// clock that `stop` names has passed. What is left stays on the disk for the next start. Tells
+    /// whether it may be followed by others: not when the disk failed or a step panicked.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<Option<Duration>>) -> bool {
+        let mut end = self.records.end();
+        let mut deadline: Option<Duration> = None;
+        while !self.halted {
+            self.start_work(&mut end);
+            self.answer_flushes();
+            if self.stop_at.is_some_and(|stop_at| self.is_drained(stop_at)) {
+                break;
+            }
+            let pause = self.pause(deadline);
+            tokio::select! {
+                biased;
+                Ok(()) = stop.changed() => {
+                    deadline = *stop.borrow_and_update();
+                    let stop_at = *self.stop_at.get_or_insert(*end.borrow());
+                    self.flush_until = self.flush_until.max(stop_at);
+                }
+                Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
+                Some(done) = self.work.join_next() => match done {
+                    Ok(done) => self.take(done),
+                    Err(error) => {
+                        tracing::error!(stream = %self.surroundings.stream, %error, "a step panicked");
+                        self.halted = true;
+                    }
+                },
+                _ = end.changed(), if !self.scanning => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+            if deadline.is_some_and(|deadline| self.surroundings.clock.steady() >= deadline) {
+                break;
+            }
+        }
+        let (end, halted) = (*end.borrow(), self.halted);
+        self.finish(end).await;
+        !halted
+    }
+
+    /// Starts every step that has something to do and is not running.
+    fn start_work(&mut self, end: &mut watch::Receiver<Position>) {
+        let now = self.surroundings.clock.steady();
+        self.take_awaited_orders();
+        self.close(now);
+        let end = *end.borrow_and_update();
+        if !self.scanning && self.next < end && self.closed.len() < CLOSED_BATCHES_MAX {
+            self.start_look();
+        }
+        if !self.scanning && self.next >= self.flush_until && self.flush_until > Position(0) {
+            self.flush_until = Position(0);
+            let closed = self.buffer.close_all(Trigger::Flush);
+            self.enqueue(closed);
+        }
+        let checkpoint_due = self.checkpoints_due > 0
+            && !self.checkpointing
+            && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL
+                || self.surroundings.budget.is_pressed());
+        if checkpoint_due && !self.freezing && !self.sealing {
+            // With everything settled the whole journal can go, the active segment too.
+            if self.sealed_at < end && self.is_idle(end) {
+                self.start_seal(end);
+            } else {
+                self.start_checkpoint(end);
+            }
+        }
+        // A freeze would only put a due checkpoint off.
+        let has_something = !self.closed.is_empty() || !self.lost.is_empty();
+        if self.awaited.is_none() && has_something {
+            if self.transformer.is_some() {
+                self.start_transforms();
+            } else if !self.freezing && !checkpoint_due && !self.is_held() {
+                self.start_freeze();
+            }
+        }
+        self.start_append();
+        self.start_deliveries();
+        if !self.registering && !self.state.unregistered().is_empty() {
+            self.start_registration();
+        }
+    }
+
+    fn close(&mut self, now: Duration) {
+        let closed = self.buffer.close_due(now);
+        self.enqueue(closed);
+        if self.surroundings.budget.is_pressed() && self.buffer.data_bytes() >= PRESSURE_BYTES_MIN {
+            let closed = self.buffer.close_all(Trigger::Pressure);
+            self.enqueue(closed);
+        }
+    }
+
+    fn enqueue(&mut self, batches: Vec<Batch>) {
+        for batch in batches {
+            let trigger = batch.closed_by.as_str();
+            let labels = stream_labels_with(self.surroundings.stream.as_str(), "trigger", trigger);
+            self.surroundings.metrics.closed_batches.get_or_create(&labels).inc();
+            tracing::debug!(
+                stream = %self.surroundings.stream,
+                records = batch.positions.count(),
+                bytes = batch.data_bytes,
+                trigger,
+                "closed a batch"
+            );
+            self.closed.push_back(batch);
+        }
+    }
+
+    fn start_look(&mut self) {
+        self.scanning = true;
+        let (records, kind, from) = (self.records.clone(), self.freezer.kind, self.next);
+        self.work.spawn(async move {
+            let stretch = blocking(move || intake::look(&records, kind, from, SCAN_BYTES)).await;
+            Done::Looked(rest_after(stretch, |_| true).await)
+        });
+    }
+
+    /// New orders of another kind begin when nothing is under way any more, with another look at
+    /// everything that is not settled.
+    fn take_awaited_orders(&mut self) {
+        if self.scanning || self.freezing || self.appending || self.order.len() > 0 {
+            return;
+        }
+        if let Some(orders) = self.awaited.take() {
+            self.give(orders);
+            self.buffer = Buffer::new(self.hints);
+            self.closed.clear();
+            self.lost = Positions::default();
+            self.next = self.state.progress.low();
+        }
+    }
+
+    fn give(&mut self, orders: Orders) {
+        self.freezer.recipe = orders.recipe;
+        self.hints = orders.hints;
+        self.buffer.change_hints(orders.hints);
+        self.transformer = orders.transformer;
+        self.catalogs = orders.catalogs;
+        // What the old table knew the new one need not know.
+        self.registrations.forget();
+        self.show_table();
+    }
+
+    fn start_transforms(&mut self) {
+        while let Some(transformer) = &self.transformer
+            && self.order.len() < UNDER_WAY_MAX
+            && !self.scratch_is_pressed(&transformer.scratch)
+            && let Some(batch) = self.closed.pop_front()
+        {
+            let ticket = self.order.begin(batch.positions);
+            self.start_transform(ticket);
+        }
+    }
+
+    fn start_transform(&mut self, ticket: u64) {
+        let (transformer, positions) = (self.transformer.clone(), self.order.positions(ticket));
+        if let (Some(transformer), Some(positions)) = (transformer, positions.cloned()) {
+            self.work.spawn(async move {
+                let frames = transformer.transform(positions).await;
+                Done::Transformed(ticket, rest_after(frames, |_| true).await)
+            });
+        }
+    }
+
+    /// Whether what is transformed has to leave the disk before more comes.
+    fn scratch_is_pressed(&self, scratch: &Journal) -> bool {
+        !self.surroundings.budget.admits(0) && scratch.bytes() > SCRATCH_BYTES_PRESSED
+    }
+
+    fn start_append(&mut self) {
+        if self.appending {
+            return;
+        }
+        let Some(transformer) = &self.transformer else {
+            return;
+        };
+        if let Some((positions, frames)) = self.order.pop_ready() {
+            self.appending = true;
+            let scratch = transformer.scratch.clone();
+            self.work.spawn(async move {
+                let appended = repeat(async || scratch.append_own(frames.clone()).await).await;
+                Done::Appended(positions, appended)
+            });
+        }
+    }
+
+    fn start_freeze(&mut self) {
+        self.freezing = true;
+        let batches = Arc::new(take_round(&mut self.closed));
+        let lost = std::mem::take(&mut self.lost);
+        let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
+        let source_end = self.state.source_end();
+        let conversions = self.surroundings.conversions.clone();
+        self.work.spawn(async move {
+            let _permit = conversions.acquire_owned().await;
+            let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end).await;
+            let plan =
+                rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
+            Done::Planned { batches, lost, plan: plan.await }
+        });
+    }
+
+    fn start_deliveries(&mut self) {
+        while let Some((id, turn)) = self.turns.next() {
+            let Some(plan) = self.state.open_plans().get(&id) else {
+                self.turns.delivered(id);
+                continue;
+            };
+            let headers = plan.objects.iter().map(|object| object.header.clone()).collect();
+            let delivery = Delivery {
+                stream: self.surroundings.stream.clone(),
+                stores: self.surroundings.stores.clone(),
+                outbox: self.outbox.clone(),
+                troubles: self.troubles.clone(),
+                metrics: self.surroundings.metrics.clone(),
+                plan: id,
+                turn,
+            };
+            let journal = self.log.clone();
+            self.work.spawn(async move {
+                if !delivery.run(headers).await {
+                    return Done::NotDelivered(id);
+                }
+                let committed = repeat(async || journal.append_control(&Control::Commit(id)).await);
+                Done::Committed(id, committed.await)
+            });
+        }
+    }
+
+    fn start_registration(&mut self) {
+        let Some(partitions) = self.registrations.next(self.state.unregistered()) else {
+            return;
+        };
+        let name = partitions[0].catalog.clone();
+        self.registering = true;
+        let catalog = self.catalogs.get(&name).cloned();
+        let journal = self.log.clone();
+        self.work.spawn(async move {
+            let register = async {
+                let catalog = catalog.ok_or_else(|| RegisterError::Unknown(name.clone()))?;
+                let registration = catalog.register(&partitions).await?;
+                let recorded = registration.registered.iter().map(|partition| {
+                    let control = Control::Registered(partition.clone());
+                    let journal = &journal;
+                    async move { journal.append_control(&control).await }
+                });
+                futures::future::try_join_all(recorded).await?;
+                Ok(registration)
+            };
+            let result = register.await;
+            Done::Registered { catalog: name, result }
+        });
+    }
+
+    fn start_seal(&mut self, end: Position) {
+        self.sealing = true;
+        let journal = self.log.clone();
+        self.work.spawn(async move {
+            let sealed = repeat(async || journal.seal().await).await;
+            Done::Sealed(end, sealed)
+        });
+    }
+
+    fn start_checkpoint(&mut self, end: Position) {
+        self.checkpointing = true;
+        self.checkpoints_due -= 1;
+        self.checkpointed_at = self.surroundings.clock.steady();
+        let (checkpoint, mark) = (self.state.checkpoint(end), self.log.mark());
+        let (journal, outbox) = (self.log.clone(), self.outbox.clone());
+        let committed = std::mem::take(&mut self.committed);
+        let held_until = std::mem::replace(&mut self.held_until, checkpoint.settled.clone());
+        let hold = self.hold.clone();
+        self.work.spawn(async move {
+            let plans = committed.clone();
+            let written = blocking(move || {
+                journal.checkpoint(&checkpoint, mark)?;
+                // Another log's segments go like our own: on the word of the checkpoint before.
+                hold.map_or(Ok(()), |hold| hold.release(held_until))?;
+                plans.into_iter().try_for_each(|plan| outbox.remove(plan))
+            });
+            Done::Checkpointed { committed, written: rest_after(written.await, |_| true).await }
+        });
+    }
+
+    fn take(&mut self, done: Done) {
+        match done {
+            Done::Looked(stretch) => {
+                self.scanning = false;
+                if let Some(stretch) = self.note("read the journal", stretch) {
+                    self.route(stretch);
+                }
+            }
+            Done::Transformed(ticket, frames) => {
+                match self.note("read the records to transform", frames) {
+                    Some(frames) => self.order.transformed(ticket, frames),
+                    None => self.start_transform(ticket),
+                }
+            }
+            Done::Appended(positions, Ok(_)) => {
+                self.appending = false;
+                self.checkpoints_due = 2;
+                self.state.transformed(&positions);
+            }
+            Done::Appended(_, Err(_)) => self.halted = true,
+            Done::Planned { batches, lost, plan } => {
+                self.freezing = false;
+                self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
+                if let Some(plan) = self.note("freeze a batch", plan) {
+                    self.checkpoints_due = 2;
+                    if !plan.objects.is_empty() {
+                        self.turns.open(plan.id, false);
+                    }
+                    self.state.planned(plan);
+                } else {
+                    let batches =
+                        Arc::try_unwrap(batches).unwrap_or_else(|shared| (*shared).clone());
+                    batches.into_iter().rev().for_each(|batch| self.closed.push_front(batch));
+                    self.lost = self.lost.with(&lost);
+                }
+            }
+            Done::Committed(id, Ok(())) => self.committed(id),
+            Done::Committed(_, Err(_)) => self.halted = true,
+            Done::NotDelivered(id) => {
+                self.turns.not_delivered(id, ATTEMPTS);
+                self.work.spawn(async move {
+                    tokio::time::sleep(TURN_PAUSE).await;
+                    Done::Rested(id)
+                });
+            }
+            Done::Rested(id) => self.turns.rested(id),
+            Done::Registered { catalog, result } => {
+                self.registering = false;
+                self.registered(catalog, result);
+            }
+            Done::CatalogRested(catalog) => self.registrations.rested(&catalog),
+            Done::Sealed(end, sealed) => {
+                self.sealing = false;
+                self.sealed_at = end;
+                self.halted |= sealed.is_err();
+            }
+            Done::Checkpointed { committed, written } => {
+                self.checkpointing = false;
+                if self.note("write a checkpoint", written).is_none() {
+                    self.committed.extend(committed);
+                    self.checkpoints_due = 2;
+                }
+            }
+        }
+    }
+
+    /// Logs a failure, shows it in the status until the step succeeds, and gives the success.
+    fn note<T, E: std::fmt::Display>(&self, step: &str, result: Result<T, E>) -> Option<T> {
+        match result {
+            Ok(value) => {
+                self.troubles.clear(step);
+                Some(value)
+            }
+            Err(error) => {
+                tracing::error!(stream = %self.surroundings.stream, %error, "could not {step}; trying again");
+                self.troubles.set(step, format!("could not {step}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Gives what was read to the buffer. Records that a plan has settled already are passed over;
+    /// after a restart they lie between those that are not.
+    fn route(&mut self, stretch: Stretch) {
+        if !stretch.dropped.is_empty() {
+            self.state.dropped(&stretch.dropped);
+            self.checkpoints_due = 2;
+        }
+        self.state.source_seen(stretch.source_end);
+        let mut runs = stretch.runs;
+        let lost = stretch.lost.without(&self.state.progress.settled());
+        self.report_lost(&lost);
+        if self.transformer.is_none() {
+            self.lost = self.lost.with(&lost);
+        } else {
+            // What follows them in the next log proves that they were passed.
+            let arrival = self.surroundings.clock.now();
+            let run = |run: &positions::Run| intake::Run {
+                group: Group { tenant: None },
+                first: run.first,
+                lengths: vec![0; run.count as usize],
+                arrival,
+            };
+            runs.extend(lost.runs().iter().map(run));
+            runs.sort_by_key(|run| run.first);
+            runs.iter_mut().for_each(|run| run.group = Group { tenant: None });
+        }
+        for run in runs {
+            self.buffer_run(&run);
+        }
+        self.next = stretch.next;
+    }
+
+    fn buffer_run(&mut self, run: &intake::Run) {
+        let (now, steady) = (self.surroundings.clock.now(), self.surroundings.clock.steady());
+        // Age counts from the arrival, but a jump of the wall clock never makes it wait longer
+        // than the interval.
+        let age_ms = u64::try_from(now.0 - run.arrival.0).unwrap_or(0);
+        let left = self.hints.interval.saturating_sub(Duration::from_millis(age_ms));
+        let settled =
+            |index: usize| self.state.progress.is_settled(run.first.advanced_by(index as u64));
+        let mut closed = Vec::new();
+        let mut start = 0;
+        while start < run.lengths.len() {
+            let is_settled = settled(start);
+            let alike = (start..run.lengths.len()).take_while(|i| settled(*i) == is_settled);
+            let end = start + alike.count();
+            if !is_settled {
+                closed.extend(self.buffer.add(&Arrival {
+                    group: &run.group,
+                    first: run.first.advanced_by(start as u64),
+                    lengths: &run.lengths[start..end],
+                    arrival: run.arrival,
+                    due: steady + left,
+                }));
+            }
+            start = end;
+        }
+        self.enqueue(closed);
+    }
+
+    fn report_lost(&self, lost: &Positions) {
+        for run in lost.runs() {
+            tracing::error!(
+                stream = %self.surroundings.stream,
+                first = run.first.0,
+                count = run.count,
+                leg = self.role.as_str(),
+                "the disk lost accepted records; they are counted as damaged"
+            );
+        }
+    }
+
+    fn committed(&mut self, id: PlanId) {
+        self.turns.delivered(id);
+        self.checkpoints_due = 2;
+        self.committed.push(id);
+        let Some(plan) = self.state.committed(id) else {
+            return;
+        };
+        for object in &plan.objects {
+            if let Some(partition) = &object.header.partition
+                && self.registrations.is_confirmed(partition)
+            {
+                self.state.registered(partition);
+            }
+        }
+    }
+
+    fn registered(&mut self, catalog: String, result: Result<Registration, RegisterError>) {
+        let (registration, mut trouble) = match result {
+            Ok(registration) => (registration, None),
+            Err(error) => (Registration::default(), Some(error.to_string())),
+        };
+        if !registration.registered.is_empty() {
+            self.checkpoints_due = 2;
+            self.registrations.succeeded(&catalog);
+        }
+        let count = registration.registered.len() as u64;
+        let metrics = &self.surroundings.metrics;
+        metrics.registered_partitions.get_or_create(&self.labels).inc_by(count);
+        for partition in registration.registered {
+            self.state.registered(&partition);
+            self.registrations.confirm(partition);
+        }
+        for elsewhere in registration.elsewhere {
+            metrics.misplaced_partitions.get_or_create(&self.labels).inc();
+            tracing::warn!(
+                stream = %self.surroundings.stream,
+                values = elsewhere.partition.values.join("/"),
+                location = elsewhere.location,
+                objects = elsewhere.partition.location,
+                "the catalog has another location for a partition, and keeps it"
+            );
+        }
+        if let [first, others @ ..] = registration.refused.as_slice() {
+            let values = first.partition.values.join("/");
+            let others = others.len();
+            trouble = Some(format!("partition {values}: {} (and {others} more)", first.reason));
+        }
+        let step = "register partitions";
+        let Some(trouble) = trouble else {
+            self.troubles.clear(step);
+            return;
+        };
+        metrics.failed_registrations.get_or_create(&self.labels).inc();
+        let (pause, attempt) = self.registrations.failed(&catalog);
+        self.troubles.set(step, format!("could not {step}: {trouble} (attempt {attempt})"));
+        // The same thing again is news ever more rarely.
+        if attempt.is_power_of_two() {
+            let stream = &self.surroundings.stream;
+            tracing::error!(%stream, error = trouble, attempt, "could not {step}; trying again");
+        }
+        self.work.spawn(async move {
+            tokio::time::sleep(pause).await;
+            Done::CatalogRested(catalog)
+        });
+    }
+
+    fn answer(&mut self, request: Request, end: Position) {
+        match request {
+            Request::Status(answer) => {
+                let _ = answer.send(self.status(end));
+            }
+            Request::Flush(answer) => {
+                self.flush_until = self.flush_until.max(end);
+                self.flushes.push((end, answer));
+            }
+            Request::Table(trouble) => {
+                self.table_trouble = trouble;
+                self.show_table();
+            }
+            Request::Change(orders) => {
+                let is_of_the_same_kind =
+                    orders.transformer.is_some() == self.transformer.is_some();
+                if is_of_the_same_kind && self.awaited.is_none() {
+                    self.give(orders);
+                } else {
+                    self.awaited = Some(orders);
+                }
+            }
+        }
+    }
+
+    /// The table is missing: nothing is converted until it is there again.
+    fn is_held(&self) -> bool {
+        matches!(self.table_trouble, Some(TableTrouble::Missing(_)))
+    }
+
+    fn show_table(&self) {
+        let step = "use the table";
+        match &self.table_trouble {
+            // A leg that transforms needs no table; the next one does, and shows it.
+            _ if self.transformer.is_some() => self.troubles.clear(step),
+            None => self.troubles.clear(step),
+            Some(TableTrouble::Missing(reason)) => {
+                let held = "records are kept on disk until it is there again";
+                self.troubles.set(step, format!("{reason}; {held}"));
+            }
+            Some(TableTrouble::Unusable(reason)) => {
+                self.troubles.set(step, format!("{reason}; its last good form is used"));
+            }
+        }
+    }
+
+    fn answer_flushes(&mut self) {
+        let state = &self.state;
+        let is_done =
+            |target: Position| state.is_done_until(target) && state.unregistered().is_empty();
+        for (_, answer) in self.flushes.extract_if(.., |(target, _)| is_done(*target)) {
+            let _ = answer.send(());
+        }
+    }
+
+    fn status(&self, end: Position) -> LegStatus {
+        let counts = self.state.counts(end);
+        let now = self.surroundings.clock.steady();
+        let objects = self.state.open_plans().values().map(|plan| plan.objects.len());
+        LegStatus {
+            accepted: end.0,
+            delivered: counts.delivered,
+            failed: counts.failed,
+            dropped: counts.dropped,
+            damaged: counts.damaged,
+            transformed: counts.transformed,
+            left_out: counts.left_out,
+            pending: counts.pending,
+            open_batches: self.buffer.batch_count(),
+            buffered_records: self.buffer.record_count(),
+            buffered_bytes: self.buffer.data_bytes(),
+            closes_at_bytes: self.hints.size_bytes,
+            closes_in_seconds: self.buffer.next_due().map(|due| due.saturating_sub(now).as_secs()),
+            closed_batches: self.closed.len() + self.order.len(),
+            open_plans: self.state.open_plans().len(),
+            open_objects: objects.sum(),
+            unregistered_partitions: self.state.unregistered().len(),
+            log_bytes: self.log.bytes(),
+            outbox_bytes: self.outbox.bytes(),
+            blocked: self.troubles.text(),
+        }
+    }
+
+    /// How long the loop may sleep when nothing comes back: until a batch is due, or the grace of a
+    /// stop is over.
+    fn pause(&self, deadline: Option<Duration>) -> Duration {
+        let now = self.surroundings.clock.steady();
+        let due = self.buffer.next_due().into_iter().chain(deadline).min();
+        let due = due.map(|due| due.saturating_sub(now));
+        let is_empty = self.buffer.batch_count() == 0 && self.closed.is_empty();
+        let idle = is_empty && self.checkpoints_due == 0;
+        let longest = if idle { Duration::from_secs(60) } else { TICK };
+        due.unwrap_or(longest).min(longest)
+    }
+
+    fn is_drained(&self, end: Position) -> bool {
+        self.flush_until == Position(0) && self.is_idle(end)
+    }
+
+    /// Whether everything is in its store and its catalog.
+    fn is_idle(&self, end: Position) -> bool {
+        self.state.is_done_until(end) && self.state.unregistered().is_empty()
+    }
+
+    /// Leaves the disk so that the next start is quick.
+    async fn finish(mut self, end: Position) {
+        let settle = async {
+            while (self.freezing || self.checkpointing) && !self.halted {
+                match self.work.join_next().await {
+                    Some(Ok(done)) => self.take(done),
+                    Some(Err(_)) | None => self.halted = true,
+                }
+            }
+        };
+        // Only a disk that hangs takes longer; the next start then does the work.
+        let settled = tokio::time::timeout(FINISH_PATIENCE, settle).await.is_ok();
+        // Deliveries under way are cut off here; their plans stay open and are put again.
+        self.work.shutdown().await;
+        if self.halted || !settled {
+            return;
+        }
+        let counts = self.state.counts(end);
+        if counts.pending > 0 {
+            tracing::warn!(
+                stream = %self.surroundings.stream,
+                pending = counts.pending,
+                "stopped with undelivered records; they are safe on disk and go on at the next start"
+            );
+        }
+        if let Err(error) = self.log.seal().await {
+            tracing::warn!(stream = %self.surroundings.stream, %error, "could not seal the journal");
+        }
+        let (checkpoint, mark) = (self.state.checkpoint(end), self.log.mark());
+        let (journal, outbox) = (self.log.clone(), self.outbox.clone());
+        let written = blocking(move || {
+            // The second lets go of the segments that the first has settled.
+            journal.checkpoint(&checkpoint, mark)?;
+            journal.checkpoint(&checkpoint, mark)?;
+            self.hold.map_or(Ok(()), |hold| hold.release(checkpoint.settled.clone()))?;
+            self.committed.into_iter().try_for_each(|plan| outbox.remove(plan))
+        });
+        if let Err(error) = written.await {
+            tracing::warn!(stream = %self.surroundings.stream, %error, "could not write the last checkpoint");
+        }
+    }
+}

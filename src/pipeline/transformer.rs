@@ -1,0 +1,216 @@
+//! From closed batches of source records to entries of the scratch log, in order.
+//!
+//! Owns the transform of one batch, and the order in which batches that are transformed side by
+//! side are appended: that of their positions. Keeps nothing that a crash would miss: what was not
+//! appended is transformed again, and then the new answer counts; what was appended never changes.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::blocking;
+use super::entry::{Content, Entry, FailureText};
+use super::troubles::Troubles;
+use crate::clock::Clock;
+use crate::journal::{Batch, Journal, Seen};
+use crate::positions::Positions;
+use crate::record::{ErrorOutputType, Position, Tenant, UnixMillis};
+use crate::transform::{Chain, Failure, Item, Part, Transformed};
+
+/// Batches that are transformed side by side (Firehose has 5 invocations outstanding).
+pub(super) const UNDER_WAY_MAX: usize = 5;
+/// A frame of the scratch log takes no more than this, unless a single record became more.
+const FRAME_BYTES: usize = 4 << 20;
+/// More than this, what a record became does not fit into a frame, and the record fails.
+const RECORD_BYTES_MAX: usize = 12 << 20;
+/// What a frame takes for an entry besides its bytes, at the most.
+const ENTRY_BYTES_AROUND: usize = 16;
+/// The step of `troubles`.
+const STEP: &str = "transform records";
+
+/// Everything that the transform touches.
+#[derive(Clone, Debug)]
+pub(super) struct Transformer {
+    pub(super) source: Journal,
+    pub(super) scratch: Journal,
+    pub(super) chain: Chain,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) troubles: Troubles,
+}
+
+/// A record on its way through the chain.
+struct Taken {
+    position: Position,
+    tenant: Option<Tenant>,
+    arrival: UnixMillis,
+    /// None when the disk has lost it.
+    data: Option<Bytes>,
+}
+
+impl Transformer {
+    /// Transforms records; gives the batches that the scratch log is to hold.
+    ///
+    /// # Errors
+    /// When the journal cannot be read; nothing has come of the records then.
+    pub(super) async fn transform(self, positions: Positions) -> io::Result<Vec<Batch>> {
+        let source = self.source.clone();
+        let taken = blocking(move || read(&source, &positions)).await?;
+        let stamp = u64::from_le_bytes(self.source.stamp());
+        let item = |record: &Taken| {
+            let id = record_id(stamp, record.position);
+            let part = Part::new(record.data.clone()?);
+            Some(Item { id, arrival: record.arrival, part })
+        };
+        let items = taken.iter().filter_map(item).collect();
+        let troubles = self.troubles.clone();
+        let troubled = move |unavailable: Option<&crate::transform::Unavailable>| match unavailable
+        {
+            Some(unavailable) => troubles.set(STEP, format!("could not {STEP}: {unavailable}")),
+            None => troubles.clear(STEP),
+        };
+        let transformed = self.chain.run(items, &troubled).await;
+        let now = self.clock.now();
+        Ok(blocking(move || frames(&taken, transformed, now)).await)
+    }
+}
+
+/// The batches that wait for their turn to be appended.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    next_ticket: u64,
+    under_way: VecDeque<UnderWay>,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    ticket: u64,
+    positions: Positions,
+    transformed: Option<Vec<Batch>>,
+}
+
+impl Order {
+    /// Takes in a batch whose transform begins; gives its ticket.
+    pub(super) fn begin(&mut self, positions: Positions) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.under_way.push_back(UnderWay { ticket, positions, transformed: None });
+        ticket
+    }
+
+    /// The records of a batch that is under way.
+    pub(super) fn positions(&self, ticket: u64) -> Option<&Positions> {
+        self.under_way.iter().find(|batch| batch.ticket == ticket).map(|batch| &batch.positions)
+    }
+
+    /// Notes what a batch became.
+    pub(super) fn transformed(&mut self, ticket: u64, frames: Vec<Batch>) {
+        if let Some(batch) = self.under_way.iter_mut().find(|batch| batch.ticket == ticket) {
+            batch.transformed = Some(frames);
+        }
+    }
+
+    /// Takes the oldest batch, when it has been transformed.
+    pub(super) fn pop_ready(&mut self) -> Option<(Positions, Vec<Batch>)> {
+        self.under_way.front()?.transformed.as_ref()?;
+        let batch = self.under_way.pop_front()?;
+        Some((batch.positions, batch.transformed?))
+    }
+
+    /// How many batches have neither been appended nor given up.
+    pub(super) fn len(&self) -> usize {
+        self.under_way.len()
+    }
+}
+
+fn read(source: &Journal, positions: &Positions) -> io::Result<Vec<Taken>> {
+    let mut taken = Vec::new();
+    let mut unreadable =
+        |position| Taken { position, tenant: None, arrival: UnixMillis(0), data: None };
+    for run in positions.runs() {
+        let wanted = |position: Position| run.first <= position && position < run.end();
+        source.walk(run.first, run.end(), usize::MAX, &mut |seen| match seen {
+            Seen::Lost(lost) => {
+                let lost = (lost.first.0..lost.end().0).map(Position).filter(|p| wanted(*p));
+                taken.extend(lost.map(&mut unreadable));
+            }
+            Seen::Call(call) => {
+                let records = call.records().filter(|(position, _)| wanted(*position));
+                taken.extend(records.map(|(position, data)| Taken {
+                    position,
+                    tenant: call.tenant.clone(),
+                    arrival: call.arrival,
+                    data: data.map(Bytes::copy_from_slice),
+                }));
+            }
+        })?;
+    }
+    Ok(taken)
+}
+
+/// Firehose's form: digits only, opaque, the same whenever the record is transformed again.
+fn record_id(stamp: u64, position: Position) -> String {
+    format!("{stamp:020}{:036}000000", position.0)
+}
+
+/// Packs what records became into frames: each holds whole records of one tenant and one arrival.
+fn frames(taken: &[Taken], transformed: Vec<Vec<Transformed>>, now: UnixMillis) -> Vec<Batch> {
+    let mut frames: Vec<Batch> = Vec::new();
+    let mut transformed = transformed.into_iter();
+    for record in taken {
+        // What a record became stays in one frame, so that a torn write leaves all of it or nothing.
+        let became = match &record.data {
+            None => vec![entry_bytes(record, Content::Damaged)],
+            Some(data) => {
+                let parts = transformed.next().expect("the chain answers for each item");
+                assert!(!parts.is_empty(), "a record becomes something");
+                entries(record, data, parts, now)
+            }
+        };
+        let bytes: usize = became.iter().map(Vec::len).sum();
+        let fits = |frame: &mut Batch| {
+            frame.is_of(record.tenant.as_ref(), record.arrival)
+                && frame.data_bytes() + bytes <= FRAME_BYTES
+        };
+        let new = || Batch::new(record.tenant.clone(), record.arrival);
+        let mut frame = frames.pop_if(fits).unwrap_or_else(new);
+        became.iter().for_each(|entry| frame.push(entry));
+        frames.push(frame);
+    }
+    frames
+}
+
+fn entries(record: &Taken, data: &Bytes, parts: Vec<Transformed>, now: UnixMillis) -> Vec<Vec<u8>> {
+    let entry = |part: &Transformed| match part {
+        Transformed::Part(Part { data, partition_keys }) => {
+            let partition_keys = partition_keys.clone();
+            entry_bytes(record, Content::Part { partition_keys, data })
+        }
+        Transformed::Dropped => entry_bytes(record, Content::Dropped),
+        Transformed::Failed { raw, failure } => {
+            let failure = FailureText::new(failure.clone(), now);
+            entry_bytes(record, Content::Failed { failure, raw })
+        }
+    };
+    let entries: Vec<_> = parts.iter().map(entry).collect();
+    let bytes: usize = entries.iter().map(|entry| entry.len() + ENTRY_BYTES_AROUND).sum();
+    if bytes <= RECORD_BYTES_MAX {
+        return entries;
+    }
+    let failure = Failure {
+        error_type: ErrorOutputType::ProcessingFailed,
+        code: "Lakehose.RecordTooLarge".to_owned(),
+        message: format!("the hooks made more than {RECORD_BYTES_MAX} bytes of the record"),
+        attempts: 1,
+        lambda_arn: None,
+    };
+    let failure = FailureText::new(failure, now);
+    vec![entry_bytes(record, Content::Failed { failure, raw: data })]
+}
+
+fn entry_bytes(record: &Taken, content: Content<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Entry { source: record.position, content }.encode(&mut bytes);
+    bytes
+}

@@ -1,0 +1,191 @@
+//! A child process as a source and a sink of lines.
+//!
+//! Owns the child, its pipes and the three threads that serve them; each thread ends with its pipe.
+//! Does not own what lines say.
+//!
+//! Invariants: a process that is dropped is killed and reaped; no line is longer than
+//! [`LINE_BYTES_MAX`]; no more than [`LINES_WAITING_MAX`] lines wait to be taken, beyond which the
+//! child waits; what it says to the log is bounded by [`LOG_LINES_MAX`] in [`LOG_WINDOW`].
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::super::{HookName, PARTS_BYTES_MAX};
+
+/// The longest line: all parts that a record may become, with escapes.
+const LINE_BYTES_MAX: usize = 2 * PARTS_BYTES_MAX;
+const LINES_WAITING_MAX: usize = 64;
+/// How much of a line of the child's stderr goes to the log.
+const LOG_LINE_BYTES_MAX: usize = 2 << 10;
+/// How many lines go to the log in a window; the others are counted.
+const LOG_LINES_MAX: u32 = 50;
+const LOG_WINDOW: Duration = Duration::from_secs(10);
+
+/// What comes from a process.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// A line without its end.
+    Line(Bytes),
+    /// A line that exceeds the bound; nothing behind it is read.
+    TooLong,
+    /// There is no more; how the process ended, in words.
+    End(String),
+}
+
+/// A running process.
+#[derive(Debug)]
+pub(super) struct Process {
+    /// Absent only while it is dropped.
+    child: Option<Child>,
+    input: mpsc::Sender<Bytes>,
+    output: mpsc::Receiver<Output>,
+}
+
+impl Process {
+    /// Starts a program with the environment of this process.
+    pub(super) fn start(argv: &[String], name: &HookName) -> io::Result<Self> {
+        let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let mut child = std::process::Command::new(program)
+            .args(arguments)
+            // Python would keep its answers back until it has some KiB of them.
+            .env("PYTHONUNBUFFERED", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let (input, lines_in) = mpsc::channel(1);
+        let (lines_out, output) = mpsc::channel(LINES_WAITING_MAX);
+        let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        // From here on it is killed whatever happens.
+        let process = Self { child: Some(child), input, output };
+        let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        let said = Arc::new(Mutex::new(String::new()));
+        let last = said.clone();
+        let name = name.clone();
+        spawn("hook input", move || feed(stdin, lines_in))?;
+        spawn("hook output", move || read(stdout, &lines_out, &last))?;
+        spawn("hook log", move || log(stderr, &name, &said))?;
+        Ok(process)
+    }
+
+    /// Hands lines to the process, which reads them in its own time.
+    pub(super) async fn write(&self, lines: Bytes) {
+        // A process that reads no more is found out by its silence.
+        let _ = self.input.send(lines).await;
+    }
+
+    /// The next thing that comes from the process.
+    pub(super) async fn next(&mut self) -> Output {
+        let output = self.output.recv().await.unwrap_or(Output::End("it is gone".to_owned()));
+        match output {
+            Output::End(said) => Output::End(self.obituary(&said)),
+            other => other,
+        }
+    }
+
+    /// What has come from the process already.
+    pub(super) fn pending(&mut self) -> Option<Output> {
+        self.output.try_recv().ok()
+    }
+
+    /// Whether the process has not ended yet.
+    pub(super) fn is_running(&mut self) -> bool {
+        !self.output.is_closed()
+            && self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    fn obituary(&mut self, said: &str) -> String {
+        let status = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+        let status = status.map(|status| format!(" with {status}")).unwrap_or_default();
+        let said = if said.is_empty() { String::new() } else { format!(", and said: {said}") };
+        format!("it ended{status}{said}")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            // Reaped beside everything else: a process in the kernel's hands may take its time.
+            let _ = spawn("hook end", move || drop(child.wait()));
+        }
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
+}
+
+fn feed(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
+    while let Some(lines) = lines.blocking_recv() {
+        if stdin.write_all(&lines).and_then(|()| stdin.flush()).is_err() {
+            return;
+        }
+    }
+}
+
+fn read(stdout: ChildStdout, lines: &mpsc::Sender<Output>, said: &Mutex<String>) {
+    let mut stdout = BufReader::new(stdout);
+    loop {
+        let (output, is_last) = match bounded_line(&mut stdout, LINE_BYTES_MAX) {
+            Ok(Some((line, true))) => (Output::Line(line), false),
+            Ok(Some((_, false))) => (Output::TooLong, true),
+            Ok(None) | Err(_) => {
+                let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                (Output::End(said), true)
+            }
+        };
+        if lines.blocking_send(output).is_err() || is_last {
+            return;
+        }
+    }
+}
+
+/// A line and whether it came to its end within the bound; nothing at the end of the pipe.
+fn bounded_line(from: &mut impl BufRead, bytes_max: usize) -> io::Result<Option<(Bytes, bool)>> {
+    let mut line = Vec::new();
+    let bound = u64::try_from(bytes_max).unwrap_or(u64::MAX);
+    if from.take(bound).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    let is_whole = line.ends_with(b"\n") || line.len() < bytes_max;
+    if line.ends_with(b"\n") {
+        line.pop();
+    }
+    Ok(Some((line.into(), is_whole)))
+}
+
+fn log(stderr: ChildStderr, name: &HookName, said: &Mutex<String>) {
+    let mut stderr = BufReader::new(stderr);
+    let (mut window, mut count) = (Instant::now(), 0_u32);
+    // Long lines come in pieces.
+    while let Ok(Some((line, _))) = bounded_line(&mut stderr, LOG_LINE_BYTES_MAX) {
+        let line = String::from_utf8_lossy(&line);
+        *said.lock().unwrap_or_else(PoisonError::into_inner) = super::short(&line);
+        if window.elapsed() > LOG_WINDOW {
+            if count > LOG_LINES_MAX {
+                let left_out = count - LOG_LINES_MAX;
+                tracing::info!(
+                    stream = name.stream,
+                    step = name.step,
+                    left_out,
+                    "a command says more"
+                );
+            }
+            (window, count) = (Instant::now(), 0);
+        }
+        count = count.saturating_add(1);
+        if count <= LOG_LINES_MAX {
+            tracing::info!(stream = name.stream, step = name.step, "a command says: {line}");
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The JSON documents in a record, as places in its bytes.
+//!
+//! Owns where a document begins and ends, and the bound on its depth. Does not own what a document
+//! means: who wants to keep unknown content as it is works on places, not on values.
+
+use std::ops::Range;
+
+use serde::de::IgnoredAny;
+
+/// The deepest nesting that is read. Deeper ones would be recursed into without end.
+pub(super) const DEPTH_MAX: usize = 128;
+
+/// The places of the documents in a record, which whitespace may stand between.
+///
+/// # Errors
+/// In words, where the record is not UTF-8, not JSON, or nested too deeply.
+pub(super) fn documents(data: &[u8]) -> Result<(&str, Vec<Range<usize>>), String> {
+    let text = std::str::from_utf8(data).map_err(|_| "the record is not UTF-8".to_owned())?;
+    if !is_shallow(data) {
+        return Err(format!("the record has more than {DEPTH_MAX} levels"));
+    }
+    let mut documents = Vec::new();
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    let mut start = 0;
+    while let Some(document) = stream.next() {
+        document.map_err(|error| format!("the record is no JSON: {error}"))?;
+        let end = stream.byte_offset();
+        start += leading_whitespace(&text[start..end]);
+        documents.push(start..end);
+        start = end;
+    }
+    Ok((text, documents))
+}
+
+/// The length of the value that `text` begins with, which something other may follow.
+///
+/// # Errors
+/// In words, where it begins with no value.
+pub(super) fn value_bytes(text: &str) -> Result<usize, String> {
+    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    match stream.next() {
+        Some(Ok(IgnoredAny)) => Ok(stream.byte_offset()),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("a value is missing".to_owned()),
+    }
+}
+
+pub(super) fn leading_whitespace(text: &str) -> usize {
+    text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len()
+}
+
+/// Whether no more than [`DEPTH_MAX`] lists and objects are open anywhere. Of what is no JSON it
+/// only tells that reading it is safe.
+pub(super) fn is_shallow(data: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    for byte in data {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return false;
+        }
+    }
+    true
+}

@@ -1,0 +1,197 @@
+"""Calls whose answers get lost: an unmodified SDK repeats them, and every record is stored once."""
+
+import collections
+import json
+import socket
+import threading
+import urllib.request
+
+import pytest
+
+import kit
+
+IDENTITY = kit.Identity("acme", ("clicks",))
+STREAMS = {
+    "clicks": kit.stream_of({"columns": {"id": "string"}}, size="1 MiB", interval="1 s"),
+}
+EVENTS = 10_000
+BATCH = 20
+PRODUCERS = 4
+# What a user would write; boto3's own default gives up after five attempts.
+RETRIES = {"mode": "standard", "total_max_attempts": 12}
+
+
+class SwallowingProxy:
+    """A TCP proxy in front of a server that closes the connection instead of every fifth answer.
+
+    `on_swallow(number)` runs when the server has answered, before the client learns of its loss.
+    """
+
+    def __init__(self, server, every=5, on_swallow=lambda number: None):
+        self.server = server
+        self.every = every
+        self.on_swallow = on_swallow
+        self.answers = self.swallowed = 0
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def endpoint(self):
+        return "http://%s:%d" % self._listener.getsockname()
+
+    def close(self):
+        self._listener.close()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._connect, args=(client,), daemon=True).start()
+
+    def _connect(self, client):
+        try:
+            host, port = self.server.endpoint.removeprefix("http://").split(":")
+            server = socket.create_connection((host, int(port)), 10)
+        except (AttributeError, OSError):
+            # The server is just being started again.
+            client.close()
+            return
+        asked = threading.Event()
+        threading.Thread(target=self._requests, args=(client, server, asked), daemon=True).start()
+        self._answers(client, server, asked)
+
+    def _requests(self, client, server, asked):
+        try:
+            while data := client.recv(65536):
+                asked.set()
+                server.sendall(data)
+        except OSError:
+            pass
+        close(server)
+
+    def _answers(self, client, server, asked):
+        try:
+            while data := server.recv(65536):
+                if asked.is_set():
+                    asked.clear()
+                    if self._is_swallowed():
+                        break
+                client.sendall(data)
+        except OSError:
+            pass
+        close(client)
+        close(server)
+
+    def _is_swallowed(self):
+        with self._lock:
+            self.answers += 1
+            if self.answers % self.every:
+                return False
+            self.swallowed += 1
+            # One at a time, so that nobody else's answer is on its way meanwhile.
+            self.on_swallow(self.swallowed)
+            return True
+
+
+def close(connection):
+    """Ends a connection in both directions, whoever still reads from it."""
+    try:
+        connection.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    connection.close()
+
+
+def metric(server, name, stream="clicks"):
+    """The value of a counter of a stream; 0 when it was never counted."""
+    text = kit.http("GET", f"{server.admin}/metrics")[1]
+    beginning = f'lakehose_{name}{{stream="{stream}"}} '
+    values = [line.removeprefix(beginning) for line in text.splitlines() if line.startswith(beginning)]
+    return int(values[0]) if values else 0
+
+
+@pytest.mark.parametrize("restarts", [0, 3])
+def test_ten_thousand_events_arrive_once_though_one_answer_in_five_is_lost(
+    folder_lake, new_lakehose, restarts
+):
+    server = new_lakehose([IDENTITY], folder_lake, STREAMS).start()
+
+    def on_swallow(number):
+        # Killed with a call stored and unanswered: its repetition comes to the next process.
+        if restarts and number % 30 == 0 and number // 30 <= restarts:
+            server.kill()
+            server.start()
+
+    proxy = SwallowingProxy(server, on_swallow=on_swallow)
+    names = [f"event-{number:05d}" for number in range(EVENTS)]
+    batches = collections.deque(names[start : start + BATCH] for start in range(0, EVENTS, BATCH))
+    ids, failures = collections.Counter(), []
+
+    def produce(firehose):
+        try:
+            while batches:
+                batch = batches.popleft()
+                records = [{"Data": json.dumps({"id": name}).encode()} for name in batch]
+                answer = firehose.put_record_batch(DeliveryStreamName="clicks", Records=records)
+                assert answer["FailedPutCount"] == 0 and len(answer["RequestResponses"]) == BATCH
+                ids.update(each["RecordId"] for each in answer["RequestResponses"])
+        except IndexError:
+            pass
+        except Exception as error:  # Raised again in the test's own thread.
+            failures.append(error)
+
+    clients = [
+        kit.client("firehose", proxy.endpoint, IDENTITY.access_key, IDENTITY.secret, retries=RETRIES)
+        for _ in range(PRODUCERS)
+    ]
+    threads = [threading.Thread(target=produce, args=(each,), daemon=True) for each in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    proxy.close()
+    assert not any(thread.is_alive() for thread in threads), "a producer hangs"
+    assert not failures, failures
+    assert proxy.swallowed >= EVENTS // BATCH // 5
+    assert len(ids) == EVENTS and set(ids.values()) == {1}, "every event has an id of its own"
+    assert metric(server, "ingest_repeated_calls_total") > 0
+    assert metric(server, "ingest_forgotten_calls_total") == 0
+
+    server.flush("clicks")
+    kit.assert_conserved(server.status("clicks"), EVENTS)
+    rows = folder_lake.duckdb().execute(f"SELECT id FROM {kit.rows_of(folder_lake, 'clicks')}")
+    assert sorted(name for (name,) in rows.fetchall()) == names
+
+
+def test_a_captured_call_stores_nothing_even_when_its_segment_is_long_gone(folder_lake, new_lakehose):
+    server = new_lakehose([IDENTITY], folder_lake, STREAMS).start()
+    captured = []
+    firehose = server.firehose(IDENTITY)
+    firehose.meta.events.register("before-send.firehose.*", lambda request, **_: captured.append(request))
+    record = {"Data": json.dumps({"id": "once"}).encode()}
+    first = firehose.put_record(DeliveryStreamName="clicks", Record=record)
+    [request] = captured
+    # The ports of the next processes are others.
+    signed_host = server.endpoint.removeprefix("http://")
+
+    def replay():
+        body = request.body if isinstance(request.body, bytes) else request.body.encode()
+        headers = dict(request.headers.items()) | {"Host": signed_host}
+        call = urllib.request.Request(server.endpoint, data=body, headers=headers, method="POST")
+        with urllib.request.urlopen(call, timeout=30) as answer:
+            return json.loads(answer.read())
+
+    assert replay()["RecordId"] == first["RecordId"]
+    server.flush("clicks")
+    server.terminate()
+    assert not list((server.data_dir / "streams" / "clicks" / "journal").glob("*.seg"))
+    server.start()
+    assert replay()["RecordId"] == first["RecordId"]
+    server.kill()
+    server.start()
+    assert replay()["RecordId"] == first["RecordId"]
+    server.flush("clicks")
+    kit.assert_conserved(server.status("clicks"), 1)
