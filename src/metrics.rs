@@ -37,6 +37,10 @@ pub struct Metrics {
     pub failed_puts: Family<Labels, Counter>,
     /// Partitions confirmed by their catalog, by `stream`.
     pub registered_partitions: Family<Labels, Counter>,
+    /// Calls to a catalog that did not register all that they were to, by `stream`.
+    pub failed_registrations: Family<Labels, Counter>,
+    /// Partitions that their catalog has with another location, by `stream`.
+    pub misplaced_partitions: Family<Labels, Counter>,
     /// Bytes of unfinished writes cut from journals at the start, by `stream`.
     pub torn_bytes: Family<Labels, Counter>,
     /// When the configuration in use was read, in Unix seconds.
@@ -61,6 +65,8 @@ impl Metrics {
             delivered_bytes: Family::default(),
             failed_puts: Family::default(),
             registered_partitions: Family::default(),
+            failed_registrations: Family::default(),
+            misplaced_partitions: Family::default(),
             torn_bytes: Family::default(),
             configured_seconds: Gauge::default(),
             refused_reloads: Counter::default(),
@@ -104,6 +110,16 @@ impl Metrics {
             "registered_partitions",
             "Partitions confirmed by their catalog",
             m.registered_partitions,
+        );
+        registry.register(
+            "failed_registrations",
+            "Calls to a catalog that did not register all that they were to",
+            m.failed_registrations,
+        );
+        registry.register(
+            "misplaced_partitions",
+            "Partitions that their catalog has with another location",
+            m.misplaced_partitions,
         );
         registry.register(
             "torn_bytes",

@@ -5,6 +5,7 @@
 //! <data_dir>/identity.json             {"instance": uuid, "format": 1}; written once
 //! <data_dir>/addresses.json            where the running process listens; removed at its start
 //! <data_dir>/streams/<stream>/stream.json   {"stream": name, "created": ms}
+//! <data_dir>/streams/<stream>/table.json    the last good copy of its table, see `copies`
 //! <data_dir>/streams/<stream>/{journal,checkpoint,outbox}/
 //! ```
 

@@ -12,8 +12,12 @@ mod tables;
 mod streams;
 mod reload;
 mod tls;
+mod copies;
+mod lake;
+mod follow;
+mod repair;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,9 +31,12 @@ use tokio::sync::{Semaphore, watch};
 pub use self::directory::DirectoryError;
 pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
+pub use self::repair::{Repair, StreamError, repair};
 pub use self::streams::Handles;
 
+use self::copies::Copies;
 use self::directory::DataDirectory;
+use self::follow::Followers;
 use self::reload::Reloader;
 use self::streams::{KnownCatalogs, Prepared, Running, Shared, Streams};
 use crate::clock::{Clock, SystemClock};
@@ -40,6 +47,7 @@ use crate::disk::{Disk, DiskBudget, OsDisk};
 use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
 use crate::journal::{Committer, Environment, OpenError, SyncTimer};
 use crate::metrics::Metrics;
+use crate::partition::Layout;
 use crate::pipeline::PipelineError;
 use crate::record::StreamName;
 use crate::tasks::Tasks;
@@ -96,6 +104,8 @@ pub struct App {
     pipeline_ended: watch::Sender<Option<StreamName>>,
     listeners: Tasks,
     pipelines: Tasks,
+    followers: Tasks,
+    stop_followers: watch::Sender<bool>,
     /// Its lock is held to the very end.
     _directory: Arc<DataDirectory>,
 }
@@ -107,9 +117,28 @@ pub struct App {
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
-    let prepared = Prepared::new(config.clone(), &disk, &KnownCatalogs::new()).await;
+    let prepared = Prepared::new(config.clone(), &disk, &KnownCatalogs::new(), None).await;
     faults.extend(prepared.err().iter().flat_map(Faults::as_slice).cloned());
     if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
+}
+
+/// The statements by which engines read the objects of a stream.
+///
+/// # Errors
+/// When there is no such stream, its objects have no rows, or its table cannot be read.
+pub async fn ddl(config: &Config, stream: &str) -> Result<String, StreamError> {
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let (name, settings) = repair::find(config, stream)?;
+    let catalogs = tables::catalogs(config, &disk).await;
+    let recipe = tables::recipe(config, &catalogs, (name, settings), None).await;
+    let recipe = recipe.map_err(|fault| StreamError::Faults(Faults::new(vec![fault])))?;
+    let writers = config.identities.iter().filter(|identity| identity.may_write(name));
+    let tenants: BTreeSet<String> =
+        writers.filter_map(|identity| Some(identity.tenant.as_ref()?.to_string())).collect();
+    let tenants: Vec<String> = tenants.into_iter().collect();
+    let defined = tables::definition(settings, &recipe);
+    let (_, definition) = defined.ok_or_else(|| StreamError::NoRows(name.clone()))?;
+    Ok(crate::catalog::ddl(&definition, &Layout::of(&recipe.prefix), &tenants))
 }
 
 impl App {
@@ -123,7 +152,9 @@ impl App {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let tls = tls::load(&config, &disk);
         let tls = tls.map_err(|fault| StartError::Faults(Faults::new(vec![fault])))?;
-        let prepared = Prepared::new(config, &disk, &KnownCatalogs::new()).await;
+        let copies = Copies::new(disk.clone(), config.data_dir.clone());
+        let known = KnownCatalogs::new();
+        let prepared = Prepared::new(config, &disk, &known, Some(&copies)).await;
         let prepared = prepared.map_err(StartError::Faults)?;
         let config = &prepared.config;
         let directory = DataDirectory::open(disk.as_ref(), &config.data_dir)?;
@@ -150,7 +181,8 @@ impl App {
         let directory = Arc::new(directory);
         let (stop_listeners, stopped_listeners) = watch::channel(false);
         let (stop_pipelines, stopped_pipelines) = watch::channel(false);
-        let (listeners, pipelines) = (Tasks::new(), Tasks::new());
+        let (stop_followers, stopped_followers) = watch::channel(false);
+        let (listeners, pipelines, follower_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
         let pipeline_ended = watch::Sender::new(None);
         let shared = Shared {
             directory: directory.clone(),
@@ -164,8 +196,15 @@ impl App {
             stopped: stopped_pipelines,
             ended: pipeline_ended.clone(),
         };
-        let mut streams = Streams::new(shared, running);
-        streams.open(&prepared).await?;
+        let followers = Followers::new(
+            shared.stores.clone(),
+            copies,
+            follower_tasks.clone(),
+            stopped_followers,
+        );
+        let mut streams = Streams::new(shared, running, followers);
+        let mut current = streams.turn().await;
+        streams.open(&prepared, &mut current).await?;
         streams.take_up(&prepared);
 
         let listener = bind(config.server.listen).await?;
@@ -174,6 +213,8 @@ impl App {
         let admin = admin_listener.local_addr().map_err(system("learn the port"))?;
         directory.note_addresses(disk.as_ref(), listen, admin)?;
         streams.run();
+        streams.follow(&prepared, &current);
+        drop(current);
 
         let accepting = Arc::new(AtomicBool::new(true));
         let view = watch::Sender::new(Arc::new(streams.view(config)));
@@ -230,6 +271,8 @@ impl App {
             pipeline_ended,
             listeners,
             pipelines,
+            followers: follower_tasks,
+            stop_followers,
             _directory: directory,
         })
     }
@@ -277,7 +320,9 @@ impl App {
         self.accepting.store(false, Ordering::Relaxed);
         self.stop_listeners.send_replace(true);
         self.listeners.join(STOP_DEADLINE, STOP_PATIENCE).await;
+        self.stop_followers.send_replace(true);
         self.stop_pipelines.send_replace(true);
+        self.followers.join(STOP_DEADLINE, STOP_PATIENCE).await;
         self.pipelines.join(STOP_DEADLINE, STOP_PATIENCE).await;
     }
 }

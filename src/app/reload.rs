@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StartError;
-use super::streams::{Prepared, Streams};
+use super::streams::{Current, Prepared, Streams};
 use crate::clock::Clock;
 use crate::config::{Config, Faults, FileError, SystemEnvironment, load_file};
 use crate::ingest::View;
@@ -202,17 +202,19 @@ impl Reloader {
             return Err(ReloadError::NeedsRestart { file, changes });
         }
         let faulty = |faults| ReloadError::Faults { file: file.clone(), faults };
+        let mut current = self.streams.turn().await;
         let prepared = self.streams.prepare(config).await.map_err(faulty)?;
         prepared.define_tables().await.map_err(faulty)?;
-        let opened = self.streams.open(&prepared).await;
+        let opened = self.streams.open(&prepared, &mut current).await;
         self.streams.run();
         opened?;
-        Ok(self.apply(prepared, file).await)
+        Ok(self.apply(prepared, &mut current, file).await)
     }
 
-    async fn apply(&mut self, prepared: Prepared, file: String) -> Reloaded {
+    async fn apply(&mut self, prepared: Prepared, current: &mut Current, file: String) -> Reloaded {
         self.streams.take_up(&prepared);
-        self.streams.change(&prepared).await;
+        self.streams.change(&prepared, current).await;
+        self.streams.follow(&prepared, current);
         let config = prepared.config;
         let before = self.view.send_replace(Arc::new(self.streams.view(&config)));
         let names = config.delivery_streams.keys();

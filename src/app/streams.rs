@@ -12,10 +12,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
 use tokio::task::spawn_blocking;
 
+use super::copies::Copies;
 use super::directory::DataDirectory;
+use super::follow::{Followed, Followers};
 use super::hooks;
 use super::tables::{self, Catalogs};
 use super::{DELIVERY_GRACE, REGION, StartError, system};
@@ -25,6 +27,7 @@ use crate::config::{self, Buffering, Config, DeliveryStream, Fault, Faults, Stor
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
 use crate::deliver::{Credentials, Stores};
 use crate::disk::Disk;
+use crate::fault::Action;
 use crate::ingest::{self, Auth, Content, Description, Token};
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
@@ -34,6 +37,12 @@ use crate::tasks::Tasks;
 
 /// The pipelines by stream.
 pub type Handles = BTreeMap<StreamName, Handle>;
+
+/// What each stream that is open does now, also those that the configuration has no more. A reload
+/// holds all of it from before it reads a table until every stream has what came of that; a follower
+/// takes it to change its stream, and does so only if no reload came since it read the table. So
+/// neither undoes what the other has done by a later look.
+pub(super) type Current = BTreeMap<StreamName, Settings>;
 
 /// Catalogs that are open, with the settings that they were opened by.
 pub(super) type KnownCatalogs = Vec<(config::Catalog, Arc<dyn Catalog>)>;
@@ -75,6 +84,8 @@ pub(super) struct Streams {
     /// Opened, and not running yet.
     waiting: Vec<(StreamName, Pipeline)>,
     handles: watch::Sender<Arc<Handles>>,
+    current: Arc<Mutex<Current>>,
+    followers: Followers,
     /// By name; one that the configuration has no more stays for the partitions that wait for it.
     catalogs: Catalogs,
     /// Each catalog that was opened, with its settings.
@@ -89,12 +100,12 @@ struct Open {
     created: UnixMillis,
     journal: Journal,
     handle: Handle,
-    settings: Settings,
 }
 
 impl Prepared {
     /// Asks the catalogs what the configuration needs of them. A catalog of `known` is used again,
-    /// so that no two of the process write to the same files.
+    /// so that no two of the process write to the same files. Where a table is not to be had, its
+    /// copy in `copies` serves.
     ///
     /// # Errors
     /// All faults that only the catalogs can tell.
@@ -102,8 +113,9 @@ impl Prepared {
         config: Config,
         disk: &Arc<dyn Disk>,
         known: &KnownCatalogs,
+        copies: Option<&Copies>,
     ) -> Result<Self, Faults> {
-        let mut catalogs = tables::catalogs(&config, disk);
+        let mut catalogs = tables::catalogs(&config, disk).await;
         for (name, settings) in &config.catalogs {
             if let Some((_, catalog)) = known.iter().find(|(with, _)| with == settings) {
                 catalogs.insert(name.clone(), catalog.clone());
@@ -112,7 +124,7 @@ impl Prepared {
         let mut faults = Vec::new();
         let mut settings = BTreeMap::new();
         for (name, stream) in &config.delivery_streams {
-            match settings_of(&config, &catalogs, name, stream).await {
+            match settings_of(&config, &catalogs, (name, stream), copies).await {
                 Ok(made) => {
                     settings.insert(name.clone(), made);
                 }
@@ -126,7 +138,8 @@ impl Prepared {
         }
     }
 
-    /// Makes in the catalogs what the streams' tables need there.
+    /// Makes in the catalogs what the streams' tables need there. Where that can be done later, and
+    /// is, because the table is followed, it is no fault.
     ///
     /// # Errors
     /// The first fault.
@@ -137,6 +150,11 @@ impl Prepared {
                 continue;
             };
             if let Err(error) = self.catalogs[&schema.catalog].define(&definition).await {
+                let can_wait = error.action() == Action::Retry;
+                if can_wait && tables::refresh(&self.config, stream).is_some() {
+                    tracing::error!(stream = %name, %error, "could not make the table; trying again");
+                    continue;
+                }
                 return Err(Faults::new(vec![Fault::new(schema.place.clone(), error)]));
             }
         }
@@ -146,13 +164,15 @@ impl Prepared {
 
 impl Streams {
     /// No streams yet.
-    pub(super) fn new(shared: Shared, running: Running) -> Self {
+    pub(super) fn new(shared: Shared, running: Running, followers: Followers) -> Self {
         Self {
             shared: Arc::new(shared),
             running,
             open: BTreeMap::new(),
             waiting: Vec::new(),
             handles: watch::Sender::default(),
+            current: Arc::default(),
+            followers,
             catalogs: Catalogs::new(),
             known_catalogs: Vec::new(),
             credentials: BTreeMap::new(),
@@ -164,7 +184,14 @@ impl Streams {
     /// # Errors
     /// All faults that only the catalogs can tell.
     pub(super) async fn prepare(&self, config: Config) -> Result<Prepared, Faults> {
-        Prepared::new(config, &self.shared.environment.disk, &self.known_catalogs).await
+        let disk = &self.shared.environment.disk;
+        let copies = Some(&self.followers.copies);
+        Prepared::new(config, disk, &self.known_catalogs, copies).await
+    }
+
+    /// Waits until nobody else changes a stream, and keeps it so.
+    pub(super) async fn turn(&self) -> OwnedMutexGuard<Current> {
+        self.current.clone().lock_owned().await
     }
 
     /// The pipelines of all streams that are open.
@@ -176,7 +203,11 @@ impl Streams {
     ///
     /// # Errors
     /// When one of them cannot be opened. Those before it stay open, and no producer knows them.
-    pub(super) async fn open(&mut self, prepared: &Prepared) -> Result<(), StartError> {
+    pub(super) async fn open(
+        &mut self,
+        prepared: &Prepared,
+        current: &mut Current,
+    ) -> Result<(), StartError> {
         let mut catalogs = self.catalogs.clone();
         catalogs.extend(prepared.catalogs.clone());
         for (name, settings) in &prepared.settings {
@@ -185,6 +216,7 @@ impl Streams {
             }
             let (shared, name) = (self.shared.clone(), name.clone());
             let settings = Settings { catalogs: catalogs.clone(), ..settings.clone() };
+            let given = settings.clone();
             // Recovery reads the journal, and may take its time.
             let opened = spawn_blocking(move || {
                 let opened = shared.open(&name, settings)?;
@@ -193,6 +225,7 @@ impl Streams {
             let opened = opened.await.map_err(io::Error::other).map_err(system("open a stream"))?;
             let (name, (open, pipeline)) = opened?;
             self.open.insert(name.clone(), open);
+            current.insert(name.clone(), given);
             self.waiting.push((name, pipeline));
         }
         Ok(())
@@ -213,16 +246,34 @@ impl Streams {
     }
 
     /// Gives every stream of the configuration its settings. They apply to what is not planned yet.
-    pub(super) async fn change(&mut self, prepared: &Prepared) {
-        for (name, open) in &mut self.open {
-            if let Some(settings) = prepared.settings.get(name) {
-                open.settings = settings.clone();
-            }
-            open.settings.catalogs = self.catalogs.clone();
-            if let Err(error) = open.handle.change(open.settings.clone()).await {
+    pub(super) async fn change(&mut self, prepared: &Prepared, current: &mut Current) {
+        for (name, open) in &self.open {
+            let Some(settings) = prepared.settings.get(name).or_else(|| current.get(name)) else {
+                continue;
+            };
+            let settings = Settings { catalogs: self.catalogs.clone(), ..settings.clone() };
+            current.insert(name.clone(), settings.clone());
+            if let Err(error) = open.handle.change(settings).await {
                 // The old settings hold; when the pipeline has ended, so has the service.
                 tracing::error!(stream = %name, "{error}");
             }
+        }
+    }
+
+    /// Follows the tables of the configuration's streams from now on. That of a stream which the
+    /// configuration has no more is followed as before.
+    pub(super) fn follow(&self, prepared: &Prepared, current: &Current) {
+        let config = &prepared.config;
+        for (name, stream) in &config.delivery_streams {
+            let followed = stream.schema.as_ref().zip(tables::refresh(config, stream));
+            let followed = followed.map(|(schema, refresh)| Followed {
+                stream: stream.clone(),
+                schema: schema.clone(),
+                recipe: current[name].recipe.clone(),
+                catalog: prepared.catalogs[&schema.catalog].clone(),
+                refresh,
+            });
+            self.followers.follow(name, &self.open[name].handle, &self.current, followed);
         }
     }
 
@@ -265,12 +316,12 @@ impl Shared {
             opened,
             environment: environment.clone(),
             directory,
-            settings: settings.clone(),
+            settings,
             stores: self.stores.clone(),
             conversions: self.conversions.clone(),
             metrics: self.metrics.clone(),
         })?;
-        Ok((Open { created, journal, handle, settings }, pipeline))
+        Ok((Open { created, journal, handle }, pipeline))
     }
 }
 
@@ -299,10 +350,10 @@ impl Drop for ToldAtTheEnd {
 async fn settings_of(
     config: &Config,
     catalogs: &Catalogs,
-    name: &StreamName,
-    stream: &DeliveryStream,
+    (name, stream): (&StreamName, &DeliveryStream),
+    copies: Option<&Copies>,
 ) -> Result<Settings, Vec<Fault>> {
-    let recipe = tables::recipe(config, catalogs, stream).await;
+    let recipe = tables::recipe(config, catalogs, (name, stream), copies).await;
     let chain = hooks::chain(name, stream).await;
     match (recipe, chain) {
         (Ok(recipe), Ok(chain)) => Ok(Settings {
@@ -379,7 +430,7 @@ fn auth(config: &Config) -> Auth {
     Auth::Signed(identities.collect())
 }
 
-fn credentials(config: &Config) -> impl Iterator<Item = (String, Credentials)> {
+pub(super) fn credentials(config: &Config) -> impl Iterator<Item = (String, Credentials)> {
     config.stores.iter().filter_map(|(name, store)| {
         let credentials = store.credentials.as_ref()?;
         let credentials = Credentials {

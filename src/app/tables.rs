@@ -3,28 +3,79 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::catalog::{Catalog, Definition, FilesCatalog};
+use super::copies::Copies;
+use crate::catalog::{
+    Catalog, CatalogError, Definition, FilesCatalog, Found, GlueCatalog, Keys, Place as GluePlace,
+};
 use crate::config::{self, Config, DeliveryStream, Fault};
 use crate::convert::{Format, Schema};
+use crate::deliver::backoff;
 use crate::disk::Disk;
+use crate::fault::Action;
 use crate::pipeline::Recipe;
 use crate::plan::Target;
+use crate::record::StreamName;
 use crate::table::{Column, HiveType, Table};
 
 /// The catalogs of the configuration.
 pub(super) type Catalogs = BTreeMap<String, Arc<dyn Catalog>>;
 
-/// Opens the catalogs; nothing is read or written yet.
-pub(super) fn catalogs(config: &Config, disk: &Arc<dyn Disk>) -> Catalogs {
-    let open = |catalog: &config::Catalog| -> Arc<dyn Catalog> {
-        match catalog {
+/// How often a table of a `files` catalog is looked at.
+const FILES_REFRESH: Duration = Duration::from_secs(60);
+/// Attempts to read a table at the start, when there is no copy to go on with.
+const READ_ATTEMPTS: u32 = 3;
+
+/// Opens the catalogs; nothing is asked of them yet.
+pub(super) async fn catalogs(config: &Config, disk: &Arc<dyn Disk>) -> Catalogs {
+    let mut catalogs = Catalogs::new();
+    for (name, catalog) in &config.catalogs {
+        let opened: Arc<dyn Catalog> = match catalog {
             config::Catalog::Files { path } => {
                 Arc::new(FilesCatalog::new(disk.clone(), path.clone()))
             }
-        }
+            config::Catalog::Glue(glue) => Arc::new(self::glue(glue).await),
+        };
+        catalogs.insert(name.clone(), opened);
+    }
+    catalogs
+}
+
+async fn glue(settings: &config::Glue) -> GlueCatalog {
+    let place = GluePlace {
+        region: settings.region.clone(),
+        endpoint: settings.endpoint.clone(),
+        catalog_id: settings.catalog_id.clone(),
     };
-    config.catalogs.iter().map(|(name, catalog)| (name.clone(), open(catalog))).collect()
+    match &settings.credentials {
+        Some(credentials) => {
+            let access_key = credentials.access_key.clone();
+            let secret = credentials.secret.expose().to_owned();
+            GlueCatalog::with_keys(place, Keys { access_key, secret })
+        }
+        None => {
+            let chain = aws_config::defaults(aws_config::BehaviorVersion::latest());
+            let chain = chain.region(aws_config::Region::new(settings.region.clone()));
+            GlueCatalog::with_chain(place, &chain.load().await)
+        }
+    }
+}
+
+/// How often the table of a stream is looked at; absent where there is none, or only the stream
+/// itself changes it.
+pub(super) fn refresh(config: &Config, stream: &DeliveryStream) -> Option<Duration> {
+    let schema = stream.schema.as_ref()?;
+    let is_foreign = schema.columns.is_none();
+    match &config.catalogs[&schema.catalog] {
+        config::Catalog::Glue(glue) => (is_foreign || has_rows(stream)).then_some(glue.refresh),
+        config::Catalog::Files { .. } => is_foreign.then_some(FILES_REFRESH),
+    }
+}
+
+/// Whether a stream's objects have the columns of its table.
+pub(super) fn has_rows(stream: &DeliveryStream) -> bool {
+    matches!(stream.format, config::Format::Parquet(_))
 }
 
 /// What the stream's catalog is told of its table, and the schema that names both; nothing where
@@ -33,42 +84,62 @@ pub(super) fn definition<'a>(
     stream: &'a DeliveryStream,
     recipe: &Recipe,
 ) -> Option<(&'a config::Schema, Definition)> {
-    let config::Format::Parquet(_) = stream.format else {
+    if !has_rows(stream) {
         return None;
-    };
+    }
     let settings = stream.schema.as_ref()?;
     let definition = Definition {
         table: recipe.table.clone()?,
-        location: table_location(&recipe.target, &stream.destination.prefix_text),
+        location: location(stream, recipe),
         is_ours: settings.columns.is_some(),
     };
     Some((settings, definition))
 }
 
-/// Makes the recipe of a stream, reading its table in the catalog.
+/// The URL of the folder above all partitions of a stream.
+pub(super) fn location(stream: &DeliveryStream, recipe: &Recipe) -> String {
+    table_location(&recipe.target, &stream.destination.prefix_text)
+}
+
+/// Makes the recipe of one stream, reading its table in the catalog; where that is not to be had,
+/// the last good copy serves, if there are copies.
 ///
 /// # Errors
 /// What does not fit, with its place in the file.
 pub(super) async fn recipe(
     config: &Config,
     catalogs: &Catalogs,
-    stream: &DeliveryStream,
+    (name, stream): (&StreamName, &DeliveryStream),
+    copies: Option<&Copies>,
 ) -> Result<Recipe, Fault> {
     let table = match &stream.schema {
-        Some(settings) => Some(table(stream, settings, catalogs).await?),
+        Some(settings) => Some(table((name, stream), settings, catalogs, copies).await?),
         None => None,
     };
+    let catalog = stream.schema.as_ref().map(|settings| &config.catalogs[&settings.catalog]);
     let store = &stream.destination.store;
-    let catalog = stream.schema.as_ref().map(|settings| settings.catalog.clone());
-    Ok(Recipe {
-        format: format(stream, table.as_ref())?,
-        catalog_region: None,
-        prefix: stream.destination.prefix.clone(),
-        error_prefix: stream.destination.error_prefix.clone(),
+    let outside = Outside {
+        catalog_region: match catalog {
+            Some(config::Catalog::Glue(glue)) => Some(glue.region.clone()),
+            Some(config::Catalog::Files { .. }) | None => None,
+        },
         target: config.stores[store].target(store),
-        register_in: catalog.filter(|_| stream.register_partitions),
-        table,
-    })
+    };
+    assemble(stream, table, outside)
+}
+
+/// The recipe of a stream for a table that has changed; everything else is as in `before`.
+///
+/// # Errors
+/// What does not fit.
+pub(super) fn recipe_of(
+    stream: &DeliveryStream,
+    table: Table,
+    before: &Recipe,
+) -> Result<Recipe, Fault> {
+    let outside =
+        Outside { catalog_region: before.catalog_region.clone(), target: before.target.clone() };
+    assemble(stream, Some(table), outside)
 }
 
 /// What becomes of source records in a stream's backup: none of them can fail.
@@ -84,25 +155,63 @@ pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe 
     }
 }
 
-/// The table that a stream defines, or that its catalog has.
-async fn table(
+/// What a recipe takes from the settings of catalogs and stores.
+struct Outside {
+    catalog_region: Option<String>,
+    target: Target,
+}
+
+fn assemble(
     stream: &DeliveryStream,
+    table: Option<Table>,
+    outside: Outside,
+) -> Result<Recipe, Fault> {
+    if stream.register_partitions
+        && let Some(table) = &table
+    {
+        check_partition_keys(stream, table, &stream.destination.prefix.partition_keys())?;
+    }
+    let catalog = stream.schema.as_ref().map(|settings| settings.catalog.clone());
+    Ok(Recipe {
+        format: format(stream, table.as_ref())?,
+        catalog_region: outside.catalog_region,
+        prefix: stream.destination.prefix.clone(),
+        error_prefix: stream.destination.error_prefix.clone(),
+        target: outside.target,
+        register_in: catalog.filter(|_| stream.register_partitions),
+        table,
+    })
+}
+
+/// The table that a stream defines, or that its catalog has, or that its catalog had.
+async fn table(
+    (name, stream): (&StreamName, &DeliveryStream),
     settings: &config::Schema,
     catalogs: &Catalogs,
+    copies: Option<&Copies>,
 ) -> Result<Table, Fault> {
-    let folders = stream.destination.prefix.partition_keys();
-    let table = match &settings.columns {
-        Some(columns) => own_table(settings, columns, &folders),
-        None => {
-            let catalog = &catalogs[&settings.catalog];
-            let found = catalog.table(&settings.database, &settings.table).await;
-            found.map_err(|error| Fault::new(settings.place.clone(), error))?
-        }
-    };
-    if stream.register_partitions {
-        check_partition_keys(stream, &table, &folders)?;
+    if let Some(columns) = &settings.columns {
+        return Ok(own_table(settings, columns, &stream.destination.prefix.partition_keys()));
     }
-    Ok(table)
+    let copy = match copies {
+        Some(copies) => copies.read(name, settings).await,
+        None => None,
+    };
+    let attempts = if copy.is_some() { 1 } else { READ_ATTEMPTS };
+    let found = read(catalogs[&settings.catalog].as_ref(), settings, attempts).await;
+    match (found, copy) {
+        (Ok(found), _) => Ok(found.table),
+        (Err(error), Some(copy)) => {
+            tracing::error!(
+                stream = %name,
+                %error,
+                version = copy.table.version,
+                "could not read the table; going on with its last good copy"
+            );
+            Ok(copy.table)
+        }
+        (Err(error), None) => Err(Fault::new(settings.place.clone(), error)),
+    }
 }
 
 /// What the stream's objects contain, with the columns prepared where there are any.
@@ -115,6 +224,23 @@ fn format(stream: &DeliveryStream, table: Option<&Table>) -> Result<Format, Faul
             let schema = Schema::with_options(columns, *options);
             let schema = schema.map_err(|error| Fault::new(place.clone(), error))?;
             Ok(Format::Parquet(Arc::new(schema)))
+        }
+    }
+}
+
+async fn read(
+    catalog: &dyn Catalog,
+    settings: &config::Schema,
+    attempts: u32,
+) -> Result<Found, CatalogError> {
+    let mut attempt = 1;
+    loop {
+        match catalog.table(&settings.database, &settings.table).await {
+            Err(error) if error.action() == Action::Retry && attempt < attempts => {
+                tokio::time::sleep(backoff::pause(attempt)).await;
+                attempt += 1;
+            }
+            result => return result,
         }
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! Files are replaced as a whole. One process writes them: several instances each keep their own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,7 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{Catalog, CatalogError, Definition};
+use super::{
+    Catalog, CatalogError, Definition, Elsewhere, Found, Known, Registration, is_same_location,
+};
 use crate::disk::{Disk, read_file, replace_file};
 use crate::plan::CatalogPartition;
 use crate::table::{Column, HiveType, Table};
@@ -89,7 +91,7 @@ impl Catalog for FilesCatalog {
         &'a self,
         database: &'a str,
         table: &'a str,
-    ) -> BoxFuture<'a, Result<Table, CatalogError>> {
+    ) -> BoxFuture<'a, Result<Found, CatalogError>> {
         let (database, table) = (database.to_owned(), table.to_owned());
         self.blocking(move |inner| inner.table(&database, &table))
     }
@@ -102,9 +104,26 @@ impl Catalog for FilesCatalog {
     fn register<'a>(
         &'a self,
         partitions: &'a [CatalogPartition],
-    ) -> BoxFuture<'a, Result<(), CatalogError>> {
+    ) -> BoxFuture<'a, Result<Registration, CatalogError>> {
         let partitions = partitions.to_vec();
         self.blocking(move |inner| inner.register(&partitions))
+    }
+
+    fn partitions<'a>(
+        &'a self,
+        database: &'a str,
+        table: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Known>, CatalogError>> {
+        let (database, table) = (database.to_owned(), table.to_owned());
+        self.blocking(move |inner| inner.partitions(&database, &table))
+    }
+
+    /// Partitions have no columns of their own here.
+    fn widen<'a>(
+        &'a self,
+        _definition: &'a Definition,
+    ) -> BoxFuture<'a, Result<u64, CatalogError>> {
+        Box::pin(async { Ok(0) })
     }
 }
 
@@ -124,7 +143,7 @@ impl FilesCatalog {
 }
 
 impl Inner {
-    fn table(&self, database: &str, name: &str) -> Result<Table, CatalogError> {
+    fn table(&self, database: &str, name: &str) -> Result<Found, CatalogError> {
         let path = self.file(database, name, "json")?;
         let found: Option<TableFile> = self.read(&path)?;
         let file = found.ok_or_else(|| CatalogError::Missing {
@@ -136,13 +155,15 @@ impl Inner {
                 path.display()
             ),
         })?;
-        Ok(Table {
+        let table = Table {
             database: database.to_owned(),
             name: name.to_owned(),
             columns: columns_from(file.storage_descriptor.columns),
             partition_keys: columns_from(file.partition_keys),
             version: file.version_id.unwrap_or_else(|| "1".to_owned()),
-        })
+        };
+        // The partitions have a file of their own, which outlives the table's.
+        Ok(Found { table, made: String::new() })
     }
 
     fn define(&self, definition: &Definition) -> Result<(), CatalogError> {
@@ -164,7 +185,8 @@ impl Inner {
         self.write(&self.file(&table.database, &table.name, "duckdb.sql")?, view.as_bytes())
     }
 
-    fn register(&self, partitions: &[CatalogPartition]) -> Result<(), CatalogError> {
+    fn register(&self, partitions: &[CatalogPartition]) -> Result<Registration, CatalogError> {
+        let mut registration = Registration::default();
         let mut by_table: BTreeMap<(&str, &str), Vec<&CatalogPartition>> = BTreeMap::new();
         for partition in partitions {
             by_table.entry((&partition.database, &partition.table)).or_default().push(partition);
@@ -173,15 +195,21 @@ impl Inner {
         for ((database, table), partitions) in by_table {
             let path = self.file(database, table, "partitions.json")?;
             let mut file: PartitionsFile = self.read(&path)?.unwrap_or_default();
-            let known: BTreeSet<Vec<String>> =
-                file.partitions.iter().map(|partition| partition.values.clone()).collect();
+            let known = file.partitions.iter().map(|p| (p.values.clone(), p.location.clone()));
+            let known: BTreeMap<Vec<String>, String> = known.collect();
             let before = file.partitions.len();
             for partition in partitions {
-                if !known.contains(&partition.values) {
-                    file.partitions.push(PartitionFile {
+                registration.registered.push(partition.clone());
+                match known.get(&partition.values) {
+                    None => file.partitions.push(PartitionFile {
                         values: partition.values.clone(),
                         location: partition.location.clone(),
-                    });
+                    }),
+                    Some(location) if !is_same_location(location, &partition.location) => {
+                        let (partition, location) = (partition.clone(), location.clone());
+                        registration.elsewhere.push(Elsewhere { partition, location });
+                    }
+                    Some(_) => {}
                 }
             }
             if file.partitions.len() > before {
@@ -190,7 +218,14 @@ impl Inner {
                 self.write(&path, &to_json(&file))?;
             }
         }
-        Ok(())
+        Ok(registration)
+    }
+
+    fn partitions(&self, database: &str, table: &str) -> Result<Vec<Known>, CatalogError> {
+        let path = self.file(database, table, "partitions.json")?;
+        let file: PartitionsFile = self.read(&path)?.unwrap_or_default();
+        let known = |p: PartitionFile| Known { values: p.values, location: p.location };
+        Ok(file.partitions.into_iter().map(known).collect())
     }
 
     fn file(&self, database: &str, table: &str, ending: &str) -> Result<PathBuf, CatalogError> {

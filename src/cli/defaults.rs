@@ -44,7 +44,9 @@ pub(super) async fn provide_tables(config: &Config) -> Result<(), CatalogError> 
         let Some(settings) = &stream.schema else {
             continue;
         };
-        let Catalog::Files { path } = &config.catalogs[&settings.catalog];
+        let Catalog::Files { path } = &config.catalogs[&settings.catalog] else {
+            continue;
+        };
         let catalog = FilesCatalog::new(Arc::new(OsDisk), Path::new(path).to_owned());
         match catalog.table(&settings.database, &settings.table).await {
             Err(CatalogError::Missing { .. }) => {}

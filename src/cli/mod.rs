@@ -10,6 +10,8 @@ mod infer;
 mod preview;
 mod sample;
 mod serve;
+mod partitions;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -111,6 +113,41 @@ enum Command {
         #[arg(long, default_value = DEFAULT_ADMIN)]
         admin: String,
     },
+    /// What catalogs know of a stream's partitions.
+    #[command(subcommand)]
+    Partitions(PartitionsCommand),
+    /// The table of a stream.
+    #[command(subcommand)]
+    Table(TableCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum PartitionsCommand {
+    /// Compare the store's folders with the catalog, and register those that are missing.
+    Repair {
+        /// The YAML file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The delivery stream.
+        #[arg(long)]
+        stream: String,
+        /// Only say what would be done.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TableCommand {
+    /// Print the statements that make the table in Athena, and a view in DuckDB.
+    Ddl {
+        /// The YAML file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The delivery stream.
+        #[arg(long)]
+        stream: String,
+    },
 }
 
 /// Runs the command that the process was started with.
@@ -135,6 +172,12 @@ pub fn run() -> ExitCode {
             Command::Status { admin, json } => status(&admin, json).await,
             Command::Flush { stream, admin, timeout } => {
                 flush(&stream, &admin, Duration::from_secs(timeout)).await
+            }
+            Command::Partitions(PartitionsCommand::Repair { config, stream, dry_run }) => {
+                partitions::repair(&config, &stream, dry_run).await
+            }
+            Command::Table(TableCommand::Ddl { config, stream }) => {
+                table::ddl(&config, &stream).await
             }
             Command::Reload { admin } => reload(&admin).await,
             Command::Ready { admin } => ready(&admin).await,

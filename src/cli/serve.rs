@@ -14,8 +14,11 @@ use crate::config::{Config, DEFAULT_YAML, SystemEnvironment};
 /// What is logged unless `RUST_LOG` says otherwise.
 const LOG_DEFAULT: &str = "info";
 /// Libraries that print requests, with what signs them, below this level.
-const LOG_CAPS: [&str; 8] = [
+const LOG_CAPS: [&str; 11] = [
+    "aws_config=info",
+    "aws_sdk_glue=info",
     "aws_sigv4=info",
+    "aws_smithy_runtime=info",
     "aws_smithy_runtime_api=info",
     "hyper=info",
     "hyper_util=info",

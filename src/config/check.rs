@@ -6,6 +6,7 @@
 //! further faults of its own.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
 use super::faults::{Place, listed, shown};
 use super::formats::format;
@@ -13,22 +14,27 @@ use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::secret::Secret;
 use super::settings::{
-    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Identity, Schema,
-    Server, Store, StoreUrl, Tls,
+    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Glue, Identity,
+    Schema, Server, Store, StoreUrl, Tls,
 };
 use super::shape::{
     BackupSection, BufferingSection, CatalogSection, File, IdentitySection, SchemaSection,
     ServerSection, StoreSection, StreamSection, TlsSection,
 };
 use super::transform::steps;
-use super::values::{Endpoint, Region, TableWord, Text};
+use super::values::{CatalogType, Endpoint, Region, TableWord, Text};
 use crate::convert::RecordsOptions;
 use crate::partition::Template;
 use crate::record::StreamName;
 use crate::table::{Column, HiveType};
 
-/// The region of stores that name none.
+/// The region of stores and catalogs that name none.
 const REGION_DEFAULT: &str = "us-east-1";
+/// The folder of `files` catalogs that name none.
+const CATALOG_FOLDER_DEFAULT: &str = "./lakehose/catalog";
+/// How often streams look at their tables; more often than the least would be a load on Glue.
+const REFRESH_DEFAULT: Duration = Duration::from_secs(60);
+const REFRESH_MIN: Duration = Duration::from_secs(1);
 /// The database of tables that the catalog has.
 const DATABASE_DEFAULT: &str = "default";
 /// The database of tables that streams define.
@@ -157,9 +163,54 @@ fn store(section: &StoreSection, place: &Place, reader: &mut Reader<'_>) -> Opti
     Some(Store { url, endpoint, region, credentials })
 }
 
-fn catalog(section: &CatalogSection, _: &Place, _: &mut Reader<'_>) -> Option<Catalog> {
-    section.r#type.value()?;
-    Some(Catalog::Files { path: section.path.value()?.0.clone() })
+fn catalog(section: &CatalogSection, place: &Place, reader: &mut Reader<'_>) -> Option<Catalog> {
+    let CatalogSection { r#type, path, region, endpoint, catalog_id, access_key, secret, refresh } =
+        section;
+    match r#type.value()? {
+        CatalogType::Files => {
+            let places = [
+                region.given().map(|at| &at.place),
+                endpoint.given().map(|at| &at.place),
+                catalog_id.given().map(|at| &at.place),
+                access_key.given().map(|at| &at.place),
+                secret.given().map(|at| &at.place),
+                refresh.given().map(|at| &at.place),
+            ];
+            for place in places.into_iter().flatten() {
+                reader.fault(place.clone(), "this is for glue catalogs only: remove it");
+            }
+            let default = || CATALOG_FOLDER_DEFAULT.into();
+            Some(Catalog::Files { path: path.value().map_or_else(default, |path| path.0.clone()) })
+        }
+        CatalogType::Glue => {
+            if let Some(At { place, .. }) = path.given() {
+                reader.fault(place.clone(), "this is for files catalogs only: remove it");
+            }
+            if access_key.is_absent() != secret.is_absent() {
+                let missing = if secret.is_absent() { "secret" } else { "access_key" };
+                let message = "it is missing: write access_key and secret both, or neither to use \
+                               the credentials that the AWS tools would find";
+                reader.fault(place.below(missing), message);
+            }
+            if let Some(At { value, place }) = refresh.given()
+                && value.0 < REFRESH_MIN
+            {
+                reader.fault(place.clone(), "that is too often: write at least 1 s");
+            }
+            let region = region.value().map_or(REGION_DEFAULT, |Region(region)| region.as_str());
+            let credentials = access_key.value().zip(secret.value());
+            Some(Catalog::Glue(Glue {
+                region: region.to_owned(),
+                endpoint: endpoint.value().map(|Endpoint(url)| url.clone()),
+                catalog_id: catalog_id.value().map(|Text(id)| id.clone()),
+                credentials: credentials.map(|(access_key, secret)| Credentials {
+                    access_key: access_key.0.clone(),
+                    secret: secret.clone(),
+                }),
+                refresh: refresh.value().map_or(REFRESH_DEFAULT, |refresh| refresh.0),
+            }))
+        }
+    }
 }
 
 fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {

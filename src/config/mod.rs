@@ -33,8 +33,8 @@ pub use faults::{Fault, Faults, Place};
 pub use file::{FileError, load_file};
 pub use secret::Secret;
 pub use settings::{
-    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Identity,
-    Schema, Server, Store, StoreUrl, Tls,
+    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,
+    Identity, Schema, Server, Store, StoreUrl, Tls,
 };
 pub use transform::{Step, StepKind};
 

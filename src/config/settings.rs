@@ -108,7 +108,7 @@ impl Store {
     }
 }
 
-/// What requests to a store are signed with.
+/// What requests to a store or a catalog are signed with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// The public half.
@@ -154,6 +154,23 @@ pub enum Catalog {
         /// The folder; may be relative to the working directory.
         path: PathBuf,
     },
+    /// AWS Glue, or what speaks its API.
+    Glue(Glue),
+}
+
+/// A Glue Data Catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Glue {
+    /// Its region.
+    pub region: String,
+    /// The URL of the server, without a slash at its end; absent for AWS.
+    pub endpoint: Option<String>,
+    /// The catalog, unless it is the account's own.
+    pub catalog_id: Option<String>,
+    /// Absent where the usual AWS chain of credentials is asked.
+    pub credentials: Option<Credentials>,
+    /// How often streams look whether their tables have changed; at least a second.
+    pub refresh: Duration,
 }
 
 /// A delivery stream.

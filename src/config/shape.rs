@@ -25,6 +25,8 @@ const BUFFER_BYTES_MIN: u64 = 1 << 10;
 /// The largest object is kept in memory while it is converted.
 const BUFFER_BYTES_MAX: u64 = 512 << 20;
 const BUFFER_SECONDS_MAX: u64 = 86_400;
+/// A table that is looked at more rarely is not followed.
+const REFRESH_SECONDS_MAX: u64 = 3_600;
 
 section! {
     /// The whole file.
@@ -106,7 +108,19 @@ section! {
         /// The kind of catalog.
         r#type: CatalogType = Required,
         /// The folder of a `files` catalog.
-        path: Folder = Default("./lakehose/catalog"),
+        path: Folder = Optional,
+        /// The region of a `glue` catalog.
+        region: Region = Optional,
+        /// The server of a `glue` catalog, unless it is AWS.
+        endpoint: Endpoint = Optional,
+        /// The catalog's id in Glue, unless it is the account's own.
+        catalog_id: Text = Optional,
+        /// The public half of the credentials.
+        access_key: PlainOrReference = Optional,
+        /// The secret half.
+        secret: Secret = Optional,
+        /// How often streams look whether their tables of a `glue` catalog have changed.
+        refresh: TimeUpTo<REFRESH_SECONDS_MAX> = Optional,
     }
 }
 

@@ -472,3 +472,38 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_glue_catalog_asks_for_little() {
+    let text = "\
+catalogs:
+  bare: {type: glue}
+  full:
+    type: glue
+    region: eu-west-1
+    endpoint: http://127.0.0.1:5000
+    catalog_id: '123456789012'
+    access_key: AKIA
+    secret: ${file:/run/secrets/lake}
+    refresh: 5 s
+delivery_streams:
+  clicks:
+    schema: {catalog: full, table: clicks}
+";
+    let config = load_good(text);
+    let bare = Glue {
+        region: "us-east-1".into(),
+        endpoint: None,
+        catalog_id: None,
+        credentials: None,
+        refresh: Duration::from_secs(60),
+    };
+    assert_eq!(config.catalogs["bare"], Catalog::Glue(bare));
+    let Catalog::Glue(full) = &config.catalogs["full"] else { panic!("it is of type glue") };
+    assert_eq!(full.region, "eu-west-1");
+    assert_eq!(full.endpoint.as_deref(), Some("http://127.0.0.1:5000"));
+    assert_eq!(full.catalog_id.as_deref(), Some("123456789012"));
+    assert_eq!(full.refresh, Duration::from_secs(5));
+    let credentials = full.credentials.as_ref().expect("both halves");
+    assert_eq!(credentials.secret.expose(), "lake-hunter2");
+}

@@ -248,10 +248,12 @@ impl Scalar for HiveType {
 pub(super) enum CatalogType {
     /// Files in a folder.
     Files,
+    /// AWS Glue, or what speaks its API.
+    Glue,
 }
 
 impl Scalar for CatalogType {
-    const EXPECTED: &'static str = "files";
+    const EXPECTED: &'static str = "files or glue";
 
     fn json_schema() -> Json {
         json_schema::words(&["files"])
@@ -260,7 +262,11 @@ impl Scalar for CatalogType {
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "files" => Ok(Self::Files),
-            _ => Err(format!("{} is not among the types of catalogs: write files", shown(text))),
+            "glue" => Ok(Self::Glue),
+            _ => Err(format!(
+                "{} is not among the types of catalogs: write files or glue",
+                shown(text)
+            )),
         }
     }
 }

@@ -8,8 +8,9 @@ use uuid::Uuid;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// The pause after the failed attempt with this number, counted from 1.
-pub(super) fn pause(attempt: u32) -> Duration {
+/// The pause after the failed attempt with this number, counted from 1; at most half a minute.
+#[must_use]
+pub fn pause(attempt: u32) -> Duration {
     let coin = Uuid::new_v4().as_fields().0;
     ceiling(attempt).mul_f64(f64::from(coin) / f64::from(u32::MAX))
 }

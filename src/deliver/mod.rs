@@ -3,7 +3,8 @@
 //! Owns one thing: an object whose bytes and key are fixed gets there. A lost answer is not a failed put: the same bytes go to the same key again. Does not choose keys,
 //! does not touch the journal or the outbox, and judges no failure as final.
 
-mod backoff;
+pub mod backoff;
+mod folders;
 mod stores;
 
 use std::error::Error;
@@ -14,6 +15,7 @@ use futures::future::BoxFuture;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, GetOptions, ObjectStore, PutOptions, PutPayload};
 
+pub use self::folders::{ListError, folders};
 pub use self::stores::{Credentials, StoreError, Stores};
 
 use crate::fault::Action;

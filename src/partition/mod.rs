@@ -9,6 +9,7 @@
 
 mod escape;
 mod key;
+mod layout;
 mod pattern;
 mod template;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 
 pub use escape::{DEFAULT_PARTITION, escape, unescape};
 pub use key::{KEY_BYTES_MAX, KeyTooLong, ObjectName};
+pub use layout::{Folder, Layout, Part};
 pub use pattern::PatternError;
 pub use template::{EvaluateError, Evaluated, Place, Template, TemplateError};
 

@@ -156,6 +156,19 @@ pub(super) fn civil(instant: UnixMillis) -> DateTime<Utc> {
 }
 
 impl Field {
+    /// The letter of the pattern, and how often it stands there.
+    pub(super) fn letters(self) -> (char, usize) {
+        let letter = match self.unit {
+            Unit::Year => 'y',
+            Unit::Month => 'M',
+            Unit::Day => 'd',
+            Unit::Hour => 'H',
+            Unit::Minute => 'm',
+            Unit::Second => 's',
+        };
+        (letter, self.letter_count)
+    }
+
     /// Prints the field of `time`.
     pub(super) fn print(self, time: &DateTime<Utc>, into: &mut String) {
         let width = self.letter_count;

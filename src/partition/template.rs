@@ -36,7 +36,7 @@ pub enum Place {
 /// A prefix with expressions, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    pieces: Vec<Piece>,
+    pub(super) pieces: Vec<Piece>,
     has_timestamp: bool,
     has_expressions: bool,
     /// Where the implicit date begins among the pieces; the bound does not count it.
@@ -44,7 +44,7 @@ pub struct Template {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Piece {
+pub(super) enum Piece {
     Literal(String),
     Time(pattern::Field),
     RandomString,

@@ -313,7 +313,8 @@ impl Freezer {
 
 impl Recipe {
     /// The catalog's partition of an evaluated prefix: values by name, in the table's order.
-    fn partition(&self, place: &Evaluated) -> Option<CatalogPartition> {
+    #[must_use]
+    pub fn partition(&self, place: &Evaluated) -> Option<CatalogPartition> {
         let catalog = self.register_in.clone()?;
         let table = self.table.as_ref()?;
         let value_of = |key: &str| {

@@ -139,6 +139,16 @@ pub(super) enum Request {
     Status(oneshot::Sender<LegStatus>),
     Flush(oneshot::Sender<()>),
     Change(Orders),
+    Table(Option<TableTrouble>),
+}
+
+/// What is wrong with a stream's table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TableTrouble {
+    /// It is not there: nothing is converted until it is.
+    Missing(String),
+    /// It cannot be used as it is now: the stream goes on with what it was before.
+    Unusable(String),
 }
 
 /// Why new settings were not taken.
@@ -205,6 +215,20 @@ impl Handle {
         self.changes.send((settings, answer)).await.map_err(|_| ended())?;
         answered.await.map_err(|_| ended())?.map_err(error)
     }
+
+    /// Tells the pipeline what is wrong with its table, or that nothing is any more; shown in the
+    /// status. The backup has no table. Tells whether the pipeline was there to hear of it.
+    pub async fn table(&self, trouble: Option<TableTrouble>) -> bool {
+        let transformed = match self.legs.transformed() {
+            Some(leg) => leg.table(trouble.clone()).await,
+            None => true,
+        };
+        let source = match self.legs.source() {
+            Some(leg) => leg.table(trouble).await,
+            None => false,
+        };
+        transformed && source
+    }
 }
 
 impl Legs {
@@ -261,6 +285,11 @@ impl LegHandle {
     pub(super) async fn change(&self, orders: Orders) -> bool {
         self.requests.send(Request::Change(orders)).await.is_ok()
     }
+
+    /// False when the leg has ended.
+    pub(super) async fn table(&self, trouble: Option<TableTrouble>) -> bool {
+        self.requests.send(Request::Table(trouble)).await.is_ok()
+    }
 }
 
 impl Status {
@@ -291,7 +320,8 @@ impl Status {
             scratch_bytes: next.log_bytes,
             outbox_bytes: source.outbox_bytes + next.outbox_bytes,
             blocked: match (blocked, next.blocked) {
-                (Some(one), Some(other)) => Some(format!("{one}; {other}")),
+                // Both may wait for the same table.
+                (Some(one), Some(other)) if one != other => Some(format!("{one}; {other}")),
                 (one, other) => one.or(other),
             },
             backup: backup.map(|leg| BackupStatus {

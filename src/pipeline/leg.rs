@@ -15,9 +15,8 @@
 //! put before its plan is durable; a checkpoint is taken only while no plan is being made, so that
 //! it has every durable one; outbox files go only after a checkpoint that has their commit.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +26,16 @@ use tokio::task::JoinSet;
 
 use super::delivery::Delivery;
 use super::freeze::{Batch, FreezeError, Freezer, Recipe, take_round};
-use super::handle::{LegHandle, LegStatus, Request};
+use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
 use super::intake::{self, Kind, Stretch};
+use super::registration::Registrations;
 use super::state::State;
 use super::transformer::{Order, Transformer, UNDER_WAY_MAX};
 use super::troubles::Troubles;
 use super::turns::Turns;
 use super::{Backup, Settings, blocking, repeat, rest_after};
 use crate::buffer::{Arrival, Buffer, Hints, Trigger};
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, Registration};
 use crate::clock::Clock;
 use crate::deliver::{ATTEMPTS, Stores};
 use crate::disk::{Disk, DiskBudget};
@@ -43,7 +43,7 @@ use crate::journal::{self, AppendError, Appended, Control, Hold, Journal, Opened
 use crate::metrics::{Labels, Metrics, stream_labels, stream_labels_with};
 use crate::outbox::Outbox;
 use crate::partition::Group;
-use crate::plan::{CatalogPartition, Plan, PlanId};
+use crate::plan::{Plan, PlanId};
 use crate::positions::{self, Positions};
 use crate::record::{Position, StreamName};
 
@@ -51,14 +51,10 @@ use crate::record::{Position, StreamName};
 const SCAN_BYTES: usize = 4 << 20;
 /// Closed batches that may wait to be frozen; beyond it the journal is not read further.
 const CLOSED_BATCHES_MAX: usize = 256;
-/// Partitions that are registered with one call (Glue's bound for `BatchCreatePartition`).
-const PARTITIONS_PER_CALL_MAX: usize = 100;
 /// A checkpoint is written this often while there is something new to record.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a plan that did not get through leaves the others their turn.
 const TURN_PAUSE: Duration = Duration::from_secs(5);
-/// Registered partitions that are remembered, so that they are not asked for again.
-const REGISTERED_MAX: usize = 100_000;
 /// The loop looks at the disk budget at least this often.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
@@ -177,9 +173,9 @@ pub(super) struct Leg {
     lost: Positions,
     /// Batches that are being transformed, in their order.
     order: Order,
-    registered: HashSet<CatalogPartition>,
-    /// The last of the partitions that were asked for last.
-    tried_last: Option<CatalogPartition>,
+    registrations: Registrations,
+    /// What is wrong with the table that this leg freezes into.
+    table_trouble: Option<TableTrouble>,
     /// The order in which open plans are delivered.
     turns: Turns,
     /// Committed plans whose outbox files a checkpoint may let go.
@@ -218,7 +214,8 @@ enum Done {
     Committed(PlanId, Result<(), AppendError>),
     NotDelivered(PlanId),
     Rested(PlanId),
-    Registered(Result<Vec<CatalogPartition>, RegisterError>),
+    Registered { catalog: String, result: Result<Registration, RegisterError> },
+    CatalogRested(String),
     Sealed(Position, Result<(), AppendError>),
     Checkpointed { committed: Vec<PlanId>, written: io::Result<()> },
 }
@@ -293,8 +290,8 @@ impl Leg {
             closed: VecDeque::new(),
             lost: Positions::default(),
             order: Order::default(),
-            registered: HashSet::new(),
-            tried_last: None,
+            registrations: Registrations::default(),
+            table_trouble: None,
             turns,
             committed: Vec::new(),
             flushes: Vec::new(),
@@ -416,7 +413,7 @@ impl Leg {
         if self.awaited.is_none() && has_something {
             if self.transformer.is_some() {
                 self.start_transforms();
-            } else if !self.freezing && !checkpoint_due {
+            } else if !self.freezing && !checkpoint_due && !self.is_held() {
                 self.start_freeze();
             }
         }
@@ -482,6 +479,9 @@ impl Leg {
         self.buffer.change_hints(orders.hints);
         self.transformer = orders.transformer;
         self.catalogs = orders.catalogs;
+        // What the old table knew the new one need not know.
+        self.registrations.forget();
+        self.show_table();
     }
 
     fn start_transforms(&mut self) {
@@ -571,38 +571,27 @@ impl Leg {
     }
 
     fn start_registration(&mut self) {
-        // Those that were tried last wait until all others had their turn.
-        let waiting = self.state.unregistered();
-        let after_last = self
-            .tried_last
-            .iter()
-            .flat_map(|last| waiting.range((Bound::Excluded(last.clone()), Bound::Unbounded)));
-        let mut in_turn = after_last.chain(waiting).peekable();
-        let Some(name) = in_turn.peek().map(|first| first.catalog.clone()) else {
+        let Some(partitions) = self.registrations.next(self.state.unregistered()) else {
             return;
         };
-        let partitions: Vec<_> = in_turn
-            .take_while(|partition| partition.catalog == name)
-            .take(PARTITIONS_PER_CALL_MAX.min(waiting.len()))
-            .cloned()
-            .collect();
-        self.tried_last = partitions.last().cloned();
+        let name = partitions[0].catalog.clone();
         self.registering = true;
         let catalog = self.catalogs.get(&name).cloned();
         let journal = self.log.clone();
         self.work.spawn(async move {
             let register = async {
-                let catalog = catalog.ok_or(RegisterError::Unknown(name))?;
-                catalog.register(&partitions).await?;
-                let recorded = partitions.iter().map(|partition| {
+                let catalog = catalog.ok_or_else(|| RegisterError::Unknown(name.clone()))?;
+                let registration = catalog.register(&partitions).await?;
+                let recorded = registration.registered.iter().map(|partition| {
                     let control = Control::Registered(partition.clone());
                     let journal = &journal;
                     async move { journal.append_control(&control).await }
                 });
                 futures::future::try_join_all(recorded).await?;
-                Ok(partitions)
+                Ok(registration)
             };
-            Done::Registered(rest_after(register.await, |_| true).await)
+            let result = register.await;
+            Done::Registered { catalog: name, result }
         });
     }
 
@@ -682,12 +671,11 @@ impl Leg {
                 });
             }
             Done::Rested(id) => self.turns.rested(id),
-            Done::Registered(partitions) => {
+            Done::Registered { catalog, result } => {
                 self.registering = false;
-                if let Some(partitions) = self.note("register partitions", partitions) {
-                    self.registered(partitions);
-                }
+                self.registered(catalog, result);
             }
+            Done::CatalogRested(catalog) => self.registrations.rested(&catalog),
             Done::Sealed(end, sealed) => {
                 self.sealing = false;
                 self.sealed_at = end;
@@ -799,25 +787,61 @@ impl Leg {
         };
         for object in &plan.objects {
             if let Some(partition) = &object.header.partition
-                && self.registered.contains(partition)
+                && self.registrations.is_confirmed(partition)
             {
                 self.state.registered(partition);
             }
         }
     }
 
-    fn registered(&mut self, partitions: Vec<CatalogPartition>) {
-        self.checkpoints_due = 2;
-        let count = partitions.len() as u64;
-        self.surroundings.metrics.registered_partitions.get_or_create(&self.labels).inc_by(count);
-        if self.registered.len() > REGISTERED_MAX {
-            // Registering one of them again does no harm.
-            self.registered.clear();
+    fn registered(&mut self, catalog: String, result: Result<Registration, RegisterError>) {
+        let (registration, mut trouble) = match result {
+            Ok(registration) => (registration, None),
+            Err(error) => (Registration::default(), Some(error.to_string())),
+        };
+        if !registration.registered.is_empty() {
+            self.checkpoints_due = 2;
+            self.registrations.succeeded(&catalog);
         }
-        for partition in partitions {
+        let count = registration.registered.len() as u64;
+        let metrics = &self.surroundings.metrics;
+        metrics.registered_partitions.get_or_create(&self.labels).inc_by(count);
+        for partition in registration.registered {
             self.state.registered(&partition);
-            self.registered.insert(partition);
+            self.registrations.confirm(partition);
         }
+        for elsewhere in registration.elsewhere {
+            metrics.misplaced_partitions.get_or_create(&self.labels).inc();
+            tracing::warn!(
+                stream = %self.surroundings.stream,
+                values = elsewhere.partition.values.join("/"),
+                location = elsewhere.location,
+                objects = elsewhere.partition.location,
+                "the catalog has another location for a partition, and keeps it"
+            );
+        }
+        if let [first, others @ ..] = registration.refused.as_slice() {
+            let values = first.partition.values.join("/");
+            let others = others.len();
+            trouble = Some(format!("partition {values}: {} (and {others} more)", first.reason));
+        }
+        let step = "register partitions";
+        let Some(trouble) = trouble else {
+            self.troubles.clear(step);
+            return;
+        };
+        metrics.failed_registrations.get_or_create(&self.labels).inc();
+        let (pause, attempt) = self.registrations.failed(&catalog);
+        self.troubles.set(step, format!("could not {step}: {trouble} (attempt {attempt})"));
+        // The same thing again is news ever more rarely.
+        if attempt.is_power_of_two() {
+            let stream = &self.surroundings.stream;
+            tracing::error!(%stream, error = trouble, attempt, "could not {step}; trying again");
+        }
+        self.work.spawn(async move {
+            tokio::time::sleep(pause).await;
+            Done::CatalogRested(catalog)
+        });
     }
 
     fn answer(&mut self, request: Request, end: Position) {
@@ -829,6 +853,10 @@ impl Leg {
                 self.flush_until = self.flush_until.max(end);
                 self.flushes.push((end, answer));
             }
+            Request::Table(trouble) => {
+                self.table_trouble = trouble;
+                self.show_table();
+            }
             Request::Change(orders) => {
                 let is_of_the_same_kind =
                     orders.transformer.is_some() == self.transformer.is_some();
@@ -837,6 +865,27 @@ impl Leg {
                 } else {
                     self.awaited = Some(orders);
                 }
+            }
+        }
+    }
+
+    /// The table is missing: nothing is converted until it is there again.
+    fn is_held(&self) -> bool {
+        matches!(self.table_trouble, Some(TableTrouble::Missing(_)))
+    }
+
+    fn show_table(&self) {
+        let step = "use the table";
+        match &self.table_trouble {
+            // A leg that transforms needs no table; the next one does, and shows it.
+            _ if self.transformer.is_some() => self.troubles.clear(step),
+            None => self.troubles.clear(step),
+            Some(TableTrouble::Missing(reason)) => {
+                let held = "records are kept on disk until it is there again";
+                self.troubles.set(step, format!("{reason}; {held}"));
+            }
+            Some(TableTrouble::Unusable(reason)) => {
+                self.troubles.set(step, format!("{reason}; its last good form is used"));
             }
         }
     }

@@ -29,6 +29,7 @@ mod freeze;
 mod turns;
 mod delivery;
 mod troubles;
+mod registration;
 #[cfg(test)]
 mod tests;
 
@@ -43,7 +44,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::freeze::Recipe;
-pub use self::handle::{BackupStatus, ChangeError, Handle, Status};
+pub use self::handle::{BackupStatus, ChangeError, Handle, Status, TableTrouble};
 
 use self::handle::{Changing, Legs};
 use self::leg::{Leg, Logs, Orders, Role, Surroundings};

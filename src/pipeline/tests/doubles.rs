@@ -19,14 +19,13 @@ use object_store::{
 };
 use tokio::sync::watch;
 
-use crate::catalog::{Catalog, CatalogError, Definition};
+use crate::catalog::{Catalog, CatalogError, Definition, Found, Known, Registration};
 use crate::clock::Clock;
 use crate::disk::simulated::SimulatedDisk;
 use crate::disk::{Disk, DiskFile, OpenMode};
 use crate::fault::Action;
 use crate::plan::CatalogPartition;
 use crate::record::{ErrorOutputType, UnixMillis};
-use crate::table::Table;
 use crate::transform::{Failure, Item, Part, Transform, Unavailable, Verdict};
 
 /// When a double fails: after `skip` calls, `count` times.
@@ -298,7 +297,7 @@ impl Catalog for FaultyCatalog {
         &'a self,
         _database: &'a str,
         _table: &'a str,
-    ) -> BoxFuture<'a, Result<Table, CatalogError>> {
+    ) -> BoxFuture<'a, Result<Found, CatalogError>> {
         Box::pin(async { Err(Self::failure()) })
     }
 
@@ -312,15 +311,33 @@ impl Catalog for FaultyCatalog {
     fn register<'a>(
         &'a self,
         partitions: &'a [CatalogPartition],
-    ) -> BoxFuture<'a, Result<(), CatalogError>> {
+    ) -> BoxFuture<'a, Result<Registration, CatalogError>> {
         Box::pin(async {
             let mut fault = locked(&self.fault);
             let strikes = fault.strikes();
             if !strikes || fault.is_applied {
                 locked(&self.partitions).extend(partitions.iter().cloned());
             }
-            if strikes { Err(Self::failure()) } else { Ok(()) }
+            if strikes {
+                return Err(Self::failure());
+            }
+            Ok(Registration { registered: partitions.to_vec(), ..Registration::default() })
         })
+    }
+
+    fn partitions<'a>(
+        &'a self,
+        _database: &'a str,
+        _table: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Known>, CatalogError>> {
+        Box::pin(async { Err(Self::failure()) })
+    }
+
+    fn widen<'a>(
+        &'a self,
+        _definition: &'a Definition,
+    ) -> BoxFuture<'a, Result<u64, CatalogError>> {
+        Box::pin(async { Err(Self::failure()) })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use super::super::TableTrouble;
 use super::doubles::{Fault, locked};
 use super::world::World;
 
@@ -196,4 +197,32 @@ async fn an_idle_stop_with_the_store_down_ends_within_its_grace() {
     }
     let took = running.stop_in_time(&world).await;
     assert!(took <= grace + Duration::from_secs(2), "the grace is over: {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_missing_table_holds_records_until_it_is_there_again() {
+    let mut world = World::new();
+    let running = world.start();
+    running.handle.table(Some(TableTrouble::Missing("the table is gone".into()))).await;
+    world.send(&running, 10).await.unwrap();
+    let flush = running.handle.clone();
+    let mut flushes = tokio::task::JoinSet::new();
+    flushes.spawn(async move { flush.flush().await });
+    let status = world.until(&running, |status| status.closed_batches > 0).await;
+    assert!(status.blocked.is_some_and(|text| text.contains("the table is gone")));
+    world.pass(30).await;
+    let status = running.status().await;
+    assert_eq!((status.pending, status.open_plans), (10, 0));
+    assert!(world.store.objects().is_empty());
+
+    // A table that is there and of no use holds nothing up.
+    running.handle.table(Some(TableTrouble::Unusable("it is odd".into()))).await;
+    let status = running.flush().await;
+    assert_eq!((status.delivered, status.failed, status.pending), (8, 2, 0));
+    assert!(status.blocked.is_some_and(|text| text.contains("it is odd")));
+    running.handle.table(None).await;
+    assert_eq!(running.status().await.blocked, None);
+    assert!(flushes.join_next().await.unwrap().unwrap(), "the first flush came about as well");
+    assert_eq!(world.audit("held").len(), 10);
+    running.stop().await;
 }

@@ -1,0 +1,137 @@
+//! Which partitions are registered next, and when a catalog that failed is asked again.
+//!
+//! Owns the turns, the pauses and the memory of what was confirmed. The to-do list itself is the
+//! state's, since it is durable; nothing here needs to be. Data never waits for any of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Bound;
+use std::time::Duration;
+
+use crate::deliver::backoff;
+use crate::plan::CatalogPartition;
+
+/// Partitions that are registered with one call (Glue's bound for `BatchCreatePartition`).
+const PARTITIONS_PER_CALL_MAX: usize = 100;
+/// Confirmed partitions that are remembered, so that they are not asked for again.
+const CONFIRMED_MAX: usize = 100_000;
+
+/// The order in which partitions are registered.
+#[derive(Debug, Default)]
+pub(super) struct Registrations {
+    confirmed: HashSet<CatalogPartition>,
+    /// The last of the partitions that were asked for last.
+    tried_last: Option<CatalogPartition>,
+    /// Calls that failed in a row, by catalog.
+    failures: BTreeMap<String, u32>,
+    /// Catalogs that are left alone for a while.
+    resting: BTreeSet<String>,
+}
+
+impl Registrations {
+    /// The partitions of one table that are asked for now. Those that were tried last wait until
+    /// all others had their turn.
+    pub(super) fn next(
+        &mut self,
+        waiting: &BTreeSet<CatalogPartition>,
+    ) -> Option<Vec<CatalogPartition>> {
+        let after_last = self
+            .tried_last
+            .iter()
+            .flat_map(|last| waiting.range((Bound::Excluded(last.clone()), Bound::Unbounded)));
+        let awake = |partition: &&CatalogPartition| !self.resting.contains(&partition.catalog);
+        let mut in_turn = after_last.chain(waiting).filter(awake).peekable();
+        let first = *in_turn.peek()?;
+        let table = |p: &CatalogPartition| (p.catalog.clone(), p.database.clone(), p.table.clone());
+        let of_table = table(first);
+        let partitions: Vec<_> = in_turn
+            .take_while(|partition| table(partition) == of_table)
+            .take(PARTITIONS_PER_CALL_MAX.min(waiting.len()))
+            .cloned()
+            .collect();
+        self.tried_last = partitions.last().cloned();
+        Some(partitions)
+    }
+
+    /// A call went well.
+    pub(super) fn succeeded(&mut self, catalog: &str) {
+        self.failures.remove(catalog);
+    }
+
+    /// A call failed: tells how long the catalog is left alone, and how often it has failed now.
+    pub(super) fn failed(&mut self, catalog: &str) -> (Duration, u32) {
+        let count = self.failures.entry(catalog.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        self.resting.insert(catalog.to_owned());
+        (backoff::pause(*count), *count)
+    }
+
+    /// The pause of a catalog is over.
+    pub(super) fn rested(&mut self, catalog: &str) {
+        self.resting.remove(catalog);
+    }
+
+    pub(super) fn confirm(&mut self, partition: CatalogPartition) {
+        if self.confirmed.len() > CONFIRMED_MAX {
+            // Registering one of them again does no harm.
+            self.confirmed.clear();
+        }
+        self.confirmed.insert(partition);
+    }
+
+    pub(super) fn is_confirmed(&self, partition: &CatalogPartition) -> bool {
+        self.confirmed.contains(partition)
+    }
+
+    /// The table is another one, which may know none of them.
+    pub(super) fn forget(&mut self) {
+        self.confirmed.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(catalog: &str, table: &str, value: usize) -> CatalogPartition {
+        CatalogPartition {
+            catalog: catalog.into(),
+            database: "d".into(),
+            table: table.into(),
+            values: vec![format!("{value:04}")],
+            location: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_call_has_one_table_and_each_partition_gets_its_turn() {
+        let mut waiting: BTreeSet<_> = (0..250).map(|n| partition("glue", "one", n)).collect();
+        waiting.extend((0..3).map(|n| partition("glue", "two", n)));
+        let mut registrations = Registrations::default();
+        let mut seen = BTreeSet::new();
+        for expected in [100, 100, 50, 3, 100] {
+            let some = registrations.next(&waiting).expect("there are some");
+            assert_eq!(some.len(), expected);
+            assert!(some.iter().all(|p| p.table == some[0].table));
+            seen.extend(some);
+        }
+        assert_eq!(seen, waiting);
+    }
+
+    #[test]
+    fn a_failing_catalog_rests_while_others_go_on() {
+        let waiting = BTreeSet::from([partition("down", "t", 1), partition("up", "t", 1)]);
+        let mut registrations = Registrations::default();
+        assert_eq!(registrations.next(&waiting).expect("some")[0].catalog, "down");
+        registrations.failed("down");
+        for _ in 0..3 {
+            assert_eq!(registrations.next(&waiting).expect("some")[0].catalog, "up");
+        }
+        registrations.failed("up");
+        assert!(registrations.next(&waiting).is_none());
+        registrations.rested("down");
+        assert_eq!(registrations.next(&waiting).expect("some")[0].catalog, "down");
+        assert_eq!(registrations.failed("down").1, 2);
+        registrations.succeeded("down");
+        assert_eq!(registrations.failed("down").1, 1);
+    }
+}
