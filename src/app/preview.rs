@@ -170,8 +170,9 @@ pub async fn preview(
 /// The stream's recipe with a store that nothing leaves.
 async fn recipe(config: &Config, stream: &StreamName) -> Result<Recipe, PreviewError> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-    let catalogs = tables::catalogs(config, &disk);
-    let recipe = tables::recipe(config, &catalogs, &config.delivery_streams[stream]).await;
+    let catalogs = tables::catalogs(config, &disk).await;
+    let named = (stream, &config.delivery_streams[stream]);
+    let recipe = tables::recipe(config, &catalogs, named, None).await;
     let mut recipe = recipe.map_err(|fault| PreviewError::Faults(Faults::new(vec![fault])))?;
     recipe.register_in = None;
     // A bucket keeps what is said of an object beside it; the key begins right below.

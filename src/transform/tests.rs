@@ -356,7 +356,9 @@ async fn what_one_record_becomes_is_bounded_over_all_steps() {
     assert_eq!(run(vec![Splits(PARTS_MAX + 1, 1)]).await, [(1, 1); 2]);
     assert_eq!(run(vec![Splits(1, PART_BYTES_MAX + 1)]).await, [(1, 1); 2]);
     assert_eq!(run(vec![Splits(3, 1), Splits(4_000, 1)]).await, [(8_001, 1); 2]);
-    assert_eq!(run(vec![Splits(6, 1), Splits(1, PART_BYTES_MAX)]).await, [(6, 1); 2]);
+    let too_many = PARTS_BYTES_MAX / PART_BYTES_MAX + 1;
+    let steps = vec![Splits(too_many, 1), Splits(1, PART_BYTES_MAX)];
+    assert_eq!(run(steps).await, [(too_many, 1); 2]);
 }
 
 #[test]

@@ -22,6 +22,15 @@ def test_the_configuration_has_no_faults(tmp_path):
     assert done.returncode == 0, done
 
 
+def test_the_catalog_of_glue_has_no_faults(tmp_path):
+    file = tmp_path / "lakehose.yaml"
+    # Nothing is asked of the catalog before the file is in order.
+    file.write_text(block("yaml", holding="type: glue") + "disk_budget: 1 MiB\n")
+    done = kit.run("check", file, cwd=tmp_path)
+    assert done.returncode == 78, done
+    assert "1 fault" in done.stderr + done.stdout or "disk_budget" in done.stderr, done
+
+
 def test_the_producer_and_the_query_work(tmp_path, new_lakehose, folder_lake):
     identity = kit.Identity("acme", ("clicks",))
     columns = {"user_id": "string", "at": "timestamp"}
