@@ -11,13 +11,14 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 
 use super::blocking;
+use super::leg::Role;
 use super::troubles::Troubles;
 use super::turns::Turn;
 use crate::deliver::{DeliverError, Stores, Unreadable, deliver};
 use crate::fault::Action;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::outbox::Outbox;
-use crate::plan::{ObjectHeader, ObjectKind, PlanId};
+use crate::plan::{ObjectHeader, PlanId};
 use crate::record::StreamName;
 
 /// Objects of one plan that are being put side by side.
@@ -27,6 +28,7 @@ const OBJECTS_IN_FLIGHT_MAX: usize = 8;
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) stream: StreamName,
+    pub(super) role: Role,
     pub(super) stores: Arc<Stores>,
     pub(super) outbox: Arc<Outbox>,
     pub(super) troubles: Troubles,
@@ -58,10 +60,7 @@ impl Delivery {
             return false;
         }
         self.troubles.clear(&step);
-        let kind = match header.kind {
-            ObjectKind::Data => "data",
-            ObjectKind::Error => "error",
-        };
+        let kind = if self.role == Role::Backup { "backup" } else { header.kind.as_str() };
         let labels = stream_labels_with(self.stream.as_str(), "kind", kind);
         self.metrics.delivered_objects.get_or_create(&labels).inc();
         self.metrics.delivered_bytes.get_or_create(&labels).inc_by(header.size_bytes);

@@ -551,6 +551,7 @@ impl Leg {
             };
             let headers = plan.objects.iter().map(|object| object.header.clone()).collect();
             let delivery = Delivery {
+                role: self.role,
                 stream: self.surroundings.stream.clone(),
                 stores: self.surroundings.stores.clone(),
                 outbox: self.outbox.clone(),
