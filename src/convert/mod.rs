@@ -58,6 +58,7 @@ mod schema;
 mod columns;
 mod encoding;
 mod int96;
+mod orders;
 mod parquet;
 mod rows;
 mod records;

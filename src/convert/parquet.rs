@@ -24,8 +24,8 @@ use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
 use super::encoding::{self, Choice};
 use super::format::{ParquetCompression, TimestampForm};
-use super::int96;
 use super::schema::{Fields, Node, Schema, Shape};
+use super::{int96, orders};
 use crate::table::HiveType;
 
 /// A row group ends with the batch that brings it to so many bytes of JSON.
@@ -105,10 +105,12 @@ impl Writer {
             inner.append_key_value_metadata(KeyValue::new(key.clone(), value.clone()));
         }
         let bytes = inner.into_inner()?;
-        match self.schema.options.timestamps {
-            TimestampForm::Int96 => int96::retype(bytes, &self.schema.parquet),
-            TimestampForm::Micros | TimestampForm::Millis => Ok(bytes),
-        }
+        let mut bytes = match self.schema.options.timestamps {
+            TimestampForm::Int96 => int96::retype(bytes, &self.schema.parquet)?,
+            TimestampForm::Micros | TimestampForm::Millis => bytes,
+        };
+        orders::by_type(&mut bytes, self.schema.parquet.num_columns());
+        Ok(bytes)
     }
 }
 

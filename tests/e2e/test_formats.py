@@ -56,7 +56,9 @@ def canon(value, arrow):
     if pa.types.is_map(arrow):
         pairs = value.items() if isinstance(value, dict) else value
         pairs = [tuple(pair.values()) if isinstance(pair, dict) else pair for pair in pairs]
-        return [(canon(key, arrow.key_type), canon(item, arrow.item_type)) for key, item in pairs]
+        pairs = [(canon(key, arrow.key_type), canon(item, arrow.item_type)) for key, item in pairs]
+        # Spark's maps come in no order; keys are unique.
+        return sorted(pairs, key=lambda pair: pair[0])
     if pa.types.is_list(arrow):
         return [canon(item, arrow.value_type) for item in value]
     if pa.types.is_timestamp(arrow):

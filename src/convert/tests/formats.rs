@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMicrosecondType;
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
-use parquet::basic::Compression;
+use parquet::basic::{ColumnOrder, Compression};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::printer::print_schema;
 use proptest::prelude::*;
@@ -281,6 +281,24 @@ fn every_compression_holds_the_same_rows() {
         assert_eq!(rows(&encoded), plain, "{compression:?}");
         for column in reader(&encoded).metadata().row_group(0).columns() {
             assert!(is_codec(column.compression()), "{compression:?}");
+        }
+    }
+}
+
+#[test]
+fn every_column_is_ordered_as_its_type_defines() {
+    let many: Vec<String> = (0..40).map(|n| format!("d{n}")).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|name| (name.as_str(), "double")).collect();
+    let few = [("d", "double"), ("l", "array<float>"), ("at", "timestamp"), ("s", "string")];
+    for types in [&many[..], &few, &few[..1]] {
+        for form in [TimestampForm::Micros, TimestampForm::Int96] {
+            let (encoded, _) = convert(&schema_with(types, timestamps(form)), &[b"{\"d\":1.5}"]);
+            let reader = reader(&encoded);
+            let orders = reader.metadata().file_metadata().column_orders().unwrap();
+            assert_eq!(orders.len(), types.len());
+            for order in orders {
+                assert!(matches!(order, ColumnOrder::TYPE_DEFINED_ORDER(_)), "{order:?}");
+            }
         }
     }
 }
