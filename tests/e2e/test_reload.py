@@ -95,7 +95,8 @@ def test_what_is_not_planned_follows_new_hints_prefixes_and_columns(running_one,
     server.flush("clicks")
     planned = folder_lake.keys()
     kit.send(firehose, "clicks", records(100, 100, note="new"))
-    assert server.status("clicks")["buffered_records"] == 100
+    buffered = lambda: server.status("clicks")["buffered_records"] == 100
+    kit.wait_for(buffered, 30, "100 buffered records")
 
     def change(settings):
         stream = settings["delivery_streams"]["clicks"]
