@@ -166,7 +166,7 @@ impl Pipeline {
             ready: Vec::new(),
         };
         // Also without hooks, when there were some: what they made is still to be delivered.
-        let had_hooks = pipeline.has_folder("scratch");
+        let had_hooks = pipeline.has_log("scratch");
         let transformed_until = if settings.chain.is_some() || had_hooks {
             let opened = pipeline.open("scratch")?;
             pipeline.open_transformed(opened, &settings)?
@@ -186,7 +186,7 @@ impl Pipeline {
         pipeline.ready.push(leg);
         match &settings.backup {
             Some(backup) => pipeline.open_backup(backup)?,
-            None if pipeline.has_folder("backup") => tracing::warn!(
+            None if pipeline.has_log("backup") => tracing::warn!(
                 stream = %parts.stream,
                 "the stream had a backup and has none now: what it had not delivered waits in its \
                  folder until there is one again"
@@ -197,8 +197,13 @@ impl Pipeline {
         Ok((pipeline, Handle { stream: parts.stream, metrics, legs, changes: changing }))
     }
 
-    fn has_folder(&self, name: &str) -> bool {
-        self.environment.disk.list(&self.directory.join(name)).is_ok()
+    /// Whether a leg has left a log in a folder of its own.
+    fn has_log(&self, folder: &str) -> bool {
+        let directory = self.directory.join(folder);
+        ["journal", "checkpoint"].iter().any(|name| {
+            let files = self.environment.disk.list(&directory.join(name));
+            files.is_ok_and(|files| !files.is_empty())
+        })
     }
 
     /// Runs until `stop` says so and what is buffered has been delivered, or `grace` has passed
