@@ -100,7 +100,7 @@ pub struct Stream {
     pub description: Description,
 }
 
-/// The routes: `POST /` is the API, [`plain::PATH`] the plain endpoint; AWS-shaped refusals for the
+/// The routes: `POST /` is the API, `plain::PATH` the plain endpoint; AWS-shaped refusals for the
 /// rest.
 pub fn router(service: Arc<Service>) -> Router {
     let call = post(call).fallback(unknown_method);
