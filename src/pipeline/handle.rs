@@ -183,7 +183,8 @@ impl Handle {
     pub async fn flush(&self) -> bool {
         let backup = async {
             match self.legs.backup() {
-                Some(leg) => leg.flush().await,
+                // One that was switched off ends when it has nothing left.
+                Some(leg) => leg.flush().await || !self.changes.is_closed(),
                 None => true,
             }
         };

@@ -69,9 +69,17 @@ async fn a_hook_that_drops_everything_lets_the_disk_go() {
     assert!(most < sent_bytes / 3, "what is dropped leaves the disk: {most}");
     let status = running.status().await;
     assert_eq!((status.dropped, status.pending), (6000, 0));
-    world.pass(60).await;
-    let status = running.status().await;
-    assert_eq!((status.journal_bytes, status.scratch_bytes), (0, 0));
+    // The committing threads take real time, while the clock of the test runs as fast as it can.
+    let mut left = status.journal_bytes + status.scratch_bytes;
+    for _ in 0..100_000 {
+        if left == 0 {
+            break;
+        }
+        world.pass(1).await;
+        let status = running.status().await;
+        left = status.journal_bytes + status.scratch_bytes;
+    }
+    assert_eq!(left, 0, "an idle stream keeps nothing on the disk");
     assert!(world.store.objects().is_empty());
     running.stop().await;
 }
