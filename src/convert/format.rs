@@ -33,7 +33,7 @@ pub enum ParquetCompression {
     /// Fast; Firehose's default.
     #[default]
     Snappy,
-    /// About a fifth smaller than Snappy, for more of the processor's time.
+    /// Smaller than Snappy, for more of the processor's time.
     Zstd,
     /// For readers that know no Zstandard.
     Gzip,
