@@ -9,6 +9,7 @@ import base64
 import collections
 import contextlib
 import dataclasses
+import http.client as http_client
 import importlib.util
 import json
 import os
@@ -498,6 +499,57 @@ def assert_conserved(status, accepted):
     assert status["accepted"] == accepted, status
     assert status["accepted"] == status["delivered"] + status["failed"], status
     assert status["pending"] == 0 and status["dropped"] == 0 and status["damaged"] == 0, status
+
+
+class Watch:
+    """Looks at a stream's status all the time, and demands that its ledger adds up at every look.
+
+    A server that is being killed or started is not asked.
+    """
+
+    ENDS = ("delivered", "failed", "dropped", "damaged", "pending")
+
+    def __init__(self, server, stream):
+        self.server = server
+        self.stream = stream
+        self.looks = 0
+        self._wrong = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind, _error, _trace):
+        self._stop.set()
+        self._thread.join(60)
+        if kind is None:
+            assert not self._thread.is_alive(), "the watch hangs"
+            assert self._wrong == [], f"after {self.looks} looks: {self._wrong[:3]}"
+            assert self.looks > 0, "nobody has looked"
+
+    def _run(self):
+        # Once more at the end, so that nothing is too quick to be seen.
+        is_over = False
+        while not is_over and len(self._wrong) < 10:
+            is_over = self._stop.wait(0.01)
+            admin = self.server.admin
+            if admin is not None:
+                self._look(admin)
+
+    def _look(self, admin):
+        try:
+            code, text = http("GET", f"{admin}/status")
+            status = json.loads(text)["streams"][self.stream] if code == 200 else None
+        except (OSError, http_client.HTTPException, json.JSONDecodeError) as error:
+            # A server is killed after its address is taken away.
+            if self.server.admin == admin:
+                self._wrong.append(repr(error))
+            return
+        if status is None or status["accepted"] != sum(status[end] for end in self.ENDS):
+            self._wrong.append(status or f"{code} {text}")
+        self.looks += 1
 
 
 # --- load --------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import gzip
 import json
 import random
 
+import pytest
+
 import hooks_kit
 import kit
 
@@ -18,6 +20,17 @@ KINDS = {"ok": ("Ok", 1), "parts": ("Ok", 3), "drop": ("Dropped", 0),
          "fail": ("Lambda.ProcessingFailedStatus", 0), "missing": ("Lambda.MissingRecordId", 0),
          "duplicate": ("Lambda.DuplicatedRecordId", 0), "result": ("Lambda.FunctionError", 0),
          "base64": ("Lambda.FunctionError", 0), "nodata": ("Lambda.InvalidReturnFormat", 0)}
+
+
+ARN = "arn:aws:lambda:us-east-1:111122223333:function:enrich"
+
+
+def hook_step(kind, hook, **patience):
+    """A step that asks the hook, by the one way or the other."""
+    if kind == "http":
+        return {"http": {"url": hook.url, **patience}}
+    keys = {"access_key": "AK", "secret": f"${{env:{ACME.variable}}}"}
+    return {"lambda": {"arn": ARN, "endpoint": hook.url, **keys, **patience}}
 
 
 def stream(transform, **more):
@@ -53,9 +66,9 @@ def records(kinds, count):
 
 def check_contract(server, lake, kinds=KINDS, count=5):
     """Sends of every kind, and finds each as its hook left it."""
-    kit.send(server.firehose(ACME), "clicks", records(kinds, count))
-    conserved(server.status("clicks"))
-    server.flush("clicks")
+    with kit.Watch(server, "clicks"):
+        kit.send(server.firehose(ACME), "clicks", records(kinds, count))
+        server.flush("clicks")
     status = conserved(server.status("clicks"))
     parts = sum(parts for _, parts in kinds.values())
     dropped = sum(code == "Dropped" for code, _ in kinds.values())
@@ -73,6 +86,8 @@ def check_contract(server, lake, kinds=KINDS, count=5):
         members = ["rawData", "errorCode", "errorMessage", "attemptsMade", "arrivalTimestamp",
                    "attemptEndingTimestamp"]
         assert [name for name in failure.line if name != "lambdaARN"] == members
+        assert failure.line["errorMessage"] and failure.line["attemptsMade"] >= 1, failure.line
+        assert event == {"id": event["id"], "do": event["do"]}, "no byte of it is the hook's"
         codes[event["id"]] = failure.line
     wanted = {f"{do}-{n}": code for do, (code, parts) in kinds.items()
               if not parts and code != "Dropped" for n in range(count)}
@@ -88,16 +103,23 @@ def test_an_http_hook_keeps_lambdas_contract(new_lakehose, folder_lake):
 
 
 def test_a_lambda_function_is_invoked_and_named_in_failures(new_lakehose, folder_lake):
-    arn = "arn:aws:lambda:us-east-1:111122223333:function:enrich"
     with contextlib.closing(hooks_kit.Hook()) as hook:
-        step = {"lambda": {"arn": arn, "endpoint": hook.url, "access_key": "AK", "retries": 1,
-                           "secret": "${env:ACME_SECRET}"}}
-        secrets = kit.secrets_of([ACME])
-        step["lambda"]["secret"] = "${env:%s}" % next(iter(secrets))
+        step = hook_step("lambda", hook, timeout="5 s", retries=1)
         server = new_lakehose([ACME], folder_lake, {"clicks": stream([step])}).start()
         codes = check_contract(server, folder_lake)
-        assert {line["lambdaARN"] for line in codes.values()} == {f"{arn}:$LATEST"}
+        assert {line["lambdaARN"] for line in codes.values()} == {f"{ARN}:$LATEST"}
         assert hook.functions
+
+
+def test_a_command_keeps_the_contract_line_by_line(new_lakehose, folder_lake, tmp_path):
+    argv = hooks_kit.command(tmp_path / "once")
+    # A record that is not answered is waited for, three times over.
+    step = {"command": {"argv": argv, "timeout": "2 s", "retries": 1}}
+    server = new_lakehose([ACME], folder_lake, {"clicks": stream([step])}).start()
+    # A second answer counts while others are owed, so it does not come last.
+    kinds = {do: KINDS[do] for do in ("duplicate", *(do for do in KINDS if do != "duplicate"))}
+    codes = check_contract(server, folder_lake, kinds, count=2)
+    assert all("lambdaARN" not in line for line in codes.values())
 
 
 def test_a_command_that_dies_is_started_again_and_given_the_batch_again(
@@ -109,22 +131,65 @@ def test_a_command_that_dies_is_started_again_and_given_the_batch_again(
     kinds = {"ok": ("Ok", 1), "parts": ("Ok", 3), "drop": ("Dropped", 0), "die": ("Ok", 1),
              "fail": ("Lambda.ProcessingFailedStatus", 0)}
     check_contract(server, folder_lake, kinds, count=2)
+    assert server.log_text().count("it ended with exit status: 7") == 2
 
 
-def test_an_invocation_that_fails_at_first_succeeds_and_one_that_never_does_fails_its_records(
-    new_lakehose, folder_lake
+def test_a_command_that_never_answers_a_record_fails_it_and_not_the_next(
+    new_lakehose, folder_lake, tmp_path
 ):
+    argv = hooks_kit.command(tmp_path / "once")
+    step = {"command": {"argv": argv, "timeout": "4 s", "retries": 1}}
+    server = new_lakehose([ACME], folder_lake, {"clicks": stream([step])}).start()
+    # What the log says of it, and how often. Each is a batch of its own: after a line of garbage the
+    # program reads on until it is killed, and would use up the next trouble unseen.
+    for do, said, times in [
+        ("ok", "a command failed", 0),
+        ("once-garbage", "a line that is no JSON object: <html>", 1),
+        ("once-timeout", "it was silent for 4 s", 1),
+        ("always-500", "it ended with exit status: 8", 2),
+        ("always-garbage", "a line that is no JSON object: not json", 2),
+        ("parts", "it ended with exit status: 7", 0),
+    ]:
+        kit.send(server.firehose(ACME), "clicks", records([do], 1))
+        server.flush("clicks")
+        conserved(server.status("clicks"))
+        assert server.log_text().count(said) == times, do
+    failed = {json.loads(f.raw)["id"]: f.line for f in kit.failures(folder_lake)}
+    found = {name: (line["errorCode"], line["attemptsMade"]) for name, line in failed.items()}
+    assert found == {"always-500-0": ("Lambda.FunctionError", 2),
+                     "always-garbage-0": ("Lambda.JsonProcessingException", 2)}
+    names = sorted(name for name, *_ in rows(folder_lake))
+    assert names == ["ok-0", "once-garbage-0", "once-timeout-0", "parts-0", "parts-0", "parts-0"]
+
+
+@pytest.mark.parametrize("kind", ["http", "lambda"])
+def test_an_invocation_that_fails_at_first_succeeds_and_one_that_never_does_fails_its_records(
+    new_lakehose, folder_lake, kind
+):
+    # What the kit answers with, and the attempts of those that are never good.
+    never = {"always-500": "Lambda.FunctionError", "huge": "Lambda.FunctionError",
+             "always-garbage": "Lambda.JsonProcessingException"}
+    at_first = ["once-500", "once-garbage", "once-timeout", "once-reset"]
     with contextlib.closing(hooks_kit.Hook()) as hook:
-        step = {"http": {"url": hook.url, "timeout": "5 s", "retries": 1}}
+        step = hook_step(kind, hook, timeout="2 s", retries=2)
         server = new_lakehose([ACME], folder_lake, {"clicks": stream([step])}).start()
-        for number, do in enumerate(["once-500", "once-garbage", "always-500", "huge"], 1):
+        for number, do in enumerate([*at_first, *never, "parts"], 1):
             kit.send(server.firehose(ACME), "clicks", records([do], 1))
             server.flush("clicks")
-            assert conserved(server.status("clicks"))["accepted"] == number
-        assert sorted(name for name, *_ in rows(folder_lake)) == ["once-500-0", "once-garbage-0"]
+            status = conserved(server.status("clicks"))
+            # The parts of the last one count each.
+            assert status["accepted"] == number + (2 if do == "parts" else 0), status
+            assert (status["pending"], status["blocked"]) == (0, None), status
+        names = sorted(name for name, *_ in rows(folder_lake))
+        assert names == sorted([f"{do}-0" for do in at_first] + ["parts-0"] * 3)
         failed = {json.loads(f.raw)["id"]: f.line for f in kit.failures(folder_lake)}
-        assert {name: line["attemptsMade"] for name, line in failed.items()} == {
-            "always-500-0": 2, "huge-0": 2}
+        found = {name: (line["errorCode"], line["attemptsMade"]) for name, line in failed.items()}
+        assert found == {f"{do}-0": (code, 3) for do, code in never.items()}
+        assert "there was no answer within 2 s" in server.log_text()
+        arns = {line.get("lambdaARN") for line in failed.values()}
+        assert arns == {f"{ARN}:$LATEST" if kind == "lambda" else None}
+        ids = [invocation for invocation, _ in hook.invocations]
+        assert len(ids) == len(set(ids)), "each attempt has an id of its own"
 
 
 def test_a_hook_that_is_away_holds_its_stream_and_no_other(new_lakehose, folder_lake):
@@ -158,17 +223,53 @@ def test_steps_of_the_house_split_filter_and_rename(new_lakehose, folder_lake):
     assert sorted(rows(folder_lake)) == [("a", None, "t", None), ("c", None, "t", None)]
 
 
-def test_a_filter_that_drops_everything_leaves_nothing_on_the_disk(
-    new_lakehose, folder_lake, tmp_path
+def test_each_step_of_the_house_fails_a_record_that_it_cannot_read_and_keeps_its_bytes(
+    new_lakehose, folder_lake
 ):
-    server = new_lakehose([ACME], folder_lake, {"clicks": stream([{"filter": "false"}])}).start()
-    record = json.dumps({"id": "x" * 400}).encode()
-    most, count = 0, 100_000
-    for _ in range(10):
-        kit.send(server.firehose(ACME), "clicks", [record] * (count // 10))
+    steps = {
+        "jq": {"jq": 'if .do == "drop" then empty elif .do == "fail" then error("no") '
+                     'elif .do == "parts" then (., ., .) else . end'},
+        "filter": {"filter": 'if .do == "fail" then error("no") else .do != "drop" end'},
+        "fields": {"fields": {"rename": {"do": "token"}, "add": {"do": "added"}}},
+    }
+    sent = [b'{"id": "ok-0", "do": "ok"}', b'{"id":"parts-0","do":"parts"}',
+            b'{"id": "drop-0", "do": "drop"}', b'{"id": "fail-0",  "do": "fail"}', b"{torn"]
+    # delivered, failed, dropped
+    wanted = {"jq": (4, 2, 1), "filter": (2, 2, 1), "fields": (4, 1, 0)}
+    identity = kit.Identity("acme", tuple(steps))
+    streams = {name: stream([step]) for name, step in steps.items()}
+    server = new_lakehose([identity], folder_lake, streams).start()
+    for name, ends in wanted.items():
+        with kit.Watch(server, name):
+            kit.send(server.firehose(identity), name, sent)
+            server.flush(name)
+        status = conserved(server.status(name))
+        found = tuple(status[end] for end in ("delivered", "failed", "dropped", "pending"))
+        assert found == (*ends, 0), (name, status)
+        failures = [f for f in kit.failures(folder_lake) if f"/{name}/" in f.key]
+        assert all("/processing-failed/" in failure.key for failure in failures), failures
+        raw = sorted(failure.raw for failure in failures)
+        assert raw == sorted(sent[3:] if ends[1] == 2 else sent[4:]), (name, raw)
+        assert all(f.line["attemptsMade"] == 1 and f.line["errorMessage"] for f in failures)
+        # The key is Lambda's alone.
+        assert all("lambdaARN" not in failure.line for failure in failures)
+
+
+def test_a_filter_that_drops_everything_leaves_nothing_on_the_disk(new_lakehose, folder_lake):
+    # Three times what the disk may hold: were anything kept, not all of it would be taken.
+    budget, count, record = 64 << 20, 200_000, json.dumps({"id": "x" * 1000}).encode()
+    streams = {"clicks": stream([{"filter": "false"}])}
+    server = new_lakehose([ACME], folder_lake, streams, disk_budget="64 MiB").start()
+    # Where producers are faster than the disk is freed they are asked to come again.
+    firehose = server.firehose(ACME, retries={"total_max_attempts": 20, "mode": "standard"})
+    most = 0
+    with kit.Watch(server, "clicks"):
+        for _ in range(40):
+            kit.send(firehose, "clicks", [record] * (count // 40))
+            most = max(most, kit.du_bytes(server.data_dir))
         server.flush("clicks")
-        status = conserved(server.status("clicks"))
-        most = max(most, status["journal_bytes"] + status["scratch_bytes"])
+    assert count * len(record) > 3 * budget and most <= budget, f"{most} bytes on disk"
+    status = conserved(server.status("clicks"))
     assert (status["dropped"], status["pending"]) == (count, 0), status
     assert folder_lake.keys() == []
 
@@ -181,7 +282,7 @@ def test_a_filter_that_drops_everything_leaves_nothing_on_the_disk(
 
 def test_what_a_fickle_hook_said_and_the_backup_survive_kills(s3, s3_lake, new_lakehose):
     backup = {"store": "lake", "prefix": "raw/clicks/tenant=!{lakehose:tenant}/",
-              "delimiter": "newline_at_end", "buffering": {"size": "256 KiB", "interval": "1 s"}}
+              "delimiter": "newline_at_end", "buffering": {"size": "256 KiB", "interval": "100 ms"}}
     chance = random.Random(20_261_125)
 
     def make_record(name, number):
@@ -191,19 +292,22 @@ def test_what_a_fickle_hook_said_and_the_backup_survive_kills(s3, s3_lake, new_l
         buffering = {"size": "64 KiB", "interval": "50 ms"}
         step = {"http": {"url": hook.url, "timeout": "20 s", "retries": 5, "buffering": buffering}}
         settings = stream([step], backup=backup)
-        settings["buffering"] = {"size": "256 KiB", "interval": "1 s"}
+        settings["buffering"] = {"size": "256 KiB", "interval": "100 ms"}
         server = new_lakehose([ACME], s3_lake, {"clicks": settings}).start()
         s3.set_faults(put_delay_ms=50, put_lost_answer_every=7)
         with kit.Load(server, [ACME], "clicks", make_record, batch=50) as load:
             for cycle in range(20):
                 before, wanted = len(load.acked), chance.randint(100, 400)
+                # In turn: at any time, while the hook is at work, while an object is on its way.
+                wish = (None, "untransformed", "open_plans")[cycle % 3]
 
-                def has_gone_on():
+                def is_worst_moment():
                     load.check()
                     server.assert_alive()
-                    return len(load.acked) - before >= wanted
+                    enough = len(load.acked) - before >= wanted
+                    return enough and (wish is None or server.status("clicks")[wish] > 0)
 
-                kit.wait_for(has_gone_on, 60, f"load in cycle {cycle}")
+                kit.wait_for(is_worst_moment, 60, f"load and {wish} in cycle {cycle}")
                 server.kill()
                 server.start()
         s3.set_faults()
