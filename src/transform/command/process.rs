@@ -26,6 +26,9 @@ const LOG_LINE_BYTES_MAX: usize = 2 << 10;
 /// How many lines go to the log in a window; the others are counted.
 const LOG_LINES_MAX: u32 = 50;
 const LOG_WINDOW: Duration = Duration::from_secs(10);
+/// How long a process whose pipe has ended is waited for, and how often it is looked at.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+const END_PAUSE: Duration = Duration::from_millis(5);
 
 /// What comes from a process.
 #[derive(Debug)]
@@ -86,7 +89,7 @@ impl Process {
     pub(super) async fn next(&mut self) -> Output {
         let output = self.output.recv().await.unwrap_or(Output::End("it is gone".to_owned()));
         match output {
-            Output::End(said) => Output::End(self.obituary(&said)),
+            Output::End(said) => Output::End(self.obituary(&said).await),
             other => other,
         }
     }
@@ -98,11 +101,20 @@ impl Process {
 
     /// Whether the process has not ended yet.
     pub(super) fn is_running(&mut self) -> bool {
-        !self.output.is_closed()
-            && self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        !self.output.is_closed() && self.is_alive()
     }
 
-    fn obituary(&mut self, said: &str) -> String {
+    fn is_alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// How it ended. Its pipe ends a moment before it does itself, which is waited for, if not long:
+    /// it may have closed the pipe and live on.
+    async fn obituary(&mut self, said: &str) -> String {
+        let deadline = tokio::time::Instant::now() + END_PATIENCE;
+        while self.is_alive() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(END_PAUSE).await;
+        }
         let status = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         let status = status.map(|status| format!(" with {status}")).unwrap_or_default();
         let said = if said.is_empty() { String::new() } else { format!(", and said: {said}") };
