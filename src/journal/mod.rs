@@ -45,7 +45,8 @@
 //! group written -> `fdatasync` -> visible to readers -> callers answered. New segment: header
 //! written under another name -> file synced -> renamed -> folder synced -> first group. Checkpoint
 //! written -> synced -> renamed -> folder synced -> segments that the checkpoint *before* it no
-//! longer needs are removed, so that a damaged newest checkpoint costs nothing.
+//! longer needs, nor a second reader that holds them, are removed, so that a damaged newest
+//! checkpoint costs nothing.
 //!
 //! How damage is judged stands in `recovery`.
 

@@ -182,11 +182,17 @@ impl Handle {
     /// about before the pipeline ended.
     pub async fn flush(&self) -> bool {
         let backup = async {
-            match self.legs.backup() {
-                // One that was switched off ends when it has nothing left.
-                Some(leg) => leg.flush().await || !self.changes.is_closed(),
-                None => true,
+            while let Some(leg) = self.legs.backup() {
+                if leg.flush().await {
+                    break;
+                }
+                if self.changes.is_closed() {
+                    return false;
+                }
+                // One that was switched off has ended; another may have been asked for since.
+                tokio::task::yield_now().await;
             }
+            true
         };
         let records = async {
             let Some(source) = self.legs.source() else {

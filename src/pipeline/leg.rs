@@ -359,8 +359,10 @@ impl Leg {
                 biased;
                 Ok(()) = stop.changed() => {
                     deadline = *stop.borrow_and_update();
-                    let stop_at = *self.stop_at.get_or_insert(*end.borrow());
-                    self.flush_until = self.flush_until.max(stop_at);
+                    // An end may be called off as long as the loop runs.
+                    let known = self.stop_at.unwrap_or(*end.borrow());
+                    self.stop_at = deadline.map(|_| known);
+                    self.flush_until = self.flush_until.max(self.stop_at.unwrap_or_default());
                 }
                 Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
                 Some(done) = self.work.join_next() => match done {

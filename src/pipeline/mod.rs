@@ -123,6 +123,8 @@ pub struct Pipeline {
     changes: mpsc::Receiver<Changing>,
     /// Legs that are not running yet.
     ready: Vec<Leg>,
+    /// The backup that the settings ask for; its leg may still be ending an earlier one.
+    backup: Option<Backup>,
 }
 
 /// Why a pipeline could not be made.
@@ -164,6 +166,7 @@ impl Pipeline {
             legs: Legs::default(),
             changes,
             ready: Vec::new(),
+            backup: settings.backup.clone(),
         };
         // Also without hooks, when there were some: what they made is still to be delivered.
         let had_hooks = pipeline.has_log("scratch");
@@ -221,7 +224,9 @@ impl Pipeline {
                 running.spawn(async move { (role, leg.run(stopped).await) });
             }
             let end = |role: Role, deadline: Option<Duration>| {
-                stops.get(&role).is_some_and(|stop| stop.send_replace(deadline).is_none())
+                if let Some(stop) = stops.get(&role) {
+                    stop.send_replace(deadline);
+                }
             };
             tokio::select! {
                 biased;
@@ -240,17 +245,29 @@ impl Pipeline {
                     }
                     Some(Ok((Role::Backup, true))) if deadline.is_none() => {
                         tracing::info!(stream = %self.surroundings.stream, "the backup has ended");
-                        self.legs.set_backup(None);
+                        // It may have been asked for again when its end could not be called off.
+                        let again = self.backup.clone();
+                        let opened = again.as_ref().map(|backup| self.open_backup(backup));
+                        match opened {
+                            None => self.legs.set_backup(None),
+                            Some(Ok(())) => {}
+                            Some(Err(error)) => {
+                                tracing::error!(stream = %self.surroundings.stream, "{error}");
+                                break;
+                            }
+                        }
                     }
                     Some(Ok((_, true))) if deadline.is_some() => {}
                     // After a failure the others are of no use: the process is about to end.
                     _ => break,
                 },
-                Some((settings, answer)) = self.changes.recv() => {
+                Some((settings, answer)) = self.changes.recv(), if deadline.is_none() => {
                     let changed = self.change(&settings).await;
-                    if settings.backup.is_none() {
-                        // What was accepted until now is still backed up, however long it takes.
-                        end(Role::Backup, Some(deadline.unwrap_or(Duration::MAX)));
+                    if changed.is_ok() {
+                        // Without a backup from now on, what was accepted until now is still backed
+                        // up, however long it takes; with one again, that end is called off.
+                        let is_over = settings.backup.is_none();
+                        end(Role::Backup, is_over.then_some(Duration::MAX));
                     }
                     let _ = answer.send(changed.map_err(|error| error.to_string()));
                 }
@@ -267,18 +284,20 @@ impl Pipeline {
             let opened = self.open("scratch")?;
             self.open_transformed(opened, settings)?;
         }
-        if let Some(leg) = self.legs.transformed() {
-            leg.change(Orders::of_parts(settings)).await;
-        }
-        if let Some(leg) = self.legs.source() {
-            leg.change(self.source_orders(settings)).await;
-        }
         match (&settings.backup, self.legs.backup()) {
             (Some(backup), Some(leg)) => {
                 leg.change(Orders::of_backup(backup)).await;
             }
             (Some(backup), None) => self.open_backup(backup)?,
             (None, _) => {}
+        }
+        self.backup.clone_from(&settings.backup);
+        // Nothing can fail from here on.
+        if let Some(leg) = self.legs.transformed() {
+            leg.change(Orders::of_parts(settings)).await;
+        }
+        if let Some(leg) = self.legs.source() {
+            leg.change(self.source_orders(settings)).await;
         }
         Ok(())
     }

@@ -130,7 +130,7 @@ fn read(source: &Journal, positions: &Positions) -> io::Result<Vec<Taken>> {
         |position| Taken { position, tenant: None, arrival: UnixMillis(0), data: None };
     for run in positions.runs() {
         let wanted = |position: Position| run.first <= position && position < run.end();
-        source.walk(run.first, run.end(), usize::MAX, &mut |seen| match seen {
+        let reached = source.walk(run.first, run.end(), usize::MAX, &mut |seen| match seen {
             Seen::Lost(lost) => {
                 let lost = (lost.first.0..lost.end().0).map(Position).filter(|p| wanted(*p));
                 taken.extend(lost.map(&mut unreadable));
@@ -145,6 +145,8 @@ fn read(source: &Journal, positions: &Positions) -> io::Result<Vec<Taken>> {
                 }));
             }
         })?;
+        // What the log does not hold any more is not passed over in silence.
+        taken.extend((reached.0..run.end().0).map(Position).map(&mut unreadable));
     }
     Ok(taken)
 }

@@ -121,3 +121,27 @@ async fn hooks_and_backup_come_and_go_while_records_wait() {
     world.audit_transformed("with hooks again");
     running.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_is_switched_off_and_on_again_misses_nothing() {
+    let mut world = World { has_backup: true, ..World::new() };
+    let running = world.start();
+    for round in 0..6 {
+        world.send(&running, 20).await.unwrap();
+        for has_backup in [false, true] {
+            world.has_backup = has_backup;
+            running.handle.change(world.settings()).await.unwrap();
+            if round % 2 == 0 {
+                world.pass(2).await;
+            }
+        }
+        world.send(&running, 20).await.unwrap();
+    }
+    running.flush().await;
+    let status = world
+        .until(&running, |status| status.backup.as_ref().is_some_and(|b| b.pending == 0))
+        .await;
+    assert_eq!(status.backup.map(|backup| backup.accepted), Some(240));
+    world.audit_backup("switched off and on again");
+    running.stop().await;
+}
