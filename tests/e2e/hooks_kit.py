@@ -9,6 +9,9 @@ any claim: those are the test files.
                                      differ (another answer each time), and for the whole invocation:
                                      once-500 once-garbage once-timeout once-reset always-500
                                      always-garbage huge die (the command: once)
+                                     endless (the command: a line without end)
+
+A huge answer is the whole invocation's by HTTP, and the record's own by the command.
 """
 
 import base64
@@ -230,6 +233,11 @@ def _run_as_command(folder):
             os._exit(8)
         elif do == "always-garbage":
             print("not json")
+        elif do == "endless":
+            while True:
+                sys.stdout.write("x" * 65_536)
+        elif do == "huge":
+            event["filler"] = "x" * SIX_MB
         for answer in answers_to(given["recordId"], event):
             for holder in [answer, *answer.get("parts", [])]:
                 if holder.get("data") not in (None, "", "%%%"):

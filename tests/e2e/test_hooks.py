@@ -179,6 +179,30 @@ def test_a_command_that_never_answers_a_record_fails_it_and_not_the_next(
     assert names == ["ok-0", "once-garbage-0", "once-timeout-0", "parts-0", "parts-0", "parts-0"]
 
 
+def test_a_command_that_answers_with_too_much_fails_that_record_alone(
+    new_lakehose, folder_lake, tmp_path
+):
+    argv = hooks_kit.command(tmp_path / "once")
+    step = {"command": {"argv": argv, "timeout": "20 s", "retries": 1}}
+    server = new_lakehose([ACME], folder_lake, {"clicks": stream([step])}).start()
+    # An answer of more than 6 MB beside others, then a line that has no end where it is awaited.
+    for batch in (["ok", "huge", "parts"], ["endless"], ["drop"]):
+        kit.send(server.firehose(ACME), "clicks", records(batch, 1))
+        server.flush("clicks")
+    status = conserved(server.status("clicks"))
+    counts = tuple(status[end] for end in ("delivered", "failed", "dropped", "pending"))
+    assert counts == (4, 2, 1, 0) and status["blocked"] is None, status
+    assert sorted(name for name, *_ in rows(folder_lake)) == ["ok-0", *["parts-0"] * 3]
+    failed = {json.loads(f.raw)["id"]: f.line for f in kit.failures(folder_lake)}
+    found = {name: (line["errorCode"], line["attemptsMade"]) for name, line in failed.items()}
+    # As much as that is the program's answer; a line without end is none, and is asked for again.
+    assert found == {"huge-0": ("Transform.TooLarge", 1),
+                     "endless-0": ("Lambda.JsonProcessingException", 2)}
+    assert server.log_text().count("it wrote a line without end") == 2
+    # What it wrote is not kept: no line is longer than 16 MiB.
+    assert server.memory_bytes()["VmHWM"] < 512 << 20
+
+
 @pytest.mark.parametrize("kind", ["http", "lambda"])
 def test_an_invocation_that_fails_at_first_succeeds_and_one_that_never_does_fails_its_records(
     new_lakehose, folder_lake, kind
