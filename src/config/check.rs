@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::faults::{Place, listed, shown};
 use super::formats::format;
-use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
+use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, check_keys, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::secret::Secret;
 use super::settings::{
@@ -371,6 +371,10 @@ fn stream(
         let prefixes = prefixes(name, at, writers, reader);
         Some(destination(store?, prefixes?))
     });
+    if let (Some(destination), Some(transform)) = (&destination, &transform) {
+        let Destination { prefix, prefix_place, .. } = destination;
+        check_keys(prefix, prefix_place, transform, reader);
+    }
     let backup = match &section.backup {
         Field::Given(at) => backup(name, at, &file.stores, writers, reader).map(Some),
         Field::Absent => Some(None),

@@ -19,7 +19,9 @@ use crate::convert::{
 };
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
-use crate::partition::{EvaluateError, Evaluated, Group, KeyTooLong, ObjectName, Template};
+use crate::partition::{
+    EvaluateError, Evaluated, Group, KeyTooLong, ObjectName, Template, missing_key,
+};
 use crate::plan::{
     CatalogPartition, ObjectHeader, ObjectKind, Plan, PlanId, PlannedObject, Target,
 };
@@ -34,6 +36,8 @@ pub(super) type Batch = buffer::Batch<Group>;
 const PLAN_BYTES_MAX: u64 = 256 << 20;
 /// Batches that one plan takes on: so many encoders are open side by side.
 const PLAN_BATCHES_MAX: usize = 64;
+/// Firehose's code of records whose keys give them no place in the prefix.
+const NO_PLACE: &str = "DynamicPartitioning.MetadataExtractionFailed";
 
 /// What a stream makes of its records; a change of the settings replaces it as a whole.
 #[derive(Debug)]
@@ -80,13 +84,20 @@ pub(super) enum FreezeError {
     #[error("could not write the object: {0:?}")]
     Encode(#[from] EncodeError),
     #[error("could not name the object: {0}")]
-    Prefix(#[from] EvaluateError),
-    #[error("could not name the object: {0}")]
-    Key(#[from] KeyTooLong),
+    Name(#[from] NameError),
     #[error("could not append the plan to the journal: {0}")]
     Plan(#[from] AppendError),
     #[error("the conversion panicked: {0}")]
     Panicked(String),
+}
+
+/// Why an object has no name.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NameError {
+    #[error(transparent)]
+    Prefix(#[from] EvaluateError),
+    #[error(transparent)]
+    Key(#[from] KeyTooLong),
 }
 
 /// Takes as many closed batches as one plan takes on.
@@ -144,7 +155,7 @@ impl Freezer {
             if !parts.rows.is_empty() {
                 let origin = self.origin(id, batch, &parts);
                 let encoded = parts.encoder.finish(&origin)?;
-                let mut object = self.name(batch, ObjectKind::Data, None)?;
+                let mut object = parts.name?;
                 object.row_count = encoded.row_count;
                 objects.push(PlannedObject { header: object, positions: parts.rows });
                 bytes.push(encoded.bytes);
@@ -169,8 +180,17 @@ impl Freezer {
 
     /// Reads the records of all batches in one pass and gives each to its batch's encoder.
     fn convert(&self, batches: &[Batch]) -> Result<Vec<Parts>, FreezeError> {
-        let parts = batches.iter().map(|_| Parts::new(&self.recipe.format));
-        let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let parts = batches.iter().map(|batch| {
+            Ok(Parts {
+                name: self.name(batch, ObjectKind::Data, None),
+                encoder: Encoder::new(&self.recipe.format)?,
+                rows: Positions::default(),
+                arrivals: None,
+                failed: BTreeMap::new(),
+                damaged: Positions::default(),
+            })
+        });
+        let mut parts = parts.collect::<Result<Vec<_>, EncodeError>>()?;
         let mut owners = Owners::new(batches);
         let all = owners.positions();
         let mut failure = None;
@@ -196,7 +216,16 @@ impl Freezer {
             return self.convert_one(part, record);
         }
         match Entry::decode(record.data).map(|entry| entry.content) {
-            Some(Content::Part { data, .. }) => self.convert_one(part, Record { data, ..record }),
+            Some(Content::Part { partition_keys, data }) => {
+                let record = Record { data, ..record };
+                match self.no_place(part, &partition_keys) {
+                    Some(why) => {
+                        self.fail(part, record, &why);
+                        Ok(())
+                    }
+                    None => self.convert_one(part, record),
+                }
+            }
             Some(Content::Failed { failure, raw }) => {
                 let line = ProcessingFailureLine {
                     record: Record { data: raw, ..record },
@@ -217,6 +246,32 @@ impl Freezer {
                 Ok(())
             }
         }
+    }
+
+    /// Why keys that hooks gave a record leave it without a place in the prefix, if they do.
+    fn no_place(&self, part: &Parts, given: &BTreeMap<String, String>) -> Option<String> {
+        let used = self.recipe.prefix.hook_keys();
+        if used.is_empty() {
+            return None;
+        }
+        let error = part.name.as_ref().err()?;
+        // One record of the batch may lack another key than the next.
+        let missing = missing_key(used, given).map(|key| EvaluateError::NoKey(key.to_owned()));
+        Some(missing.map_or_else(|| error.to_string(), |missing| missing.to_string()))
+    }
+
+    fn fail(&self, part: &mut Parts, record: Record<'_>, message: &str) {
+        let failed = part.failed.entry(ErrorOutputType::ProcessingFailed).or_default();
+        let line = ProcessingFailureLine {
+            record,
+            code: NO_PLACE,
+            message,
+            attempts: 1,
+            attempt_ending: self.clock.now(),
+            lambda_arn: None,
+        };
+        line.append_to(&mut failed.lines);
+        failed.positions.push(record.position);
     }
 
     fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
@@ -275,7 +330,7 @@ impl Freezer {
         batch: &Batch,
         kind: ObjectKind,
         error: Option<ErrorOutputType>,
-    ) -> Result<ObjectHeader, FreezeError> {
+    ) -> Result<ObjectHeader, NameError> {
         let recipe = &self.recipe;
         let template = match kind {
             ObjectKind::Data => &recipe.prefix,
@@ -287,8 +342,7 @@ impl Freezer {
             ObjectKind::Error => ("", None),
         };
         let mut random = || Uuid::new_v4().as_u128();
-        let tenant = batch.group.tenant.as_ref();
-        let place = template.evaluate(batch.oldest_arrival, tenant, error, &mut random)?;
+        let place = template.evaluate(batch.oldest_arrival, &batch.group, error, &mut random)?;
         let name = ObjectName {
             stream: &self.stream,
             version: 1,
@@ -335,6 +389,9 @@ impl Recipe {
 
 /// What becomes of one batch.
 struct Parts {
+    /// The object of its rows, without what their bytes say. Where keys of hooks give it no name,
+    /// there are no rows.
+    name: Result<ObjectHeader, NameError>,
     encoder: Encoder,
     rows: Positions,
     /// Of the oldest and the newest of them.
@@ -348,18 +405,6 @@ struct Parts {
 struct Failed {
     positions: Positions,
     lines: Vec<u8>,
-}
-
-impl Parts {
-    fn new(format: &Format) -> Result<Self, EncodeError> {
-        Ok(Self {
-            encoder: Encoder::new(format)?,
-            rows: Positions::default(),
-            arrivals: None,
-            failed: BTreeMap::new(),
-            damaged: Positions::default(),
-        })
-    }
 }
 
 /// Tells for ascending positions which batch they belong to.

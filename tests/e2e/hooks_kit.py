@@ -6,7 +6,7 @@ Owns how a hook misbehaves to order. A record says itself what its hook is to do
 any claim: those are the test files.
 
     {"id": "a-1", "do": "ok"}        ok drop fail parts missing duplicate result base64 nodata keys
-                                     differ (another answer each time), and for the whole invocation:
+                                     part-keys differ (another answer each time), and for the whole invocation:
                                      once-500 once-garbage once-timeout once-reset always-500
                                      always-garbage huge die (the command: once)
                                      endless (the command: a line without end)
@@ -64,7 +64,11 @@ def answers_to(record_id, event):
     if do == "nodata":
         return [{"recordId": record_id, "result": "Ok"}]
     if do == "keys":
-        return [ok(done, metadata={"partitionKeys": {"customer": event["customer"]}})]
+        return [ok(done, metadata={"partitionKeys": event["keys"]})]
+    if do == "part-keys":
+        parts = [{"data": encoded({**done, "part": part}), "metadata": {"partitionKeys": keys}}
+                 for part, keys in enumerate(event["keys"])]
+        return [{"recordId": record_id, "result": "Ok", "parts": parts}]
     if do == "differ":
         # Never the same twice, and in another number of parts each time.
         token = uuid.uuid4().hex

@@ -15,6 +15,7 @@ BEYOND_A_SCHEMA = {
     "anchors_and_tags",
     "duplicate_key",
     "error_output_type",
+    "hook_keys",
     "nested_prefix",
     "open_listener",
     "partitions",
