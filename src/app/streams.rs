@@ -419,13 +419,17 @@ fn auth(config: &Config) -> Auth {
         return Auth::Open;
     }
     let identities = config.identities.iter().map(|identity| {
+        let token = identity.token.as_ref().map(|token| Token::new(token.expose()));
+        let credentials = identity.credentials.as_ref();
+        let access_key = credentials.map(|credentials| credentials.access_key.clone());
+        let sender = access_key.or_else(|| token.as_ref().map(Token::sender));
         let known = ingest::Identity {
-            secret: identity.secret.expose().to_owned(),
-            token: identity.token.as_ref().map(|token| Token::new(token.expose())),
+            secret: credentials.map(|credentials| credentials.secret.expose().to_owned()),
+            token,
             tenant: identity.tenant.clone(),
             streams: identity.streams.clone(),
         };
-        (identity.access_key.clone(), known)
+        (sender.expect("the check demands one of them"), known)
     });
     Auth::Signed(identities.collect())
 }

@@ -77,7 +77,7 @@ pub(super) fn open() -> Router {
 
 fn signed_by(secret: &str, streams: Option<&[&str]>) -> Auth {
     let identity = Identity {
-        secret: secret.into(),
+        secret: Some(secret.into()),
         token: None,
         tenant: Some(Tenant::new("acme").unwrap()),
         streams: streams.map(|names| names.iter().map(|text| name(text)).collect()),

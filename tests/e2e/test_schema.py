@@ -16,6 +16,7 @@ BEYOND_A_SCHEMA = {
     "duplicate_key",
     "error_output_type",
     "hook_keys",
+    "identity_proofs",
     "nested_prefix",
     "open_listener",
     "partitions",
