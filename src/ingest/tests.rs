@@ -50,7 +50,9 @@ fn description() -> Description {
             table: "clicks".into(),
             catalog_region: "eu-west-1".into(),
         },
-        has_backup: false,
+        processors: Vec::new(),
+        is_partitioned_by_keys: false,
+        backup: None,
     }
 }
 

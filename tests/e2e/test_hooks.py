@@ -128,6 +128,46 @@ def test_a_lambda_function_is_invoked_and_named_in_failures(new_lakehose, folder
         assert hook.functions
 
 
+def test_a_description_shows_hooks_and_backup_in_firehoses_words(new_lakehose, folder_lake):
+    keys = {"access_key": "AK", "secret": f"${{env:{ACME.variable}}}"}
+    steps = [{"jq": "."}, {"lambda": {"arn": ARN, "retries": 5, "endpoint": "http://127.0.0.1:1", **keys,
+                                      "buffering": {"size": "512 KiB", "interval": "30 s"}}},
+             {"append_delimiter": {}}]
+    backup = {"store": "lake", "prefix": "raw/!{timestamp:yyyy}/", "compression": "none",
+              "buffering": {"size": "3 MiB", "interval": "90 s"}}
+    settings = stream(steps, backup=backup)
+    error_prefix = "errors/!{firehose:error-output-type}/"
+    settings["destination"] |= {"error_prefix": error_prefix,
+                                "prefix": "clicks/c=!{partitionKeyFromLambda:c}/"}
+    streams = {"clicks": settings, "other": kit.stream_of({"columns": dict(COLUMNS)})}
+    server = new_lakehose([BOTH], folder_lake, streams).start()
+
+    def described(name):
+        told = server.firehose(BOTH).describe_delivery_stream(DeliveryStreamName=name)
+        [told] = told["DeliveryStreamDescription"]["Destinations"]
+        return told["ExtendedS3DestinationDescription"]
+
+    told = described("clicks")
+    parameters = {"LambdaArn": ARN, "NumberOfRetries": "5", "RoleArn": told["RoleARN"],
+                  "BufferSizeInMBs": "0.5", "BufferIntervalInSeconds": "30"}
+    shown = [{"ParameterName": name, "ParameterValue": value} for name, value in parameters.items()]
+    assert told["ProcessingConfiguration"] == {"Enabled": True, "Processors": [
+        {"Type": "Lambda", "Parameters": shown}, {"Type": "AppendDelimiterToRecord", "Parameters": []}]}
+    assert told["S3BackupMode"] == "Enabled"
+    assert told["S3BackupDescription"] == {
+        "RoleARN": told["RoleARN"], "BucketARN": told["BucketARN"], "Prefix": "raw/!{timestamp:yyyy}/",
+        "BufferingHints": {"SizeInMBs": 3, "IntervalInSeconds": 90},
+        "CompressionFormat": "UNCOMPRESSED",
+        "EncryptionConfiguration": {"NoEncryptionConfig": "NoEncryption"},
+        "CloudWatchLoggingOptions": {"Enabled": False}}
+    assert told["DynamicPartitioningConfiguration"] == {"Enabled": True}
+    assert told["Prefix"] == "clicks/c=!{partitionKeyFromLambda:c}/", "no date behind keys"
+    told = described("other")
+    assert told["ProcessingConfiguration"] == {"Enabled": False, "Processors": []}
+    assert told["S3BackupMode"] == "Disabled" and "S3BackupDescription" not in told
+    assert "DynamicPartitioningConfiguration" not in told
+
+
 def test_a_command_keeps_the_contract_line_by_line(new_lakehose, folder_lake, tmp_path):
     argv = hooks_kit.command(tmp_path / "once")
     # A record that is not answered is waited for, three times over.
