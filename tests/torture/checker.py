@@ -110,10 +110,6 @@ class Evidence:
     writes: list = dataclasses.field(default_factory=list)
     rewritten_keys: int = 0
     data_dirs: list = dataclasses.field(default_factory=list)
-    # Streams whose acknowledged records may still be pending: the check of rest is left out.
-    is_at_rest: bool = True
-    # Where damage was done on purpose, so many records may be missing as are counted as damaged.
-    damaged: dict = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass
@@ -283,8 +279,7 @@ class _Judge:
             if is_there and not self._is_once(entry, found, failed):
                 twice.append(name)
             wrong += [name] * any(not self._is_whole(facts, entry, row) for row in found)
-        excused = self.evidence.damaged.get(stream, 0)
-        if len(lost) > excused:
+        if lost:
             self.bad("I1", f"acknowledged, and not in {stream}", sorted(lost))
         if twice:
             self.bad("I2", f"not exactly once in {stream}", sorted(twice))
@@ -330,17 +325,17 @@ class _Judge:
             entry = records.get(name)
             if entry is not None and entry.outcome is Outcome.ACKED:
                 for row in found:
-                    by_key[row.key].append((row.number, name, entry.answered))
+                    by_key[row.key].append((row.number, name))
         for key, placed in by_key.items():
             placed.sort()
             seen = {}
-            for _, name, answered in placed:
-                producer, _, serial = name.rpartition(".")
-                before = seen.get(producer)
-                if before is not None and before[0] > serial and before[1] > answered:
-                    self.bad("I10", f"out of order in {key}", [before[0], name])
+            for _, name in placed:
+                producer = name.rpartition(".")[0]
+                before = seen.setdefault(producer, name)
+                if before > name:
+                    self.bad("I10", f"out of order in {key}", [before, name])
                     break
-                seen[producer] = (serial, answered)
+                seen[producer] = name
 
     # --- beside the rows ---
 
@@ -379,7 +374,7 @@ class _Judge:
         if twice:
             self.bad("I12", f"more than once in the backup of {stream}", sorted(twice))
         lost = [name for name, entry in records.items() if entry.outcome is Outcome.ACKED and name not in kept]
-        if len(lost) > self.evidence.damaged.get(stream, 0):
+        if lost:
             self.bad("I12", f"acknowledged, and not in the backup of {stream}", sorted(lost))
         refused = [name for name, e in records.items() if e.outcome is Outcome.REFUSED and name in kept]
         if refused:
@@ -425,20 +420,18 @@ class _Judge:
         ends = sum(total[state] for state in _STATES if state != "accepted")
         if total["accepted"] != ends:
             self.bad("I8", f"the status of {stream} does not add up", [dict(total)])
-        damaged = self.evidence.damaged.get(stream, 0)
-        if total["damaged"] != damaged:
-            self.bad("I8", f"{total['damaged']} records of {stream} counted as damaged", [damaged])
-        if self.evidence.is_at_rest:
-            for state, count in counted.items():
-                if count is not None and total[state] != count:
-                    self.bad("I8", f"{stream} says {total[state]} {state}, there are {count}")
-            open_things = [(s["pending"], s["open_plans"], s["unregistered_partitions"]) for s in statuses]
-            if any(any(each) for each in open_things):
-                self.bad("I9", f"pending, open plans, unregistered partitions of {stream}", open_things)
+        if total["damaged"]:
+            self.bad("I8", f"{total['damaged']} records of {stream} counted as damaged")
+        for state, count in counted.items():
+            if count is not None and total[state] != count:
+                self.bad("I8", f"{stream} says {total[state]} {state}, there are {count}")
+        open_things = [(s["pending"], s["open_plans"], s["unregistered_partitions"]) for s in statuses]
+        if any(any(each) for each in open_things):
+            self.bad("I9", f"pending, open plans, unregistered partitions of {stream}", open_things)
         if kept is not None:
             backups = [status["backup"] or {} for status in statuses]
             ends = tuple(sum(each.get(state, 0) for each in backups) for state in ("accepted", "delivered", "pending"))
-            if self.evidence.is_at_rest and ends != (sum(kept.values()), sum(kept.values()), 0):
+            if ends != (sum(kept.values()), sum(kept.values()), 0):
                 self.bad("I8", f"the backup of {stream} says {ends}, there are {sum(kept.values())}")
         self._metrics(stream, total)
 

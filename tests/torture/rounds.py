@@ -26,7 +26,7 @@ from world import Setup, World
 ACKED_PER_CYCLE = 2_000
 PATIENCE = 120
 # One cycle in so many lasts until the service has written a checkpoint while it ran.
-LONG_LIFE_EVERY = 20
+LONG_LIFE_EVERY = 30
 
 
 class Run:
@@ -95,6 +95,9 @@ def kill(run, hooked=False, instances=1):
         servers = [world.new_instance(name).start() for name in names]
         world.s3.set_faults(put_delay_ms=150, put_lost_answer_every=7)
         producers = [each for server in servers for each in world.producers(server)]
+        if instances > 1:
+            # One tenant the one way, the other the other way.
+            producers = [each for each in producers if (each.way == "sdk") == (each.identity.tenant == "acme")]
         with world.load(producers) as load:
             for number in range(run.cycles):
                 victim = world.chance.choice(servers)
@@ -103,7 +106,7 @@ def kill(run, hooked=False, instances=1):
                 before = world.ledger.acked
                 kit.wait_for(acked_since(world, load, before), PATIENCE, f"load in cycle {number}")
                 if is_long:
-                    load.rest_seconds = 0.5
+                    load.rest_seconds = 1.0
                     wait_for_checkpoint(victim, world.setup.streams)
                     load.rest_seconds = 0.0
                 plans = wait_for_open_plan(victim, world, load)
