@@ -85,7 +85,7 @@ const HOMES: [Home; 20] = [
     Home {
         // Frames, record ids, and the version of a stream's own columns.
         what: &["crc32c"],
-        homes: &["journal/", "ingest/record_id.rs", "app/tables.rs"],
+        homes: &["journal/", "ingest/record_id.rs", "app/tables.rs", "pipeline/caution.rs"],
         instead: "checksums of files belong to the journal",
     },
     Home {

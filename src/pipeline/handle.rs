@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Settings;
-use super::leg::Orders;
+use super::orders::Orders;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::record::StreamName;
 

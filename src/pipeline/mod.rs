@@ -19,13 +19,18 @@
 //! same three below `scratch` and `backup`.
 
 mod handle;
+mod orders;
 mod leg;
 mod state;
 mod progress;
 mod entry;
 mod intake;
+mod collector;
 mod transformer;
+mod transforms;
 mod freeze;
+mod caution;
+mod conversion;
 mod turns;
 mod delivery;
 mod troubles;
@@ -47,7 +52,8 @@ pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Status, TableTrouble};
 
 use self::handle::{Changing, Legs};
-use self::leg::{Leg, Logs, Orders, Role, Surroundings};
+use self::leg::Leg;
+use self::orders::{Logs, Orders, Role, Surroundings};
 use self::transformer::Transformer;
 use self::troubles::Troubles;
 use crate::buffer::Hints;

@@ -1,0 +1,106 @@
+//! Batches on their way through the hooks, in order.
+//!
+//! Owns which batches are transformed side by side, and the order in which what they became is
+//! appended to the scratch log: that of their positions. Keeps nothing that a crash would miss: what
+//! was not appended is transformed again, and then the new answer counts; what was appended never
+//! changes.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+
+use super::transformer::Transformer;
+use super::{repeat, rest_after};
+use crate::disk::DiskBudget;
+use crate::journal::{AppendError, Appended, Batch, Journal};
+use crate::positions::Positions;
+
+/// Batches that are transformed side by side (Firehose has 5 invocations outstanding).
+const UNDER_WAY_MAX: usize = 5;
+/// Bytes of a scratch log beyond which nothing more is transformed while the disk budget is nearly
+/// used up: what is there must be delivered first.
+const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
+
+/// The batches that are under way, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Transforms {
+    next_ticket: u64,
+    under_way: VecDeque<UnderWay>,
+    is_appending: bool,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    ticket: u64,
+    positions: Positions,
+    became: Option<Vec<Batch>>,
+}
+
+impl Transforms {
+    /// Whether one more may begin. When the disk budget is nearly used up, what is transformed has
+    /// to leave the disk before more comes.
+    pub(super) fn has_room(&self, scratch: &Journal, budget: &DiskBudget) -> bool {
+        let is_pressed = !budget.admits(0) && scratch.bytes() > SCRATCH_BYTES_PRESSED;
+        self.under_way.len() < UNDER_WAY_MAX && !is_pressed
+    }
+
+    /// Begins with a batch; gives its ticket.
+    pub(super) fn begin(&mut self, positions: Positions) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        self.under_way.push_back(UnderWay { ticket, positions, became: None });
+        ticket
+    }
+
+    /// The transform of a batch that has begun; may be asked for again when it failed. None when
+    /// there is no such batch.
+    pub(super) fn transform(
+        &self,
+        ticket: u64,
+        transformer: Transformer,
+    ) -> Option<impl Future<Output = io::Result<Vec<Batch>>> + use<>> {
+        let batch = self.under_way.iter().find(|batch| batch.ticket == ticket)?;
+        let positions = batch.positions.clone();
+        Some(async move { rest_after(transformer.transform(positions).await, |_| true).await })
+    }
+
+    /// Notes what a batch became.
+    pub(super) fn transformed(&mut self, ticket: u64, became: Vec<Batch>) {
+        if let Some(batch) = self.under_way.iter_mut().find(|batch| batch.ticket == ticket) {
+            batch.became = Some(became);
+        }
+    }
+
+    /// Appends what the oldest batch became, when that is known and no other is being appended; its
+    /// end is told by [`Transforms::appended`]. Gives the batch's records too.
+    pub(super) fn append(
+        &mut self,
+        scratch: &Journal,
+    ) -> Option<impl Future<Output = (Positions, Result<Appended, AppendError>)> + use<>> {
+        if self.is_appending || self.under_way.front()?.became.is_none() {
+            return None;
+        }
+        let batch = self.under_way.pop_front()?;
+        let (positions, frames, scratch) = (batch.positions, batch.became?, scratch.clone());
+        self.is_appending = true;
+        Some(async move {
+            let appended = repeat(async || scratch.append_own(frames.clone()).await).await;
+            (positions, appended)
+        })
+    }
+
+    /// An append is over.
+    pub(super) fn appended(&mut self) {
+        self.is_appending = false;
+    }
+
+    /// How many batches have not begun to be appended.
+    pub(super) fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && !self.is_appending
+    }
+}
