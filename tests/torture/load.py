@@ -73,10 +73,10 @@ class Producer:
 
 
 class Load:
-    """Runs producers from `with` to its end."""
+    """Runs producers from `with` to its end. `observe` hears of each call: outcome, seconds, bytes."""
 
-    def __init__(self, ledger, producers, seed):
-        self.ledger = ledger
+    def __init__(self, ledger, producers, seed, observe=lambda outcome, seconds, size: None):
+        self.ledger, self.observe = ledger, observe
         # How long producers rest between two calls.
         self.rest_seconds = 0.0
         self._stop = threading.Event()
@@ -149,13 +149,16 @@ class Load:
         key, began = uuid.uuid4().hex, time.monotonic()
         sent = time.time() + producer.clock
         while True:
+            asked = time.perf_counter()
             outcome, record_ids = sender.send(key, [data for _, _, data in records])
+            took = time.perf_counter() - asked
             if outcome is None:
                 # Nothing was sent: nobody listens just now.
                 if self._stop.wait(0.02):
                     return
                 continue
             answered = time.time() + producer.clock
+            self.observe(outcome, took, sum(len(data) for _, _, data in records))
             self._note(outcome, producer, records, record_ids, sent, answered)
             again = sender.repeats and outcome is Outcome.AMBIGUOUS
             if not again or time.monotonic() - began > PATIENCE_SECONDS or self._stop.wait(0.02):

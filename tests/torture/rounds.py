@@ -17,6 +17,7 @@ import signal
 import time
 
 import checker
+import cut
 import faults
 import proxy
 import store
@@ -513,6 +514,28 @@ def catalog_faults(run):
         run.judge(world)
 
 
+def power_cut(run):
+    """The power goes while records come and objects leave; what was synced is all that is left."""
+    with cut.CuttableDisk(run.folder) as disk, run.world(hooked=True, backup=True) as world:
+        instance = world.new_instance(data_dir=str(disk.folder / "data")).start()
+        world.s3.set_faults(put_delay_ms=100, put_lost_answer_every=7)
+        with world.load(world.producers(instance, batch=50)) as load:
+            for _ in range(run.cycles):
+                before = world.ledger.acked
+                kit.wait_for(acked_since(world, load, before, 500), PATIENCE, "load before a cut")
+                plans = wait_for_open_plan(instance, world, load)
+                time.sleep(world.chance.uniform(0, 0.1))
+                os.kill(instance.pid, signal.SIGSTOP)
+                old = disk.copy()
+                acked = world.ledger.acked - before
+                instance.kill()
+                disk.replace(old)
+                instance.start()
+                run.cycle("power cut", acked=acked, open_plans=plans)
+        world.s3.set_faults()
+        run.judge(world)
+
+
 # --- disks -----------------------------------------------------------------------------------------
 
 
@@ -598,6 +621,7 @@ ROUNDS = {
     "hook": hook_faults,
     "glue": catalog_faults,
     "full-disk": full_disk,
+    "cut": power_cut,
 }
 
 

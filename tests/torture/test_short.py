@@ -66,3 +66,7 @@ def test_an_end_in_order_at_any_moment_leaves_the_rest_to_the_next_start(play):
 
 def test_a_full_disk_refuses_and_goes_on_by_itself_when_there_is_room(play):
     play("full-disk")
+
+
+def test_no_power_cut_takes_what_was_acknowledged(play):
+    play("cut")
