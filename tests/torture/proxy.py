@@ -18,7 +18,8 @@ import threading
 import time
 
 MODES = ("refuse", "black-hole", "reset", "swallow", "cut", "slow")
-CUT_BYTES = 3_000
+# In the middle of a put: its head has fewer, the smallest object more.
+CUT_BYTES = 1_600
 SLOW_BYTES_PER_SECOND, SLOW_DELAY_SECONDS = 200_000, 0.05
 
 

@@ -13,15 +13,18 @@ import dataclasses
 import functools
 import json
 import os
+import re
 import signal
 import time
 
 import checker
 import cut
 import faults
+import ledger as ledger_file
 import proxy
 import store
 from kits import kit
+from ledger import Outcome
 from world import Setup, World
 
 ACKED_PER_CYCLE = 2_000
@@ -253,16 +256,14 @@ def judge_sync_error(calls, code, nth):
 
 
 def told_after_errors(ledger, logs):
-    """Acknowledged records whose call was under way, or came, while a failed process was ending."""
+    """Records that were acknowledged though their call was under way when its sync failed."""
     told = []
     for log in logs:
         lines = map(faults.Strace.LINE.match, log.read_text().splitlines())
         errors = [float(m["at"]) for m in lines if m and "INJECTED" in m["result"]]
-        # Half a second: a process that starts again meanwhile must not be blamed.
-        windows = [(at, at + 0.5) for at in errors]
         with open(ledger, encoding="utf-8") as file:
-            entries = map(checker.ledger_file.parse, file)
-            told += [e.id for e in entries if e.outcome == "acked" and any(e.sent <= at < e.answered for at, _ in windows)]
+            acked = [entry for entry in map(ledger_file.parse, file) if entry.outcome is Outcome.ACKED]
+        told += [entry.id for entry in acked if any(entry.sent <= at < entry.answered for at in errors)]
     return told
 
 
@@ -425,9 +426,13 @@ def network_faults(run):
             for number in range(run.cycles):
                 mode = modes[number % len(modes)]
                 before, done = world.ledger.acked, world.s3.state()["puts_done"]
+                failed = failed_puts(instance)
                 between.set(mode)
                 # Producers do not notice, whatever the store's network is like.
                 kit.wait_for(acked_since(world, load, before, 1_000), PATIENCE, f"load while {mode}")
+                # Who is refused leaves no trace at the proxy.
+                is_met = lambda: between.hits > 0 or (mode == "refuse" and failed_puts(instance) > failed)
+                kit.wait_for(is_met, PATIENCE, f"the network to be met: {mode}")
                 is_killed = world.chance.random() < 0.5
                 if is_killed:
                     instance.kill()
@@ -437,6 +442,12 @@ def network_faults(run):
                 kit.wait_for(lambda: world.s3.state()["puts_done"] > done, PATIENCE, f"puts after {mode}")
                 run.cycle(f"network {mode}", hits=hits, killed=is_killed, acked=world.ledger.acked - before)
         run.judge(world)
+
+
+def failed_puts(instance):
+    """Attempts to put an object that did not succeed, of this life."""
+    text = kit.http("GET", f"{instance.admin}/metrics")[1]
+    return sum(int(count) for count in re.findall(r"lakehose_failed_puts_total\{[^}]*\} (\d+)", text))
 
 
 # --- hooks and catalogs ----------------------------------------------------------------------------
