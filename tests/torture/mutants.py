@@ -101,28 +101,30 @@ def cargo(*arguments):
     )
 
 
-def build(mutant):
-    """Builds what the fault is to be seen in."""
-    what = ["--lib", "--no-run"] if mutant.kind == "tests" else ["--bin", "lakehose", "--example", "s3-server"]
-    command = "test" if mutant.kind == "tests" else "build"
-    # Once with the options that both cargo and its wrappers take.
-    options = ["--release"] if pathlib.Path(CARGO).name == "cargo" else []
-    done = cargo(command, *options, *what)
-    if done.returncode != 0:
-        raise Broken(f"does not build:\n{done.stderr[-3000:]}")
+def options():
+    """What cargo has to be told, and its wrappers add by themselves."""
+    return ["--release"] if pathlib.Path(CARGO).name == "cargo" else []
 
 
 def show(mutant):
-    """Whether the fault was seen, and by what."""
-    if mutant.kind == "tests":
-        options = ["--release"] if pathlib.Path(CARGO).name == "cargo" else []
-        done = cargo("test", *options, "--lib", *mutant.shows)
-        failed = [line for line in done.stdout.splitlines() if line.endswith("FAILED")]
-        if done.returncode != 0 and not failed:
-            raise Broken(f"the tests do not run:\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}")
-        if done.returncode == 0 and " 0 passed" in done.stdout:
-            raise Broken(f"there is no test {mutant.shows}")
-        return done.returncode != 0, "; ".join(failed)
+    """Builds what the fault is to be seen in; tells whether it was seen, and by what."""
+    return show_by_tests(mutant) if mutant.kind == "tests" else show_by_round(mutant)
+
+
+def show_by_tests(mutant):
+    done = cargo("test", *options(), "--lib", *mutant.shows)
+    failed = [line for line in done.stdout.splitlines() if line.endswith("FAILED")]
+    if done.returncode != 0 and not failed:
+        raise Broken(f"the tests do not build or run:\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}")
+    if done.returncode == 0 and " 0 passed" in done.stdout:
+        raise Broken(f"there is no test {mutant.shows}")
+    return done.returncode != 0, "; ".join(failed)
+
+
+def show_by_round(mutant):
+    done = cargo("build", *options(), "--bin", "lakehose", "--example", "s3-server")
+    if done.returncode != 0:
+        raise Broken(f"does not build:\n{done.stderr[-3000:]}")
     name, cycles = mutant.shows
     command = [sys.executable, str(HERE / "run.py"), "--rounds", name, "--cycles", cycles, "--seed", "1"]
     command += ["--results", str(WORK / "results.jsonl"), "--folder", str(WORK / "work")]
@@ -130,8 +132,9 @@ def show(mutant):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=SHOW_SECONDS)
     if "NOT RUN" in done.stdout:
         raise Broken(f"this machine cannot play the round: {done.stdout.splitlines()[-1]}")
-    said = [line for line in done.stdout.splitlines() if line.startswith(("I", f"{name} seed")) and "cycle=" not in line]
-    return done.returncode != 0, (said or done.stderr.splitlines() or [""])[0 if said else -1][:200]
+    is_verdict = lambda line: line.startswith(f"{name} seed") and "cycle=" not in line
+    said = list(filter(is_verdict, done.stdout.splitlines())) or done.stderr.splitlines()[-1:]
+    return done.returncode != 0, said[0][:200] if said else ""
 
 
 def plant(mutant):
@@ -141,7 +144,6 @@ def plant(mutant):
         raise Broken(f"the patch does not apply any more:\n{wrong}")
     subprocess.run(["git", "apply", str(mutant.path)], cwd=TREE, check=True)
     try:
-        build(mutant)
         return show(mutant)
     finally:
         subprocess.run(["git", "apply", "-R", str(mutant.path)], cwd=TREE, check=True)

@@ -52,18 +52,16 @@ class Run:
         self.noted.append(cycle | {"seconds": round(seconds, 3)})
         self._note(self.noted[-1])
 
-    def judge(self, world, **more):
+    def judge(self, world):
         """Lets the world drain by itself, and has it judged."""
         try:
             self.drain_seconds = world.drain()
         except AssertionError as error:
-            slow = checker.Violation("I11", str(error).splitlines()[0])
-            self.verdict = checker.Verdict([slow], {})
-            return
-        evidence = world.evidence()
-        for name, value in more.items():
-            setattr(evidence, name, value)
-        self.verdict = checker.judge(evidence)
+            # Whatever else is wrong is worth knowing as well.
+            self.verdict = checker.judge(world.evidence(stop=False))
+            self.fail("I11", str(error).splitlines()[0])
+        else:
+            self.verdict = checker.judge(world.evidence())
 
     def fail(self, invariant, what, subjects=()):
         """A violation that only the round can see."""
