@@ -20,6 +20,8 @@ import time
 MODES = ("refuse", "black-hole", "reset", "swallow", "cut", "slow")
 # In the middle of a put: its head has fewer, the smallest object more.
 CUT_BYTES = 1_600
+# No answer yet: the body may come.
+GO_ON = b"HTTP/1.1 100 "
 SLOW_BYTES_PER_SECOND, SLOW_DELAY_SECONDS = 200_000, 0.05
 
 
@@ -98,7 +100,7 @@ class Proxy:
         passed = 0
         try:
             while data := source.recv(1 << 14):
-                if mode == "swallow" and not is_request:
+                if mode == "swallow" and not is_request and not data.startswith(GO_ON):
                     self.hits += 1
                     break
                 if mode == "slow":

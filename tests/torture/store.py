@@ -38,7 +38,7 @@ class Front:
     """Listens on a port of its own; `endpoint` is what takes it for the store."""
 
     def __init__(self, server, honours_conditions=True):
-        self.backend = server.endpoint.removeprefix("http://")
+        self.backend, self.root = server.endpoint.removeprefix("http://"), server.root
         self.honours_conditions = honours_conditions
         self.writes = []
         self.puts = self.faults_done = 0
@@ -148,13 +148,14 @@ class Front:
         thread.start()
 
     def _pass_on(self, request, body, is_put):
-        headers = list(request.headers.items())
-        if not self.honours_conditions:
-            headers = [(name, value) for name, value in headers if name.lower() not in ("if-none-match", "if-match")]
+        if not self.honours_conditions and "If-None-Match" in request.headers:
+            # The header is signed, so it stays; what it asks about does not.
+            path = urllib.parse.unquote(request.path.partition("?")[0]).lstrip("/")
+            (self.root / path).unlink(missing_ok=True)
         connection = http.client.HTTPConnection(self.backend, timeout=60)
         try:
             connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in headers:
+            for name, value in request.headers.items():
                 connection.putheader(name, value)
             connection.endheaders(body or None)
             answer = connection.getresponse()
