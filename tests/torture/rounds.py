@@ -201,6 +201,24 @@ def die_at(instance, world, load, is_rare):
         raise AssertionError(f"the fault did not come; ended with {instance.child.returncode}:\n{instance.log_tail()}")
 
 
+def folder_lake(run):
+    """Dies at a put into a lake in a folder, which stages a file beside the key and renames it."""
+    with run.world(hooked=True, backup=True, lake="folder", size="32 KiB", interval="50 ms") as world:
+        line = faults.Faultline(run.folder, path="/lake/")
+        instance = world.new_instance()
+        with world.load(world.producers(instance, ways=("plain",), batch=20)) as load:
+            for number in range(run.cycles):
+                line.reset()
+                nth = world.chance.randint(1, 12)
+                instance.added = line.environment("rename", nth)
+                before = world.ledger.acked
+                die_at(instance, world, load, is_rare=False)
+                run.cycle(f"rename {nth} in the lake", acked=world.ledger.acked - before)
+            instance.added = {}
+            instance.start()
+        run.judge(world)
+
+
 def sync_error(run, first=1):
     """EIO from the K-th fdatasync of the journal: no 200 for its group, exit 74, a clean recovery.
 
@@ -619,6 +637,7 @@ ROUNDS = {
     "fdatasync": functools.partial(exact, call="fdatasync"),
     "rename": functools.partial(exact, call="rename"),
     "unlink": functools.partial(exact, call="unlink"),
+    "folder": folder_lake,
     "sync-error": sync_error,
     "slow-sync": slow_sync,
     "stop": stop_and_continue,
