@@ -74,9 +74,14 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
             let config = Box::pin(defaults.region(region).load()).await;
             Arc::new(Lambda::new(name, origin, settings, &config))
         }
-        StepKind::Command { argv, timeout, retries } => {
+        StepKind::Command { argv, environment, timeout, retries } => {
             let patience = Patience { timeout: *timeout, retries: *retries };
-            Arc::new(Command::new(name, CommandSettings { argv: argv.clone(), patience }))
+            let environment = environment.iter();
+            let environment = environment
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect();
+            let settings = CommandSettings { argv: argv.clone(), environment, patience };
+            Arc::new(Command::new(name, settings))
         }
         StepKind::Jq(text) => Arc::new(Jq::new(compile(text)?)),
         StepKind::Filter(text) => Arc::new(Filter::new(compile(text)?)),

@@ -176,7 +176,7 @@ delivery_streams:
           retries: 0
           buffering: {size: 256 KiB, interval: 0 s}
       - lambda: {arn: "arn:aws:lambda:eu-west-1:111122223333:function:f:live", retries: 300}
-      - command: {argv: [python3, /hook.py]}
+      - command: {argv: [python3, /hook.py], environment: {KEY: "${env:ACME_SECRET}"}}
       - jq: |
           .a
           | .b
@@ -202,9 +202,13 @@ delivery_streams:
     assert_eq!(*timeout, Duration::from_secs(300));
     let default = Buffering { size_bytes: 1 << 20, interval: Duration::from_secs(1) };
     assert_eq!(*buffering, default);
-    let argv = ["python3", "/hook.py"].map(ToOwned::to_owned).to_vec();
-    let command = StepKind::Command { argv, timeout: Duration::from_secs(60), retries: 3 };
-    assert_eq!(*kinds[2], command);
+    let StepKind::Command { argv, environment, timeout, retries } = kinds[2] else {
+        panic!("{kinds:?}")
+    };
+    assert_eq!((argv[0].as_str(), argv[1].as_str()), ("python3", "/hook.py"));
+    assert_eq!((*timeout, *retries), (Duration::from_secs(60), 3));
+    assert_eq!(environment["KEY"].expose(), "acme-hunter2");
+    assert!(environment.contains_key("PATH") && !environment.contains_key("ACME_SECRET"));
     assert_eq!(*kinds[3], StepKind::Jq(".a\n| .b\n".into()));
     assert_eq!(*kinds[4], StepKind::Filter(".a > 1".into()));
     let StepKind::Fields(fields) = kinds[5] else { panic!("{kinds:?}") };

@@ -180,9 +180,15 @@ impl Collector {
         !self.closed.is_empty() || !self.lost.is_empty()
     }
 
-    /// The oldest closed batch.
-    pub(super) fn pop(&mut self) -> Option<Batch> {
-        self.closed.pop_front()
+    /// The oldest closed batch, or its first `records_max` records.
+    pub(super) fn pop(&mut self, records_max: u64) -> Option<Batch> {
+        let batch = self.closed.pop_front()?;
+        if batch.positions.count() <= records_max {
+            return Some(batch);
+        }
+        let (positions, others) = batch.positions.split_at(records_max);
+        self.closed.push_front(Batch { positions: others, ..batch.clone() });
+        Some(Batch { positions, ..batch })
     }
 
     /// As many closed batches as one plan takes, and everything that the disk lost.

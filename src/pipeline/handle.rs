@@ -307,7 +307,7 @@ impl Status {
         let is_transforming = transformed.is_some();
         let next = transformed.unwrap_or_default();
         Self {
-            accepted: source.accepted - source.transformed + next.accepted,
+            accepted: source.accepted.saturating_sub(source.transformed) + next.accepted,
             delivered: source.delivered + next.delivered,
             failed: source.failed + next.failed,
             dropped: source.dropped + next.dropped,

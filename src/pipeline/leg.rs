@@ -35,7 +35,7 @@ use super::orders::{Logs, Orders, Role, Surroundings};
 use super::registration::{RegisterError, Registrations, Report, register};
 use super::state::State;
 use super::transformer::Transformer;
-use super::transforms::Transforms;
+use super::transforms::{BATCH_RECORDS_MAX, Transforms};
 use super::troubles::Troubles;
 use super::turns::Turns;
 use super::{blocking, repeat, rest_after};
@@ -258,6 +258,8 @@ impl Leg {
                 Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.take(done),
+                    // Called off.
+                    Err(error) if error.is_cancelled() => {}
                     Err(error) => {
                         tracing::error!(stream = %self.surroundings.stream, %error, "a step panicked");
                         self.halted = true;
@@ -332,12 +334,16 @@ impl Leg {
         // What the old table knew the new one need not know.
         self.registrations.forget();
         self.show_table();
+        // Hooks that never answer must not hold up the ones that take their place.
+        for ticket in self.transforms.begin_again() {
+            self.start_transform(ticket);
+        }
     }
 
     fn start_transforms(&mut self) {
         while let Some(transformer) = &self.transformer
             && self.transforms.has_room(&transformer.scratch, &self.surroundings.budget)
-            && let Some(batch) = self.collector.pop()
+            && let Some(batch) = self.collector.pop(BATCH_RECORDS_MAX)
         {
             let ticket = self.transforms.begin(batch.positions);
             self.start_transform(ticket);
@@ -347,7 +353,8 @@ impl Leg {
     fn start_transform(&mut self, ticket: u64) {
         let begin = |transformer| self.transforms.transform(ticket, transformer);
         if let Some(transform) = self.transformer.clone().and_then(begin) {
-            self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
+            let task = self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
+            self.transforms.started(ticket, task);
         }
     }
 
@@ -612,6 +619,7 @@ impl Leg {
                     self.give(orders);
                 } else {
                     self.awaited = Some(orders);
+                    self.transforms.call_off();
                 }
             }
         }
@@ -704,6 +712,7 @@ impl Leg {
             while (self.freezing || self.checkpointing) && !self.halted {
                 match self.work.join_next().await {
                     Some(Ok(done)) => self.take(done),
+                    Some(Err(error)) if error.is_cancelled() => {}
                     Some(Err(_)) | None => self.halted = true,
                 }
             }

@@ -317,6 +317,7 @@ impl Pipeline {
     fn source_orders(&self, settings: &Settings) -> Orders {
         let transformer = settings.chain.clone().zip(self.scratch.clone());
         let transformer = transformer.map(|(chain, scratch)| Transformer {
+            stream: self.surroundings.stream.clone(),
             source: self.source.clone(),
             scratch,
             chain,

@@ -11,7 +11,8 @@
 //!
 //! Invariant: whatever bytes come back, every item has exactly one verdict.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -132,19 +133,19 @@ pub(super) fn event(sender: &Sender<'_>, invocation_id: &str, items: &[Item]) ->
 
 /// Cuts a batch into runs whose events are no larger than a payload may be. An item that does not
 /// even fit alone makes a run of its own, which is not to be sent: see [`fits`].
-pub(super) fn runs(items: &[Item]) -> Vec<&[Item]> {
-    let mut runs = Vec::new();
+pub(super) fn runs(items: &[Item]) -> VecDeque<Range<usize>> {
+    let mut runs = VecDeque::new();
     let (mut start, mut size_bytes) = (0, ENVELOPE_BYTES);
     for (index, item) in items.iter().enumerate() {
         let bytes = event_bytes(item);
         if index > start && size_bytes + bytes > PAYLOAD_BYTES_MAX {
-            runs.push(&items[start..index]);
+            runs.push_back(start..index);
             (start, size_bytes) = (index, ENVELOPE_BYTES);
         }
         size_bytes += bytes;
     }
     if start < items.len() {
-        runs.push(&items[start..]);
+        runs.push_back(start..items.len());
     }
     runs
 }
