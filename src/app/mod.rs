@@ -16,6 +16,7 @@ mod copies;
 mod lake;
 mod follow;
 mod repair;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
 pub use self::repair::{Repair, StreamError, repair};
 pub use self::streams::Handles;
+pub use self::verify::{Finding, Severity, Verified, VerifyError, verify};
 
 use self::copies::Copies;
 use self::directory::DataDirectory;

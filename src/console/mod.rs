@@ -38,7 +38,7 @@ pub struct Console {
 pub fn router(console: Arc<Console>) -> Router {
     Router::new()
         .route("/", get(index))
-        .route("/health", get(|| async { "ok\n" }))
+        .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
@@ -49,12 +49,24 @@ pub fn router(console: Arc<Console>) -> Router {
 
 async fn index() -> &'static str {
     "Lakehose\n\n\
-     GET  /health          the process runs\n\
+     GET  /health          the process runs; whether its counts add up\n\
      GET  /ready           producers are served\n\
      GET  /status          each stream as it stands\n\
      GET  /metrics         Prometheus metrics\n\
      POST /flush/{stream}  deliver what is buffered, and wait for it\n\
      POST /reload          read the configuration file again\n"
+}
+
+/// Answers with 200 also when something is wrong with the counts: a restart would not mend it. The
+/// text says so.
+async fn health(State(console): State<Arc<Console>>) -> String {
+    let mut text = String::new();
+    for (name, handle) in console.handles().iter() {
+        if let Some(degraded) = handle.degraded() {
+            text.push_str(&format!("stream {name}: {degraded}\n"));
+        }
+    }
+    if text.is_empty() { "ok\n".to_owned() } else { format!("degraded\n{text}") }
 }
 
 async fn ready(State(console): State<Arc<Console>>) -> Response {
@@ -69,7 +81,9 @@ async fn ready(State(console): State<Arc<Console>>) -> Response {
 async fn status(State(console): State<Arc<Console>>) -> Json<Value> {
     let streams = statuses(&console.handles()).await;
     let Standing { read_at, refused, last_refusal } = console.reload.standing();
+    let is_degraded = streams.values().any(|status| status.degraded.is_some());
     Json(json!({
+        "degraded": is_degraded,
         "accepting": console.accepting.load(Ordering::Relaxed),
         "configuration": {
             "read_at": read_at,

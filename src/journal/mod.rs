@@ -58,6 +58,7 @@ mod reader;
 mod recovery;
 mod segment;
 mod shared;
+mod survey;
 mod window;
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,7 @@ use uuid::Uuid;
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
 pub use self::reader::{Call, Seen};
+pub use self::survey::{Flaw, FlawKind, Look, Survey};
 pub use self::window::{CALL_KEY_BYTES, CallKey};
 
 use self::committer::{Lane, Payload};

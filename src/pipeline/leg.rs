@@ -28,6 +28,7 @@ use super::delivery::Delivery;
 use super::freeze::{Batch, FreezeError, Freezer, Recipe, take_round};
 use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
 use super::intake::{self, Kind, Stretch};
+use super::ledger::{Alarm, Ledger};
 use super::registration::Registrations;
 use super::state::State;
 use super::transformer::{Order, Transformer, UNDER_WAY_MAX};
@@ -78,6 +79,8 @@ pub(super) struct Surroundings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) conversions: Arc<Semaphore>,
     pub(super) metrics: Metrics,
+    /// Legs whose counts do not add up.
+    pub(super) imbalances: Troubles,
 }
 
 /// Which leg it is.
@@ -183,12 +186,17 @@ pub(super) struct Leg {
     flushes: Vec<(Position, oneshot::Sender<()>)>,
     flush_until: Position,
     troubles: Troubles,
+    alarm: Alarm,
 
     requests: mpsc::Receiver<Request>,
     work: JoinSet<Done>,
     scanning: bool,
     freezing: bool,
+    /// Records that are being frozen.
+    freezing_records: u64,
     appending: bool,
+    /// Records whose transformed bytes are being appended to the next log.
+    appending_records: u64,
     registering: bool,
     checkpointing: bool,
     sealing: bool,
@@ -252,6 +260,8 @@ impl Leg {
             tracing::warn!(stream, torn_bytes, "cut an unfinished write from the journal's end");
         }
         let labels = stream_labels(&stream);
+        let alarm =
+            Alarm::new(role, surroundings.stream.clone(), surroundings.imbalances.clone());
         surroundings.metrics.torn_bytes.get_or_create(&labels).inc_by(torn_bytes);
         let state = State::replay(checkpoint, controls);
         let recovered: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
@@ -297,11 +307,14 @@ impl Leg {
             flushes: Vec::new(),
             flush_until: Position(0),
             troubles,
+            alarm,
             requests,
             work: JoinSet::new(),
             scanning: false,
             freezing: false,
+            freezing_records: 0,
             appending: false,
+            appending_records: 0,
             registering: false,
             checkpointing: false,
             sealing: false,
@@ -390,6 +403,9 @@ impl Leg {
         self.take_awaited_orders();
         self.close(now);
         let end = *end.borrow_and_update();
+        if self.alarm.is_due(now) {
+            self.look_at_ledger(end);
+        }
         if !self.scanning && self.next < end && self.closed.len() < CLOSED_BATCHES_MAX {
             self.start_look();
         }
@@ -521,6 +537,7 @@ impl Leg {
         };
         if let Some((positions, frames)) = self.order.pop_ready() {
             self.appending = true;
+            self.appending_records = positions.count();
             let scratch = transformer.scratch.clone();
             self.work.spawn(async move {
                 let appended = repeat(async || scratch.append_own(frames.clone()).await).await;
@@ -533,6 +550,8 @@ impl Leg {
         self.freezing = true;
         let batches = Arc::new(take_round(&mut self.closed));
         let lost = std::mem::take(&mut self.lost);
+        let in_batches: u64 = batches.iter().map(|batch| batch.positions.count()).sum();
+        self.freezing_records = in_batches + lost.count();
         let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
         let source_end = self.state.source_end();
         let conversions = self.surroundings.conversions.clone();
@@ -644,12 +663,14 @@ impl Leg {
             }
             Done::Appended(positions, Ok(_)) => {
                 self.appending = false;
+                self.appending_records = 0;
                 self.checkpoints_due = 2;
                 self.state.transformed(&positions);
             }
             Done::Appended(_, Err(_)) => self.halted = true,
             Done::Planned { batches, lost, plan } => {
                 self.freezing = false;
+                self.freezing_records = 0;
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
@@ -902,19 +923,47 @@ impl Leg {
         }
     }
 
-    fn status(&self, end: Position) -> LegStatus {
-        let counts = self.state.counts(end);
+    /// The terms of the equation, each counted where it lies.
+    fn ledger(&self, end: Position) -> Ledger {
+        let counts = self.state.counts();
+        Ledger { accepted: end.0, pending: self.pending(end, counts.in_plans), counts }
+    }
+
+    /// Records that wait somewhere: unread in the log, in open batches, in closed ones, being
+    /// transformed, appended or frozen, lost and not yet planned, or in open plans.
+    fn pending(&self, end: Position, in_plans: u64) -> u64 {
+        let closed: u64 = self.closed.iter().map(|batch| batch.positions.count()).sum();
+        self.state.progress.unsettled_between(self.next, end)
+            + self.buffer.record_count()
+            + closed
+            + self.order.record_count()
+            + self.appending_records
+            + self.freezing_records
+            + self.lost.count()
+            + in_plans
+    }
+
+    fn look_at_ledger(&mut self, end: Position) -> Ledger {
+        let ledger = self.ledger(end);
+        self.alarm.look(self.surroundings.clock.steady(), &ledger);
+        ledger
+    }
+
+    fn status(&mut self, end: Position) -> LegStatus {
+        let ledger = self.look_at_ledger(end);
+        let counts = ledger.counts;
         let now = self.surroundings.clock.steady();
         let objects = self.state.open_plans().values().map(|plan| plan.objects.len());
         LegStatus {
-            accepted: end.0,
+            accepted: ledger.accepted,
             delivered: counts.delivered,
             failed: counts.failed,
             dropped: counts.dropped,
             damaged: counts.damaged,
             transformed: counts.transformed,
             left_out: counts.left_out,
-            pending: counts.pending,
+            pending: ledger.pending,
+            difference: ledger.difference(),
             open_batches: self.buffer.batch_count(),
             buffered_records: self.buffer.record_count(),
             buffered_bytes: self.buffer.data_bytes(),
@@ -968,11 +1017,11 @@ impl Leg {
         if self.halted || !settled {
             return;
         }
-        let counts = self.state.counts(end);
-        if counts.pending > 0 {
+        let pending = self.ledger(end).pending;
+        if pending > 0 {
             tracing::warn!(
                 stream = %self.surroundings.stream,
-                pending = counts.pending,
+                pending,
                 "stopped with undelivered records; they are safe on disk and go on at the next start"
             );
         }

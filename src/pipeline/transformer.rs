@@ -118,6 +118,11 @@ impl Order {
         Some((batch.positions, batch.transformed?))
     }
 
+    /// Records of the batches that have not been taken yet.
+    pub(super) fn record_count(&self) -> u64 {
+        self.under_way.iter().map(|batch| batch.positions.count()).sum()
+    }
+
     /// How many batches have neither been appended nor given up.
     pub(super) fn len(&self) -> usize {
         self.under_way.len()
