@@ -258,7 +258,8 @@ impl Verifier<'_> {
         let mut source = self.leg(path, name, "", instance)?;
         source.books.transformed_until(source_end);
         source.settled = source.books.settled();
-        let backup = if has_backup { Some(self.leg(path, name, "backup", instance)?) } else { None };
+        let backup =
+            if has_backup { Some(self.leg(path, name, "backup", instance)?) } else { None };
         let others: Vec<(&str, &Positions)> =
             backup.iter().map(|leg| ("the backup", &leg.settled)).collect();
         self.check(&source, &others);
@@ -286,7 +287,11 @@ impl Verifier<'_> {
         let directory = if folder.is_empty() { path.to_owned() } else { path.join(folder) };
         let survey = Survey::of(&self.disk, &directory, instance);
         let mut survey = survey.map_err(|error| (directory.clone(), error))?;
-        let log = Log { stream: name.to_owned(), folder: folder.to_owned(), path: self.below(&directory) };
+        let log = Log {
+            stream: name.to_owned(),
+            folder: folder.to_owned(),
+            path: self.below(&directory),
+        };
         self.totals.segments += survey.segment_count() as u64;
         let checkpoint = survey.checkpoint().cloned();
         // A log without a checkpoint is told from its first segment on, or not at all.
@@ -335,8 +340,8 @@ impl Verifier<'_> {
                 }
             }
             Look::Flaw(flaw) => {
-                let is_between = matches!(flaw.kind, FlawKind::Hole)
-                    && flaw.path.extension().is_none();
+                let is_between =
+                    matches!(flaw.kind, FlawKind::Hole) && flaw.path.extension().is_none();
                 // The log of a backup has decisions only; its positions are those of its source.
                 let run = flaw.positions.filter(|_| holds_records);
                 if matches!(flaw.kind, FlawKind::Hole) && !holds_records {

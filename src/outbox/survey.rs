@@ -36,7 +36,7 @@ pub enum FlawKind {
     Damaged,
     /// The disk does not give the file.
     Unreadable(io::Error),
-    /// A file that an interrupted attempt or an interrupted end left; no damage.
+    /// A file that an interrupted attempt to plan left; no damage.
     Leftover,
     /// A file of a plan that the log should have and has not.
     Unplanned(PlanId),
@@ -65,8 +65,10 @@ pub fn survey<'a>(
         let path = directory.join(&name);
         let kind = match parse_file_name(&name) {
             Some(id) if open_plans.contains_key(&id) => continue,
+            // It waits for the checkpoint after its commit.
+            Some(id) if id <= last => continue,
             // The next plan's file is written before the plan is.
-            Some(id) if id.0 <= last.0.saturating_add(1) => FlawKind::Leftover,
+            Some(id) if id.0 == last.0.saturating_add(1) => FlawKind::Leftover,
             Some(id) => FlawKind::Unplanned(id),
             None => FlawKind::Unknown,
         };
@@ -81,7 +83,9 @@ pub fn survey<'a>(
             let kind = match &opened {
                 Ok(file) => look(file.as_ref(), &object.header),
                 Err(error) if error.kind() == ErrorKind::NotFound => Some(FlawKind::Missing),
-                Err(error) => Some(FlawKind::Unreadable(io::Error::new(error.kind(), error.to_string()))),
+                Err(error) => {
+                    Some(FlawKind::Unreadable(io::Error::new(error.kind(), error.to_string())))
+                }
             };
             if let Some(kind) = kind {
                 seen(Flaw { path: path.clone(), object: Some(object), kind });

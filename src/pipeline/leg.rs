@@ -260,8 +260,7 @@ impl Leg {
             tracing::warn!(stream, torn_bytes, "cut an unfinished write from the journal's end");
         }
         let labels = stream_labels(&stream);
-        let alarm =
-            Alarm::new(role, surroundings.stream.clone(), surroundings.imbalances.clone());
+        let alarm = Alarm::new(role, surroundings.stream.clone(), surroundings.imbalances.clone());
         surroundings.metrics.torn_bytes.get_or_create(&labels).inc_by(torn_bytes);
         let state = State::replay(checkpoint, controls);
         let recovered: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();

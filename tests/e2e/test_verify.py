@@ -1,14 +1,11 @@
 """`lakehose verify`: twenty healthy data directories and nothing to say, each kind of damage and its name."""
 
 import concurrent.futures
-import contextlib
 import json
 import os
-import pathlib
 import re
 import shutil
 import struct
-import threading
 
 import pytest
 
@@ -20,6 +17,8 @@ ACME = kit.Identity("acme", ("clicks",))
 GLOBEX = kit.Identity("globex", ("clicks",))
 COLUMNS = {"id": "string", "number": "bigint", "text": "string"}
 RUNS_AT_A_TIME = 3
+# Directories that each kind of damage is planted in, where so many fit.
+EACH_PLANTED_MAX = 6
 
 
 def records(first, count, bad_every=50):
@@ -695,17 +694,27 @@ def plant_and_look(plant, directory, folder):
 
 def test_each_kind_of_damage_is_found_by_its_name_wherever_it_is_planted(made, tmp_path):
     directories = sorted(made.values())
-    pairs = [(plant, directory) for plant in PLANTS for directory in directories]
+
+    def look(number_and_plant):
+        """Plants in a few of the directories that fit, and not in the same ones each time."""
+        number, plant = number_and_plant
+        turned = directories[number % len(directories) :] + directories[: number % len(directories)]
+        found = {}
+        for directory in turned:
+            outcome = plant_and_look(plant, directory, tmp_path)
+            if outcome is not None:
+                found[directory.name] = outcome
+            if len(found) == EACH_PLANTED_MAX:
+                break
+        return found
+
     with concurrent.futures.ThreadPoolExecutor(RUNS_AT_A_TIME) as pool:
-        look = lambda pair: plant_and_look(*pair, tmp_path)
-        outcomes = list(zip(pairs, pool.map(look, pairs)))
-    wrong = [f"{plant.__name__}: {outcome}" for (plant, _), outcome in outcomes if outcome]
-    assert wrong == [], f"{len(wrong)} of {len(pairs)}\n\n" + "\n\n".join(wrong[:5])
-    for plant in PLANTS:
-        planted = sum(outcome == "" for (each, _), outcome in outcomes if each is plant)
-        assert planted > 0, f"{plant.__name__} fits none of the directories"
-    print(len(outcomes), {p.__name__: sum(o == "" for (e, _), o in outcomes if e is p) for p in PLANTS})
-    damaged = {directory.name for (_, directory), outcome in outcomes if outcome == ""}
+        outcomes = dict(zip(PLANTS, pool.map(look, enumerate(PLANTS))))
+    wrong = [f"{plant.__name__}: {text}" for plant, found in outcomes.items() for text in found.values() if text]
+    assert wrong == [], f"{len(wrong)} are wrong\n\n" + "\n\n".join(wrong[:5])
+    for plant, found in outcomes.items():
+        assert found, f"{plant.__name__} fits none of the directories"
+    damaged = {name for found in outcomes.values() for name in found}
     assert len(damaged) >= 20, sorted(damaged)
 
 

@@ -156,7 +156,8 @@ pub(super) const TABLE: FileWords = FileWords {
 
 impl FileWords {
     pub(super) fn finding(&self, path: PathBuf, stream: Option<&str>, error: &str) -> Finding {
-        let what = if error.is_empty() { self.what.into() } else { format!("{} ({error})", self.what) };
+        let what =
+            if error.is_empty() { self.what.into() } else { format!("{} ({error})", self.what) };
         Finding { cost: self.cost.to_owned(), ..plain(path, stream, what, self.advice) }
     }
 }
@@ -179,7 +180,8 @@ pub(super) fn no_identity(reason: &str) -> Finding {
 }
 
 pub(super) fn newer_directory(found: u32, known: u32) -> Finding {
-    let what = format!("newer format: the directory has format {found}, this program reads {known}");
+    let what =
+        format!("newer format: the directory has format {found}, this program reads {known}");
     let advice = "check it with the lakehose that wrote it";
     let cost = "nothing is known of it".to_owned();
     let finding = plain("identity.json".into(), None, what, advice);
@@ -187,7 +189,8 @@ pub(super) fn newer_directory(found: u32, known: u32) -> Finding {
 }
 
 pub(super) fn unknown(path: PathBuf, stream: Option<&str>, cost: &str) -> Finding {
-    let finding = plain(path, stream, "unknown file".into(), "move it away if it is not needed here");
+    let finding =
+        plain(path, stream, "unknown file".into(), "move it away if it is not needed here");
     Finding { cost: format!("nothing: {cost}"), ..finding }
 }
 
@@ -240,9 +243,10 @@ pub(super) fn missing(log: &Log, missing: Positions) -> Finding {
 pub(super) fn left_behind(log: &Log, gone: Positions) -> Finding {
     Finding {
         positions: Some((gone, log.noun())),
-        cost: "they will not be in the backup; as it must be when they came while the stream had no \
+        cost:
+            "they will not be in the backup; as it must be when they came while the stream had no \
                backup"
-            .into(),
+                .into(),
         advice: "if the backup was never switched off, look for missing segments".into(),
         ..log.finding(Severity::Harmless, log.path.clone(), "records without a backup")
     }
@@ -251,9 +255,10 @@ pub(super) fn left_behind(log: &Log, gone: Positions) -> Finding {
 pub(super) fn behind(log: &Log, run: Run, who: &str) -> Finding {
     Finding {
         positions: Some((Positions::from_run(run.first, run.count), log.noun())),
-        cost: "records that come next would be given numbers that were used already, and are taken \
+        cost:
+            "records that come next would be given numbers that were used already, and are taken \
                for settled: they would be lost"
-            .into(),
+                .into(),
         advice: "restore the missing segments before a start".into(),
         ..log.finding(
             Severity::Problem,
@@ -269,7 +274,11 @@ pub(super) fn no_entry(log: &Log, run: Run, cost: &Cost) -> Finding {
         positions: Some((Positions::from_run(run.first, run.count), noun)),
         cost: cost.text(noun),
         advice: "use the lakehose that wrote it".into(),
-        ..log.finding(Severity::Problem, log.path.join("journal"), "entry that cannot be understood")
+        ..log.finding(
+            Severity::Problem,
+            log.path.join("journal"),
+            "entry that cannot be understood",
+        )
     }
 }
 
@@ -464,7 +473,7 @@ pub(super) fn outbox(log: &Log, path: PathBuf, flaw: &outbox::Flaw<'_>) -> Findi
         }
         Kind::Leftover => (
             Severity::Harmless,
-            "leftover of a plan that was not made, or is done".into(),
+            "leftover of a plan that was not made".into(),
             NOTHING,
             "nothing, the next start removes it",
         ),
