@@ -17,6 +17,7 @@ mod lake;
 mod follow;
 mod repair;
 mod verify;
+mod audit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -29,6 +30,9 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+pub use self::audit::{
+    AuditCount, AuditError, Difference, RestError, StreamAudit, audit, books_at_rest,
+};
 pub use self::directory::DirectoryError;
 pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};

@@ -5,6 +5,7 @@
 //! with 1 when it finds a problem, and with 2 when it could not find out. Does not own what the
 //! service does.
 
+mod audit;
 mod client;
 mod defaults;
 mod demo;
@@ -27,6 +28,8 @@ use crate::pipeline::Status;
 
 use self::client::Admin;
 
+/// Nothing was found out, or not everything.
+const EXIT_UNCHECKED: u8 = 2;
 const EXIT_DISK: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9573";
@@ -76,6 +79,21 @@ enum Command {
     Verify {
         /// The data directory.
         dir: PathBuf,
+    },
+    /// Recount what lies in the stores, by the footers and lines of the objects, and compare it with
+    /// what was delivered by the books: gaps, overlaps, strangers. The service may run meanwhile or
+    /// not; nothing is changed. Exits with 0 when all agrees, 1 when it does not, 2 when it could not
+    /// be found out.
+    Audit {
+        /// The YAML file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The delivery stream; by default every one.
+        #[arg(long)]
+        stream: Option<String>,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON Schema of the YAML file, with which editors complete it.
     Schema,
@@ -174,6 +192,9 @@ pub fn run() -> ExitCode {
             Command::Check { file } => check(&file).await,
             Command::Infer { samples, stream, glue } => infer::infer(&samples, stream, glue),
             Command::Preview { question } => preview::run(question).await,
+            Command::Audit { config, stream, json } => {
+                audit::run(&config, stream.as_deref(), json).await
+            }
             Command::Verify { dir } => verify::verify(&dir).await,
             Command::Schema => {
                 print!("{}", config::json_schema());

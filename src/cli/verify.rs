@@ -3,11 +3,8 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{fail_with, thousands};
+use super::{EXIT_UNCHECKED, fail_with, thousands};
 use crate::app::{self, Verified};
-
-/// Nothing was found out, or not everything.
-const EXIT_UNCHECKED: u8 = 2;
 
 /// Prints one line for each finding; exits with 0 when there is no problem, with 1 when there is one,
 /// and with 2 when the directory, or a part of it, could not be checked.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::app::{Handles, Reload, ReloadError, Standing};
-use crate::pipeline::Status;
+use crate::pipeline::{Handle, Status};
 use crate::record::StreamName;
 
 /// What the answers are made from.
@@ -42,6 +42,7 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/books/{stream}", get(books))
         .route("/flush/{stream}", post(flush))
         .route("/reload", post(reload))
         .with_state(console)
@@ -53,6 +54,7 @@ async fn index() -> &'static str {
      GET  /ready           producers are served\n\
      GET  /status          each stream as it stands\n\
      GET  /metrics         Prometheus metrics\n\
+     GET  /books/{stream}  which records are settled, for lakehose audit\n\
      POST /flush/{stream}  deliver what is buffered, and wait for it\n\
      POST /reload          read the configuration file again\n"
 }
@@ -105,13 +107,31 @@ async fn metrics(State(console): State<Arc<Console>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
+async fn books(State(console): State<Arc<Console>>, Path(stream): Path<String>) -> Response {
+    let handles = console.handles();
+    let Some(handle) = find(&handles, &stream) else {
+        return unknown_stream(&handles);
+    };
+    match handle.books().await {
+        Some(books) => Json(books).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the stream has stopped\n").into_response(),
+    }
+}
+
+fn find<'a>(handles: &'a Handles, stream: &str) -> Option<&'a Handle> {
+    StreamName::new(stream).ok().and_then(|name| handles.get(&name))
+}
+
+fn unknown_stream(handles: &Handles) -> Response {
+    let known: Vec<_> = handles.keys().map(StreamName::as_str).collect();
+    let text = format!("there is no stream of this name, only {}\n", known.join(", "));
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
 async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) -> Response {
     let handles = console.handles();
-    let handle = StreamName::new(&stream).ok().and_then(|name| handles.get(&name));
-    let Some(handle) = handle else {
-        let known: Vec<_> = handles.keys().map(StreamName::as_str).collect();
-        let text = format!("there is no stream of this name, only {}\n", known.join(", "));
-        return (StatusCode::NOT_FOUND, text).into_response();
+    let Some(handle) = find(&handles, &stream) else {
+        return unknown_stream(&handles);
     };
     if handle.flush().await {
         "delivered\n".into_response()

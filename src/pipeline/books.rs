@@ -6,12 +6,105 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::entry::Entry;
 use super::state::State;
 use crate::journal::{Checkpoint, Control};
-use crate::plan::{Plan, PlanId};
+use crate::plan::{ObjectKind, Plan, PlanId};
 use crate::positions::Positions;
 use crate::record::Position;
+
+/// The books of a stream as they stand at one instant, leg by leg, for a recount of its store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamBooks {
+    /// The stamp that its footers bear, in hex.
+    pub stamp: String,
+    /// The leg that begins at what producers sent.
+    pub records: LegBooks,
+    /// The leg of what hooks made of that.
+    pub parts: Option<LegBooks>,
+    /// The leg of the raw source backup.
+    pub backup: Option<LegBooks>,
+}
+
+/// The books of one leg as they stand at one instant.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegBooks {
+    /// The position after the last record.
+    pub end: Position,
+    /// Records that are planned or have ended.
+    pub settled: Positions,
+    /// Objects of plans without a commit: some may be in their store.
+    pub open: Vec<OpenObject>,
+    /// Records in committed objects of rows.
+    pub delivered: u64,
+    /// Records in committed objects of failures.
+    pub failed: u64,
+    /// Records that a transform dropped.
+    pub dropped: u64,
+    /// Records that the disk lost.
+    pub damaged: u64,
+}
+
+/// An object of a plan without a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenObject {
+    /// Its plan.
+    pub plan: PlanId,
+    /// What it is for.
+    pub kind: ObjectKind,
+    /// Its key below the target's URL.
+    pub key: String,
+    /// Its records.
+    pub positions: Positions,
+}
+
+impl LegBooks {
+    /// What a checkpoint, or the state that would be one, says.
+    #[must_use]
+    pub fn of(checkpoint: &Checkpoint) -> Self {
+        let open = checkpoint.open_plans.iter().flat_map(|plan| {
+            plan.objects.iter().map(|object| OpenObject {
+                plan: plan.id,
+                kind: object.header.kind,
+                key: object.header.key.clone(),
+                positions: object.positions.clone(),
+            })
+        });
+        Self {
+            end: checkpoint.end,
+            settled: checkpoint.settled.clone(),
+            open: open.collect(),
+            delivered: checkpoint.delivered,
+            failed: checkpoint.failed,
+            dropped: checkpoint.dropped,
+            damaged: checkpoint.damaged,
+        }
+    }
+
+    /// The settled records that are in no open plan: what has come of them is certain.
+    #[must_use]
+    pub fn committed(&self) -> Positions {
+        let mut open: Vec<_> =
+            self.open.iter().flat_map(|object| object.positions.runs()).copied().collect();
+        open.sort_unstable_by_key(|run| run.first);
+        let mut positions = Positions::default();
+        for run in open {
+            let end = positions.runs().last().map_or(Position(0), |last| last.end());
+            let first = run.first.max(end);
+            positions.push_run(first, run.end().0.saturating_sub(first.0));
+        }
+        self.settled.without(&positions)
+    }
+
+    /// Records in objects of one kind of open plans.
+    #[must_use]
+    pub fn open_records(&self, kind: ObjectKind) -> u64 {
+        let objects = self.open.iter().filter(|object| object.kind == kind);
+        objects.map(|object| object.positions.count()).sum()
+    }
+}
 
 /// The books of one leg.
 #[derive(Debug)]

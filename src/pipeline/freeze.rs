@@ -15,7 +15,8 @@ use super::intake;
 use crate::buffer;
 use crate::clock::Clock;
 use crate::convert::{
-    EncodeError, Encoder, FailureLine, Format, Origin, ProcessingFailureLine, PushError, TableName,
+    Counted, EncodeError, Encoder, FailureLine, Format, Origin, ProcessingFailureLine, PushError,
+    TableName,
 };
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
@@ -262,6 +263,10 @@ impl Freezer {
             journal: self.records.stamp(),
             plan: id.0,
             positions: &parts.rows,
+            counted: match self.kind {
+                intake::Kind::Records => Counted::Records,
+                intake::Kind::Entries => Counted::Parts,
+            },
             row_count: parts.encoder.row_count(),
             arrivals: parts.arrivals.unwrap_or((batch.oldest_arrival, batch.oldest_arrival)),
             schema_version: table.map_or("", |table| &table.version),
@@ -293,7 +298,7 @@ impl Freezer {
             stream: &self.stream,
             version: 1,
             instant: batch.oldest_arrival,
-            random: random(),
+            random: marked(self.records.stamp(), random()),
             extension,
         };
         Ok(ObjectHeader {
@@ -309,6 +314,13 @@ impl Freezer {
             partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
         })
     }
+}
+
+/// Random bits that begin with the mark of the instance, so that the objects of several are told
+/// apart by their names.
+fn marked(stamp: [u8; 8], random: u128) -> u128 {
+    let [a, b, c, d, ..] = stamp;
+    u128::from(u32::from_be_bytes([a, b, c, d])) << 96 | random & (u128::MAX >> 32)
 }
 
 impl Recipe {

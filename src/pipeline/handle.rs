@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Settings;
+use super::books::{LegBooks, StreamBooks};
 use super::leg::Orders;
 use super::troubles::Troubles;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
@@ -121,6 +122,8 @@ pub struct Handle {
     pub(super) metrics: Metrics,
     pub(super) legs: Legs,
     pub(super) imbalances: Troubles,
+    /// That of its journals.
+    pub(super) stamp: [u8; 8],
     pub(super) changes: mpsc::Sender<Changing>,
 }
 
@@ -151,6 +154,7 @@ pub(super) enum Request {
     Flush(oneshot::Sender<()>),
     Change(Orders),
     Table(Option<TableTrouble>),
+    Books(oneshot::Sender<LegBooks>),
 }
 
 /// What is wrong with a stream's table.
@@ -194,6 +198,22 @@ impl Handle {
     #[must_use]
     pub fn degraded(&self) -> Option<String> {
         self.imbalances.text()
+    }
+
+    /// The books of the stream, for a recount; `None` when the pipeline has ended.
+    pub async fn books(&self) -> Option<StreamBooks> {
+        let records = self.legs.source()?.books().await?;
+        let parts = match self.legs.transformed() {
+            Some(leg) => Some(leg.books().await?),
+            None => None,
+        };
+        let backup = match self.legs.backup() {
+            // One that was switched off and has ended is not asked any more.
+            Some(leg) => leg.books().await,
+            None => None,
+        };
+        let stamp = format!("{:016x}", u64::from_be_bytes(self.stamp));
+        Some(StreamBooks { stamp, records, parts, backup })
     }
 
     /// Closes every batch and waits until everything accepted before the call is in its store,
@@ -292,6 +312,12 @@ impl LegHandle {
     async fn status(&self) -> Option<LegStatus> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Status(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
+    async fn books(&self) -> Option<LegBooks> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Books(answer)).await.ok()?;
         answered.await.ok()
     }
 

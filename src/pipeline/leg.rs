@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::books::LegBooks;
 use super::delivery::Delivery;
 use super::freeze::{Batch, FreezeError, Freezer, Recipe, take_round};
 use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
@@ -875,6 +876,9 @@ impl Leg {
             Request::Flush(answer) => {
                 self.flush_until = self.flush_until.max(end);
                 self.flushes.push((end, answer));
+            }
+            Request::Books(answer) => {
+                let _ = answer.send(LegBooks::of(&self.state.checkpoint(end)));
             }
             Request::Table(trouble) => {
                 self.table_trouble = trouble;

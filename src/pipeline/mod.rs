@@ -45,7 +45,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use self::books::{Books, Oddity, entry_source};
+pub use self::books::{Books, LegBooks, Oddity, OpenObject, StreamBooks, entry_source};
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Status, TableTrouble};
 
@@ -202,7 +202,9 @@ impl Pipeline {
         }
         let legs = pipeline.legs.clone();
         let imbalances = pipeline.surroundings.imbalances.clone();
-        let handle = Handle { stream: parts.stream, metrics, legs, imbalances, changes: changing };
+        let stamp = pipeline.source.stamp();
+        let stream = parts.stream;
+        let handle = Handle { stream, metrics, legs, imbalances, stamp, changes: changing };
         Ok((pipeline, handle))
     }
 
