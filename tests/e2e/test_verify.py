@@ -176,7 +176,8 @@ def make_all(maker):
     maker.made["torn-tail"] = torn
     left = verify_kit.copy(maker.made["outage"], maker.root / "made" / "interrupted-writes")
     stream = Stream(left)
-    newest = int(stream.outbox()[-1].stem, 16)
+    # The server may have been killed between the file and its plan as well.
+    newest = max(number for _, _, number in stream.plans())
     for leftover in [
         stream.path / "journal" / f"{99:016x}.tmp",
         stream.path / "checkpoint" / f"{99:016x}.ckpt.tmp",
@@ -434,14 +435,13 @@ def damaged_plan(directory):
     """A plan with one after it, in a log whose checkpoint does not know it."""
     stream = Stream(directory)
     known = max((verify_kit.checkpoint_text(path)["last_plan"] for path in stream.checkpoints()), default=0)
-    for segment, frame in each_durable(stream, PLAN):
-        (length,) = struct.unpack_from("<I", segment.bytes, frame.meta_at)
-        text = json.loads(segment.bytes[frame.meta_at + 4 : frame.meta_at + 4 + length])
-        later = [other for each in stream.segments() for other in each.of(PLAN)
-                 if (each.sequence, other.offset) > (segment.sequence, frame.offset)]
-        if text["id"] > known and later:
+    durable = {(segment.path, frame.offset) for segment, frame in each_durable(stream, PLAN)}
+    plans = list(stream.plans())
+    for segment, frame, number in plans:
+        is_last = number == max(number for _, _, number in plans)
+        if number > known and not is_last and (segment.path, frame.offset) in durable:
             segment.flip(frame.meta_at + 10)
-            return "missing plans", f" {text['id']} to {text['id']}"
+            return "missing plans", f" {number} to {number};"
     return None
 
 

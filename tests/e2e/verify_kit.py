@@ -144,6 +144,14 @@ class Stream:
     def segments(self):
         return [Segment(path) for path in sorted((self.path / "journal").glob("*.seg"))]
 
+    def plans(self):
+        """Segment, frame and number of each plan."""
+        for segment in self.segments():
+            for frame in segment.of(PLAN):
+                (length,) = struct.unpack_from("<I", segment.bytes, frame.meta_at)
+                text = segment.bytes[frame.meta_at + 4 : frame.meta_at + 4 + length]
+                yield segment, frame, json.loads(text)["id"]
+
     def checkpoints(self):
         return sorted((self.path / "checkpoint").glob("*.ckpt"))
 
