@@ -179,6 +179,16 @@ impl DiskFile for OsFile {
     }
 }
 
+/// Whether an error says that too many files are open, in the process or on the machine: nothing is
+/// wrong with the disk, and the next attempt may succeed.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    // The same numbers on every Unix.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
 /// Fills `buffer` from `offset` on as far as the file goes and tells how many bytes that were.
 ///
 /// # Errors

@@ -5,6 +5,7 @@
 //! makes once stands here and in `streams`, what a `reload` makes again too. Does not own any step of
 //! the path.
 
+mod descriptors;
 mod directory;
 mod hooks;
 mod preview;
@@ -226,7 +227,7 @@ impl App {
             bodies: Bodies::default(),
             region: REGION.to_owned(),
         });
-        let handles = streams.handles();
+        let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());
         let reloader = Reloader { file, config: prepared.config, streams, view, clock, metrics };
         let (reload, reloads) = reloader.serve(stopped_listeners.clone());
         listeners.spawn("reload", reloads);
@@ -247,15 +248,21 @@ impl App {
         }
         let listener = Listener { tcp: listener, tls: tls.clone() };
         let admin_listener = Listener { tcp: admin_listener, tls: None };
-        for (name, listener, router) in [
-            ("producer listener", listener, ingest::router(service)),
-            ("admin listener", admin_listener, console::router(console)),
+        let (producers, operators) =
+            (descriptors::connection_count_max(stream_count), descriptors::ADMIN_CONNECTIONS_MAX);
+        for (name, listener, router, connection_count_max) in [
+            ("producer listener", listener, ingest::router(service), producers),
+            ("admin listener", admin_listener, console::router(console), operators),
         ] {
             let mut stopped = stopped_listeners.clone();
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let limits = ConnectionLimits { grace: CALLS_GRACE, ..ConnectionLimits::default() };
+            let limits = ConnectionLimits {
+                connection_count_max,
+                grace: CALLS_GRACE,
+                ..ConnectionLimits::default()
+            };
             let serve = ingest::serve(listener, router, limits, stop);
             listeners.spawn(name, serve);
         }

@@ -1,0 +1,56 @@
+"""Whoever can reach the port, without any key, takes neither the files nor the memory of the rest."""
+
+import json
+import socket
+
+import kit
+
+IDENTITIES = [kit.Identity("acme", ("clicks",))]
+STREAMS = {"clicks": kit.stream_of({"columns": {"id": "string", "noise": "string"}})}
+FILES_MAX = 1024
+
+# What an HTTP/2 client begins with, and `GET /` on its first stream.
+HTTP2_START = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
+HTTP2_GET = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a"
+
+
+def address_of(server):
+    host, port = server.endpoint.removeprefix("http://").split(":")
+    return host, int(port)
+
+
+def start_below(server, files_max):
+    """Starts the server where it may have that many files open, and has not asked for them yet."""
+    launch = server.launch
+
+    def launch_limited(arguments, *rest):
+        launch(["prlimit", f"--nofile=256:{files_max}", *arguments], *rest)
+
+    server.launch = launch_limited
+    server.start()
+
+
+def make_record(number):
+    return json.dumps({"id": str(number), "noise": "x" * 500_000}).encode()
+
+
+def test_idle_connections_beyond_the_limit_on_files_do_not_end_the_service(folder_lake, new_lakehose):
+    server = new_lakehose(IDENTITIES, folder_lake, STREAMS)
+    start_below(server, FILES_MAX)
+    assert "room for" in server.log_text(), "the bound is told"
+
+    idle = []
+    try:
+        for _ in range(FILES_MAX):
+            connection = socket.create_connection(address_of(server), timeout=10)
+            connection.sendall(HTTP2_START + HTTP2_GET)
+            idle.append(connection)
+        # Several segments of the journal, the first of which is 1 MiB: each takes a file.
+        firehose = server.firehose(IDENTITIES[0], read_timeout=120, connect_timeout=120)
+        kit.send(firehose, "clicks", [make_record(number) for number in range(12)], batch=4)
+    finally:
+        for connection in idle:
+            connection.close()
+    server.flush("clicks")
+    server.assert_alive()
+    assert server.status("clicks")["delivered"] == 12
