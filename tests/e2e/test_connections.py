@@ -54,3 +54,25 @@ def test_idle_connections_beyond_the_limit_on_files_do_not_end_the_service(folde
     server.flush("clicks")
     server.assert_alive()
     assert server.status("clicks")["delivered"] == 12
+
+
+def test_announced_bodies_of_nobody_known_do_not_hold_up_producers(folder_lake, new_lakehose):
+    server = new_lakehose(IDENTITIES, folder_lake, STREAMS).start()
+    head = (
+        "POST / HTTP/1.1\r\nHost: a\r\nX-Amz-Target: Firehose_20150804.PutRecordBatch\r\n"
+        f"Content-Length: {12 * 1024 * 1024}\r\n\r\n"
+    )
+    waiting = []
+    try:
+        for _ in range(100):
+            connection = socket.create_connection(address_of(server), timeout=10)
+            connection.sendall(head.encode() + b"{" * 1000)
+            waiting.append(connection)
+        kit.send(server.firehose(IDENTITIES[0]), "clicks", [make_record(1)])
+        # A body that does not come is not waited for as long as one that does.
+        for connection in waiting:
+            connection.settimeout(25)
+            assert b"408 Request Timeout" in connection.recv(4096)
+    finally:
+        for connection in waiting:
+            connection.close()
