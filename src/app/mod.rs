@@ -228,7 +228,16 @@ impl App {
             region: REGION.to_owned(),
         });
         let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());
-        let reloader = Reloader { file, config: prepared.config, streams, view, clock, metrics };
+        let reloader = Reloader {
+            file,
+            config: prepared.config,
+            streams,
+            view,
+            tls: tls.clone(),
+            disk,
+            clock,
+            metrics,
+        };
         let (reload, reloads) = reloader.serve(stopped_listeners.clone());
         listeners.spawn("reload", reloads);
         let console = Arc::new(Console {

@@ -16,9 +16,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StartError;
 use super::streams::{Current, Prepared, Streams};
+use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, Faults, FileError, SystemEnvironment, load_file};
-use crate::ingest::View;
+use crate::disk::Disk;
+use crate::ingest::{Tls, View};
 use crate::metrics::Metrics;
 use crate::record::UnixMillis;
 
@@ -127,6 +129,9 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) streams: Streams,
     pub(super) view: watch::Sender<Arc<View>>,
+    /// What producers are served with; None where they are served in clear.
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
 }
@@ -202,12 +207,17 @@ impl Reloader {
             return Err(ReloadError::NeedsRestart { file, changes });
         }
         let faulty = |faults| ReloadError::Faults { file: file.clone(), faults };
+        let tls = tls::load(&config, &self.disk);
+        let tls = tls.map_err(|fault| faulty(Faults::new(vec![fault])))?;
         let mut current = self.streams.turn().await;
         let prepared = self.streams.prepare(config).await.map_err(faulty)?;
         prepared.define_tables().await.map_err(faulty)?;
         let opened = self.streams.open(&prepared, &mut current).await;
         self.streams.run();
         opened?;
+        if let (Some(tls), Some(read)) = (&self.tls, tls) {
+            tls.follow(&read);
+        }
         Ok(self.apply(prepared, &mut current, file).await)
     }
 
@@ -255,6 +265,8 @@ fn needs_restart(running: &Config, read: &Config) -> Vec<String> {
     let address = |address: std::net::SocketAddr| address.to_string();
     compare("server.listen", address(running.server.listen), address(read.server.listen));
     compare("server.admin", address(running.server.admin), address(read.server.admin));
+    let tls = |config: &Config| if config.server.tls.is_some() { "set" } else { "absent" }.to_owned();
+    compare("server.tls", tls(running), tls(read));
     let folder = |config: &Config| config.data_dir.display().to_string();
     compare("data_dir", folder(running), folder(read));
     let budget = |config: &Config| format!("{} bytes", config.disk_budget_bytes);
