@@ -46,7 +46,7 @@ use crate::console::{self, Console};
 use crate::deliver::Stores;
 use crate::disk::{Disk, DiskBudget, OsDisk};
 use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
-use crate::journal::{Committer, Environment, OpenError, SyncTimer};
+use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SyncTimer};
 use crate::metrics::Metrics;
 use crate::partition::Layout;
 use crate::pipeline::PipelineError;
@@ -55,7 +55,7 @@ use crate::tasks::Tasks;
 
 /// The region that ARNs name; calls signed for any region are accepted.
 const REGION: &str = "us-east-1";
-/// Calls that all streams remember together, in case that they come again: about 64 MiB.
+/// Calls that all streams remember together, in case that they come again: about 80 MiB.
 const REMEMBERED_CALLS_MAX: usize = 600_000;
 /// How long a stop waits for calls under way; a body that has not come by then is not stored.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
@@ -177,7 +177,7 @@ impl App {
             committer: committer.clone(),
             budget,
             instance: directory.instance,
-            remembered_calls_max: remembered_calls_max(config.delivery_streams.len()),
+            remembered_calls: RememberedCalls::new(REMEMBERED_CALLS_MAX),
         };
         let directory = Arc::new(directory);
         let (stop_listeners, stopped_listeners) = watch::channel(false);
@@ -341,11 +341,6 @@ impl App {
         self.followers.join(STOP_DEADLINE, STOP_PATIENCE).await;
         self.pipelines.join(STOP_DEADLINE, STOP_PATIENCE).await;
     }
-}
-
-/// Calls that each of so many streams remembers: none can take the others' part.
-fn remembered_calls_max(stream_count: usize) -> usize {
-    REMEMBERED_CALLS_MAX / stream_count.max(1)
 }
 
 fn warn_of_strangers(

@@ -59,6 +59,7 @@ mod recovery;
 mod segment;
 mod shared;
 mod window;
+mod remembered;
 #[cfg(test)]
 mod tests;
 
@@ -73,6 +74,7 @@ use uuid::Uuid;
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
 pub use self::reader::{Call, Seen};
+pub use self::remembered::RememberedCalls;
 pub use self::window::{CALL_KEY_BYTES, CallKey};
 
 use self::committer::{Lane, Payload};
@@ -273,8 +275,8 @@ pub struct Environment {
     pub budget: Arc<DiskBudget>,
     /// The identity of the data directory.
     pub instance: Uuid,
-    /// Calls that one journal remembers, in case that they come again.
-    pub remembered_calls_max: usize,
+    /// The calls that all journals remember together.
+    pub remembered_calls: RememberedCalls,
 }
 
 /// The journal of one stream. Clones are handles to the same journal.
@@ -373,7 +375,7 @@ impl Journal {
         let checkpoints = directory.join("checkpoint");
         let (files, FoundCheckpoint { checkpoint, calls, damaged: damaged_checkpoints }) =
             CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
-        let window = Arc::new(Window::new(environment.remembered_calls_max, calls));
+        let window = Arc::new(Window::new(environment.remembered_calls.clone(), calls));
         let found = recovery::scan(disk, &segments_directory, environment.instance, &window)?;
         log::remove_leftovers(disk.as_ref(), &segments_directory).map_err(fault)?;
 

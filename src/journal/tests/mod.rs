@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Batch, Committer, Environment, Journal, Opened};
+use super::{Batch, Committer, Environment, Journal, Opened, RememberedCalls};
 use crate::clock::SystemClock;
 use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
@@ -26,7 +26,7 @@ pub(super) fn environment(disk: &SimulatedDisk) -> Environment {
         committer: Committer::start(None).expect("threads start"),
         budget: Arc::new(DiskBudget::new(1 << 40)),
         instance: Uuid::from_u128(7),
-        remembered_calls_max: 1000,
+        remembered_calls: RememberedCalls::new(1000),
     }
 }
 
