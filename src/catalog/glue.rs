@@ -287,6 +287,13 @@ impl GlueCatalog {
                     }
                 }
             }
+            // An error that names none of the partitions may be of any of them.
+            if let Some((values, error)) = errors.into_iter().next() {
+                let attempt =
+                    format!("register partitions of table {}.{} in Glue", names.0, names.1);
+                let reason = format!("the answer has an error for the values {values:?}: {error}");
+                return Err(CatalogError::Unreachable { attempt, reason });
+            }
         }
         for some in existing.chunks(PARTITIONS_PER_CALL_MAX) {
             let asked: Vec<&CatalogPartition> = some.iter().map(|(_, fitted)| *fitted).collect();
@@ -356,15 +363,27 @@ impl GlueCatalog {
         let keys = partitions.iter().map(|partition| {
             types::PartitionValueList::builder().set_values(Some(partition.values.clone())).build()
         });
-        let keys: Vec<_> =
+        let mut keys: Vec<_> =
             keys.collect::<Result<_, _>>().map_err(|error| invalid(names, &error.to_string()))?;
-        let call = self.client.batch_get_partition().database_name(names.0).table_name(names.1);
-        let call = call.set_partitions_to_get(Some(keys));
-        let answer = call.set_catalog_id(self.place.catalog_id.clone()).send().await;
-        let answer =
-            answer.map_err(|error| self.table_error("read partitions of", names, &error))?;
-        let known = answer.partitions.unwrap_or_default().into_iter().map(known);
-        Ok(known.map(|partition| (partition.values, partition.location)).collect())
+        let mut locations = HashMap::new();
+        while !keys.is_empty() {
+            let asked = keys.len();
+            let call = self.client.batch_get_partition().database_name(names.0).table_name(names.1);
+            let call = call.set_partitions_to_get(Some(keys));
+            let answer = call.set_catalog_id(self.place.catalog_id.clone()).send().await;
+            let answer =
+                answer.map_err(|error| self.table_error("read partitions of", names, &error))?;
+            let known = answer.partitions.unwrap_or_default().into_iter().map(known);
+            locations.extend(known.map(|partition| (partition.values, partition.location)));
+            // Glue answers as much as it can; an answer without anything is a busy Glue.
+            keys = answer.unprocessed_keys.unwrap_or_default();
+            if keys.len() >= asked {
+                let attempt = format!("read partitions of table {}.{} in Glue", names.0, names.1);
+                let reason = "it has processed none of the keys".to_owned();
+                return Err(CatalogError::Unreachable { attempt, reason });
+            }
+        }
+        Ok(locations)
     }
 
     async fn list(&self, database: &str, table: &str) -> Result<Vec<Known>, CatalogError> {

@@ -302,3 +302,56 @@ def test_a_partition_that_lies_elsewhere_is_left_there_and_told(glue, s3_lake, w
     assert found["StorageDescriptor"]["Location"] == "s3://elsewhere/"
     metrics = kit.http("GET", f"{server.admin}/metrics")[1]
     assert 'lakehose_misplaced_partitions_total{stream="clicks"} 1' in metrics
+
+
+def test_answers_that_leave_something_open_are_asked_again(glue, s3_lake, world, table):
+    identities = tenants(3)
+    server = world(identities, interval="900 s").start()
+    glue.fail_nameless(2)
+    send(server, identities, 0, 1)
+    server.flush("clicks")
+    kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
+    assert len(glue.partitions(DATABASE, TABLE)) == 3
+    server.terminate()
+
+    # They are there already, and one of them lies elsewhere.
+    for values in glue.partitions(DATABASE, TABLE):
+        glue.client().update_partition(
+            DatabaseName=DATABASE,
+            TableName=TABLE,
+            PartitionValueList=list(values),
+            PartitionInput={
+                "Values": list(values),
+                "StorageDescriptor": {**table["StorageDescriptor"], "Location": "s3://elsewhere/"},
+            },
+        )
+    server.start()
+    glue.leave_unprocessed(2)
+    send(server, identities, 1, 1)
+    server.flush("clicks")
+    kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    metrics = kit.http("GET", f"{server.admin}/metrics")[1]
+    assert 'lakehose_misplaced_partitions_total{stream="clicks"} 3' in metrics
+
+
+def test_partitions_that_waited_go_by_name_into_a_table_with_another_order(glue, s3_lake, world, table):
+    identities = tenants(2)
+    server = world(identities).start()
+    glue.fail("BatchCreatePartition", 1000)
+    send(server, identities, 0, 1)
+    kit.wait_for(lambda: server.status("clicks")["unregistered_partitions"] == 2, 60, "partitions that wait")
+    server.kill()
+    order = ("day", "month", "tenant", "year")
+    wanted = glue_kit.table_input(TABLE, COLUMNS, order, f"{s3_lake.url}/clicks/")
+    glue.client().delete_table(DatabaseName=DATABASE, Name=TABLE)
+    glue.client().create_table(DatabaseName=DATABASE, TableInput=wanted)
+    glue.forgive()
+    server.start()
+    kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    found = glue.partitions(DATABASE, TABLE)
+    assert len(found) == 2
+    for values, partition in found.items():
+        location = partition["StorageDescriptor"]["Location"]
+        segments = dict(part.split("=", 1) for part in location.split("/") if "=" in part)
+        assert values == tuple(segments[key] for key in order), (values, location)
