@@ -22,7 +22,7 @@ use super::hooks;
 use super::tables::{self, Catalogs};
 use super::{DELIVERY_GRACE, REGION, StartError, system};
 use crate::buffer::Hints;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError};
 use crate::config::{self, Buffering, Config, DeliveryStream, Fault, Faults, StoreUrl};
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
 use crate::deliver::{Credentials, Stores};
@@ -150,12 +150,15 @@ impl Prepared {
                 continue;
             };
             if let Err(error) = self.catalogs[&schema.catalog].define(&definition).await {
-                let can_wait = error.action() == Action::Retry;
+                let is_away = error.action() == Action::Retry;
+                // The stream knows its columns, and delivers by them whatever the catalog permits.
+                let is_refused = matches!(error, CatalogError::Refused { .. });
+                let can_wait = is_away || is_refused;
                 if can_wait && tables::refresh(&self.config, stream).is_some() {
                     tracing::error!(stream = %name, %error, "could not make the table; trying again");
                     continue;
                 }
-                return Err(Faults::new(vec![Fault::new(schema.place.clone(), error)]));
+                return Err(Faults::new(vec![tables::fault(schema, &error)]));
             }
         }
         Ok(())

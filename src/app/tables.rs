@@ -210,8 +210,14 @@ async fn table(
             );
             Ok(copy.table)
         }
-        (Err(error), None) => Err(Fault::new(settings.place.clone(), error)),
+        (Err(error), None) => Err(fault(settings, &error)),
     }
+}
+
+/// What a catalog did not do for a stream, as a fault of the file.
+pub(super) fn fault(settings: &config::Schema, error: &CatalogError) -> Fault {
+    let fault = Fault::new(settings.place.clone(), error);
+    if error.action() == Action::Retry { fault.passing() } else { fault }
 }
 
 /// What the stream's objects contain, with the columns prepared where there are any.

@@ -1,7 +1,9 @@
 //! The command line.
 //!
-//! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 78
-//! the configuration has faults (the last two by `sysexits.h`). Does not own what the service does.
+//! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 75
+//! something that the configuration names is out of reach, so that the same may do later, 78 the
+//! configuration has faults or the data directory cannot be used (the last three by `sysexits.h`).
+//! Does not own what the service does.
 
 mod client;
 mod defaults;
@@ -24,7 +26,9 @@ use crate::pipeline::Status;
 
 use self::client::Admin;
 
+const EXIT_FAILURE: u8 = 1;
 const EXIT_DISK: u8 = 74;
+const EXIT_AGAIN: u8 = 75;
 const EXIT_CONFIG: u8 = 78;
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9573";
 
@@ -311,7 +315,7 @@ fn load_text(text: &str, name: &str, environment: &dyn Environment) -> Result<Co
 
 fn show_faults(faults: &Faults, file: &str) -> ExitCode {
     eprintln!("{}", faults.in_file(file));
-    EXIT_CONFIG.into()
+    if faults.are_passing() { EXIT_AGAIN.into() } else { EXIT_CONFIG.into() }
 }
 
 fn fail(error: &str) -> ExitCode {

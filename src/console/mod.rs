@@ -114,6 +114,9 @@ async fn reload(State(console): State<Arc<Console>>) -> Response {
     };
     let status = match &error {
         ReloadError::NoFile | ReloadError::NeedsRestart { .. } => StatusCode::CONFLICT,
+        ReloadError::Faults { faults, .. } if faults.are_passing() => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ReloadError::File(_) | ReloadError::Faults { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadError::Open(_) => StatusCode::INTERNAL_SERVER_ERROR,
         ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,

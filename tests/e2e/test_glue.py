@@ -237,6 +237,31 @@ def test_a_missing_table_or_database_is_named_before_anything_starts(glue, s3_la
             glue.client().create_database(DatabaseInput={"Name": DATABASE})
 
 
+def test_a_catalog_out_of_reach_is_another_exit_code_than_a_fault(glue, s3_lake, world, table):
+    """After 78 the shipped unit would not start the service again."""
+    server = world(tenants(1))
+    glue.is_down = True
+    for command in (["check", server.settings_file], ["serve", "--config", server.settings_file]):
+        done = server.run(*command, timeout=120)
+        assert done.returncode == 75 and f"table {DATABASE}.{TABLE}" in done.stderr, done
+    glue.is_down = False
+    server.start()
+    glue.is_down = True
+    done = server.run("reload", "--admin", server.admin)
+    assert done.returncode == 0, "the last good table serves a reload, too"
+
+
+def test_a_stream_with_columns_of_its_own_starts_whatever_the_catalog_permits(glue, s3_lake, world):
+    identities = tenants(1)
+    schema = {"catalog": "glue", "database": DATABASE, "table": TABLE, "columns": COLUMNS}
+    server = world(identities, schema)
+    glue.fail("GetTable", 3, "AccessDeniedException")
+    server.start()
+    send(server, identities, 0, 5)
+    kit.wait_for(lambda: server.status("clicks")["delivered"] == 5, 60, "delivery")
+    kit.wait_for(lambda: registered(server) and glue.partitions(DATABASE, TABLE), 60, "the table")
+
+
 def test_columns_of_the_stream_make_and_widen_the_table(glue, s3_lake, world):
     identities = tenants(2)
     schema = {"catalog": "glue", "database": DATABASE, "table": TABLE, "columns": COLUMNS}
