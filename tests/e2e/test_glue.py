@@ -246,6 +246,8 @@ def test_a_catalog_out_of_reach_is_another_exit_code_than_a_fault(glue, s3_lake,
         assert done.returncode == 75 and f"table {DATABASE}.{TABLE}" in done.stderr, done
     glue.is_down = False
     server.start()
+    copy = server.data_dir / "streams/clicks/table.json"
+    kit.wait_for(copy.exists, 60, "the copy of the table")
     glue.is_down = True
     done = server.run("reload", "--admin", server.admin)
     assert done.returncode == 0, "the last good table serves a reload, too"
