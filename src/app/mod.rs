@@ -119,7 +119,11 @@ pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
     let prepared = Prepared::new(config.clone(), &disk, &KnownCatalogs::new(), None).await;
-    faults.extend(prepared.err().iter().flat_map(Faults::as_slice).cloned());
+    let checked = match &prepared {
+        Ok(prepared) => prepared.check_tables().await,
+        Err(faults) => Err(faults.clone()),
+    };
+    faults.extend(checked.err().iter().flat_map(Faults::as_slice).cloned());
     if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
 }
 
@@ -160,6 +164,7 @@ impl App {
         let config = &prepared.config;
         let directory = DataDirectory::open(disk.as_ref(), &config.data_dir)?;
         warn_of_strangers(config, disk.as_ref(), &directory)?;
+        prepared.check_tables().await.map_err(StartError::Faults)?;
         prepared.define_tables().await.map_err(StartError::Faults)?;
 
         let mut registry = Registry::with_prefix("lakehose");

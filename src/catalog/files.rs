@@ -101,6 +101,11 @@ impl Catalog for FilesCatalog {
         self.blocking(move |inner| inner.define(&definition))
     }
 
+    fn check<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
+        let definition = definition.clone();
+        self.blocking(move |inner| inner.check(&definition))
+    }
+
     fn register<'a>(
         &'a self,
         partitions: &'a [CatalogPartition],
@@ -178,8 +183,8 @@ impl Inner {
             version_id: Some(table.version.clone()),
         };
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(definition)?;
         if definition.is_ours {
-            self.check_keys(table)?;
             self.write(&self.file(&table.database, &table.name, "json")?, &to_json(&file))?;
         }
         let view = duckdb_view(&table.name, &definition.location);
@@ -187,7 +192,11 @@ impl Inner {
     }
 
     /// Refuses other keys than those that the partitions of the table have their values by.
-    fn check_keys(&self, wanted: &Table) -> Result<(), CatalogError> {
+    fn check(&self, definition: &Definition) -> Result<(), CatalogError> {
+        if !definition.is_ours {
+            return Ok(());
+        }
+        let wanted = &definition.table;
         let Some(file) = self.read::<TableFile>(&self.file(&wanted.database, &wanted.name, "json")?)?
         else {
             return Ok(());
@@ -363,10 +372,12 @@ mod tests {
             location: "file:///lake/t/tenant=acme/day=07/".into(),
         };
         catalog.register(&[partition]).await.expect("it is taken");
-        let refused = catalog.define(&definition(&["tenant", "day"])).await.expect_err("other keys");
-        let text = refused.to_string();
-        assert!(text.contains("partitioned by (day, tenant)"), "{text}");
-        assert!(text.contains("name another table"), "{text}");
+        let other = definition(&["tenant", "day"]);
+        for refused in [catalog.check(&other).await, catalog.define(&other).await] {
+            let text = refused.expect_err("other keys").to_string();
+            assert!(text.contains("partitioned by (day, tenant)"), "{text}");
+            assert!(text.contains("name another table"), "{text}");
+        }
         catalog.define(&definition(&["day", "tenant"])).await.expect("the same keys");
     }
 }

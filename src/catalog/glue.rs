@@ -141,6 +141,15 @@ impl GlueCatalog {
         }
     }
 
+    async fn check_own(&self, definition: &Definition) -> Result<(), CatalogError> {
+        let Table { database, name, .. } = &definition.table;
+        match self.read_table(database, name).await {
+            Ok(table) => missing_of(definition, &table).map(|_| ()),
+            Err(CatalogError::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn create_database(&self, name: &str) -> Result<(), CatalogError> {
         let input = types::DatabaseInput::builder().name(name).build();
         let input = input.map_err(|error| invalid((name, ""), &error.to_string()))?;
@@ -195,34 +204,7 @@ impl GlueCatalog {
     ) -> Result<(), CatalogError> {
         let wanted = &definition.table;
         let names = (wanted.database.as_str(), wanted.name.as_str());
-        let mut descriptor = table
-            .storage_descriptor
-            .clone()
-            .ok_or_else(|| invalid(names, "it has no storage descriptor"))?;
-        let read = |columns: &[types::Column]| {
-            columns_from(columns).map_err(|reason| invalid(names, &reason))
-        };
-        let (known, keys) = (read(descriptor.columns())?, read(table.partition_keys())?);
-        let names_of = |columns: &[Column]| -> Vec<String> {
-            columns.iter().map(|column| column.name.clone()).collect()
-        };
-        if names_of(&keys) != names_of(&wanted.partition_keys) {
-            let (keys, wanted) = (names_of(&keys).join(", "), names_of(&wanted.partition_keys));
-            let wanted = wanted.join(", ");
-            let reason = format!(
-                "it is partitioned by ({keys}), the stream's prefix by ({wanted}): name another \
-                 table in the stream's schema, or partition as the table does"
-            );
-            return Err(invalid(names, &reason));
-        }
-        let missing = missing_columns(&known, &wanted.columns).map_err(|column| {
-            let reason = format!(
-                "its column '{}' is {}, and another type in the stream's columns: give the new \
-                 values a column of their own",
-                column.name, column.hive_type
-            );
-            invalid(names, &reason)
-        })?;
+        let (mut descriptor, missing) = missing_of(definition, &table)?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -518,6 +500,12 @@ impl Catalog for GlueCatalog {
         })
     }
 
+    fn check<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
+        Box::pin(async {
+            if definition.is_ours { Box::pin(self.check_own(definition)).await } else { Ok(()) }
+        })
+    }
+
     fn register<'a>(
         &'a self,
         partitions: &'a [CatalogPartition],
@@ -690,6 +678,46 @@ fn widened(
         .set_parameters(partition.parameters)
         .storage_descriptor(descriptor);
     Some(input.build())
+}
+
+/// The descriptor of a table, and the columns of the definition that it lacks.
+///
+/// # Errors
+/// When the table is another one than the stream's.
+fn missing_of(
+    definition: &Definition,
+    table: &types::Table,
+) -> Result<(types::StorageDescriptor, Vec<Column>), CatalogError> {
+    let wanted = &definition.table;
+    let names = (wanted.database.as_str(), wanted.name.as_str());
+    let descriptor = table
+        .storage_descriptor
+        .clone()
+        .ok_or_else(|| invalid(names, "it has no storage descriptor"))?;
+    let read =
+        |columns: &[types::Column]| columns_from(columns).map_err(|reason| invalid(names, &reason));
+    let (known, keys) = (read(descriptor.columns())?, read(table.partition_keys())?);
+    let names_of = |columns: &[Column]| -> Vec<String> {
+        columns.iter().map(|column| column.name.clone()).collect()
+    };
+    if names_of(&keys) != names_of(&wanted.partition_keys) {
+        let (keys, wanted) = (names_of(&keys).join(", "), names_of(&wanted.partition_keys));
+        let wanted = wanted.join(", ");
+        let reason = format!(
+            "it is partitioned by ({keys}), the stream's prefix by ({wanted}): name another table \
+             in the stream's schema, or partition as the table does"
+        );
+        return Err(invalid(names, &reason));
+    }
+    let missing = missing_columns(&known, &wanted.columns).map_err(|column| {
+        let reason = format!(
+            "its column '{}' is {}, and another type in the stream's columns: give the new values a \
+             column of their own",
+            column.name, column.hive_type
+        );
+        invalid(names, &reason)
+    })?;
+    Ok((descriptor, missing))
 }
 
 /// The columns of `wanted` that `known` lacks.

@@ -109,7 +109,11 @@ async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) 
 
 async fn reload(State(console): State<Arc<Console>>) -> Response {
     let error = match console.reload.reload().await {
-        Ok(reloaded) => return format!("{reloaded}\n").into_response(),
+        Ok(reloaded) => {
+            let status =
+                if reloaded.is_whole() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+            return (status, format!("{reloaded}\n")).into_response();
+        }
         Err(error) => error,
     };
     let status = match &error {
