@@ -270,11 +270,14 @@ fn show_status(name: &str, status: &Status) {
 
 async fn flush(stream: &str, admin: &str, patience: Duration) -> ExitCode {
     match Admin::new(admin).flush(stream, patience).await {
-        Ok(()) => {
+        Ok(said) => {
             println!(
                 "{stream}: everything accepted before the call is in the store, under the prefix \
                  or, where it failed, under the error prefix"
             );
+            if let Some((_, waiting)) = said.split_once("; ") {
+                println!("    {waiting}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),

@@ -100,7 +100,12 @@ async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) 
         return (StatusCode::NOT_FOUND, text).into_response();
     };
     if handle.flush().await {
-        "delivered\n".into_response()
+        let waiting = handle.status().await.map_or(0, |status| status.unregistered_partitions);
+        match waiting {
+            0 => "delivered\n".to_owned(),
+            count => format!("delivered; partitions that wait for their catalog: {count}\n"),
+        }
+        .into_response()
     } else {
         let text = "the stream stopped before everything was delivered; nothing is lost\n";
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()

@@ -1,6 +1,7 @@
 """Glue: partitions are exactly the folders with objects, whatever the catalog goes through."""
 
 import json
+import time
 
 import botocore.exceptions
 import pytest
@@ -382,3 +383,21 @@ def test_partitions_that_waited_go_by_name_into_a_table_with_another_order(glue,
         location = partition["StorageDescriptor"]["Location"]
         segments = dict(part.split("=", 1) for part in location.split("/") if "=" in part)
         assert values == tuple(segments[key] for key in order), (values, location)
+
+
+def test_a_catalog_that_is_away_holds_up_neither_a_flush_nor_a_stop(glue, s3_lake, world, table):
+    identities = tenants(2)
+    server = world(identities, interval="900 s").start()
+    glue.is_down = True
+    send(server, identities, 0, 5)
+    done = server.run("flush", "clicks", "--admin", server.admin)
+    assert done.returncode == 0 and "wait for their catalog: 2" in done.stdout, done
+    assert row_count(s3_lake) == (10, 10)
+    started = time.monotonic()
+    assert server.terminate() == 0
+    assert time.monotonic() - started < 20, "the grace of 25 s was used up"
+    assert "stopped with partitions" in server.log_text()
+    glue.is_down = False
+    server.start()
+    kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
