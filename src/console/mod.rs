@@ -1,14 +1,15 @@
 //! What operators see: health, readiness, status and metrics, on a listener of their own.
 //!
 //! Owns the shapes of these answers. Shows no record, no key of a record and no secret. Does not
-//! serve producers.
+//! serve producers. What changes something is not done for web pages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::app::{Handles, Reload, ReloadError, Standing};
+use crate::ingest::is_from_a_web_page;
 use crate::pipeline::Status;
 use crate::record::StreamName;
 
@@ -36,15 +38,28 @@ pub struct Console {
 
 /// The routes of the admin listener.
 pub fn router(console: Arc<Console>) -> Router {
+    let actions = Router::new()
+        .route("/flush/{stream}", post(flush))
+        .route("/reload", post(reload))
+        .layer(middleware::from_fn(refuse_web_pages));
     Router::new()
         .route("/", get(index))
         .route("/health", get(|| async { "ok\n" }))
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
-        .route("/flush/{stream}", post(flush))
-        .route("/reload", post(reload))
+        .merge(actions)
         .with_state(console)
+}
+
+/// Nobody is asked who they are here, so a page that a browser on the machine shows could do what
+/// operators do.
+async fn refuse_web_pages(request: Request, next: Next) -> Response {
+    if is_from_a_web_page(request.headers()) {
+        let text = "calls of web pages change nothing here\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    next.run(request).await
 }
 
 async fn index() -> &'static str {

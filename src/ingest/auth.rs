@@ -27,6 +27,7 @@ use axum::http::request::Parts;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::bearer::Token;
+use super::browser::is_from_a_web_page;
 use super::retry::{Hash, sha256};
 use crate::record::{StreamName, Tenant, UnixMillis};
 
@@ -150,6 +151,11 @@ pub enum AuthError {
 }
 
 impl Auth {
+    /// Whether the call comes from a web page, and nobody would have to say who they are.
+    pub(super) fn is_closed_to(&self, parts: &Parts) -> bool {
+        matches!(self, Self::Open) && is_from_a_web_page(&parts.headers)
+    }
+
     /// Refuses a call by its head alone, before anything is spent on its body: what would be refused
     /// whatever the body is, above all a call that nobody has signed who is known here.
     ///

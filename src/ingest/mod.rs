@@ -11,6 +11,7 @@
 mod auth;
 mod bearer;
 mod body;
+mod browser;
 mod counters;
 mod description;
 mod operations;
@@ -43,6 +44,7 @@ use futures::FutureExt;
 use tokio::sync::watch;
 
 pub use body::Bodies;
+pub use browser::is_from_a_web_page;
 
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
 pub use bearer::Token;
@@ -137,6 +139,9 @@ async fn answer(service: &Arc<Service>, request: Request) -> Result<String, Erro
     body::check_head(&parts)?;
     body::check_plain(&parts)?;
     let view = service.view.borrow().clone();
+    if view.auth.is_closed_to(&parts) {
+        return Err(ErrorReply::web_page());
+    }
     if let Err(error) = view.auth.recognise(&parts, service.clock.now()) {
         body::discard(body).await?;
         return Err(error.into());

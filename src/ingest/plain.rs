@@ -107,6 +107,9 @@ fn begin(
     }
     body::check_head(&parts)?;
     let view = service.view.borrow().clone();
+    if view.auth.is_closed_to(&parts) {
+        return Err(PlainError::web_page());
+    }
     let caller = view.auth.verify_token(&parts.headers)?;
     let name = name.ok().and_then(|Path(name)| StreamName::new(&name).ok());
     let name = name.filter(|name| caller.may_use(name) && view.streams.contains_key(name));

@@ -380,6 +380,29 @@ async fn s27_s28_encodings_are_refused() {
 }
 
 #[tokio::test]
+async fn web_pages_write_only_where_there_are_identities() {
+    for (header, value) in [
+        ("origin", "https://example.com"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        let mut request = call_of("PutRecord", ONE_RECORD);
+        request.headers_mut().insert(header, value.parse().unwrap());
+        let (status, code, _) = refused(request).await;
+        assert_eq!((status, code.as_str()), (403, "AccessDeniedException"), "{header}: {value}");
+
+        let router = router(Arc::new(service(signed_by(SECRET, None), &["my-stream"])));
+        let mut request = vector(0);
+        request.headers_mut().insert(header, value.parse().unwrap());
+        assert_eq!(send(&router, request).await.status, StatusCode::OK, "{header}: {value}");
+    }
+    let mut request = call_of("PutRecord", ONE_RECORD);
+    request.headers_mut().insert("sec-fetch-site", "none".parse().unwrap());
+    assert_eq!(send(&open(), request).await.position(), Some(0), "nothing else was stored");
+}
+
+#[tokio::test]
 async fn a_service_that_is_stopping_sends_clients_elsewhere() {
     let service = service(Auth::Open, &["events"]);
     service.accepting.store(false, Ordering::Release);

@@ -2,6 +2,10 @@
 
 import json
 import socket
+import urllib.error
+import urllib.request
+
+import pytest
 
 import kit
 
@@ -81,3 +85,19 @@ def test_announced_bodies_of_nobody_known_do_not_hold_up_producers(folder_lake, 
     finally:
         for connection in waiting:
             connection.close()
+
+
+@pytest.mark.parametrize("path", ["/reload", "/flush/clicks"])
+def test_web_pages_move_nothing_on_the_admin_listener(path, folder_lake, new_lakehose):
+    server = new_lakehose(IDENTITIES, folder_lake, STREAMS).start()
+
+    def post(**headers):
+        request = urllib.request.Request(f"{server.admin}{path}", method="POST", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert post(Origin="https://example.com") == post(**{"Sec-Fetch-Site": "cross-site"}) == 403
+    assert post() == 200
