@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -218,6 +218,27 @@ pub fn read_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec
     let read = read_up_to(file.as_ref(), &mut bytes, 0)?;
     bytes.truncate(read);
     Ok(bytes)
+}
+
+/// What was read of something that may have no length, such as a pipe.
+#[derive(Debug)]
+pub struct Stream {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Whether the same can be read another time.
+    pub is_file: bool,
+}
+
+/// Reads what a path names from its beginning, file or not, and at most `bytes_max` bytes of it.
+///
+/// # Errors
+/// What the file system answers.
+pub fn read_stream(path: &Path, bytes_max: u64) -> io::Result<Stream> {
+    let file = File::open(path)?;
+    let is_file = file.metadata()?.is_file();
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(Stream { bytes, is_file })
 }
 
 /// Puts a file in place so that a reader, also one after a power cut, finds either what was there

@@ -52,6 +52,7 @@ pub use counters::Counters;
 pub use description::{Content, Description, stream_arn};
 pub use record_id::{RECORD_ID_CHARS, RecordId};
 pub use server::{ConnectionLimits, Listener, serve};
+pub use split::{elements_of, without_mark};
 pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::clock::Clock;
