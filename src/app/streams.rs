@@ -433,13 +433,13 @@ fn description(config: &Config, settings: &DeliveryStream, created: UnixMillis) 
         error_prefix: settings.destination.error_prefix_text.clone(),
         buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
         buffering_seconds: settings.buffering.interval.as_secs(),
-        content: content(settings),
+        content: content(config, settings),
         has_backup: settings.backup.is_some(),
     }
 }
 
 /// What DescribeDeliveryStream says of the objects of a stream.
-fn content(settings: &DeliveryStream) -> Content {
+fn content(config: &Config, settings: &DeliveryStream) -> Content {
     match (&settings.format, &settings.schema) {
         (config::Format::Parquet(options), Some(schema)) => Content::Parquet {
             compression: match options.compression {
@@ -450,7 +450,7 @@ fn content(settings: &DeliveryStream) -> Content {
             },
             database: schema.database.clone(),
             table: schema.table.clone(),
-            catalog_region: REGION.to_owned(),
+            catalog_region: tables::catalog_region(config, settings).unwrap_or_else(|| REGION.to_owned()),
         },
         (config::Format::Parquet(_), None) => unreachable!("the check demands a schema of rows"),
         (config::Format::Records(options), _) => Content::Records {

@@ -401,3 +401,12 @@ def test_a_catalog_that_is_away_holds_up_neither_a_flush_nor_a_stop(glue, s3_lak
     server.start()
     kit.wait_for(lambda: registered(server), 60, "all to be registered")
     assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
+
+
+def test_the_region_of_the_catalog_is_shown(s3_lake, world, glue, table):
+    (identity,) = tenants(1)
+    server = world([identity], region="eu-central-1").start()
+    shown = server.firehose(identity).describe_delivery_stream(DeliveryStreamName="clicks")
+    (destination,) = shown["DeliveryStreamDescription"]["Destinations"]
+    conversion = destination["ExtendedS3DestinationDescription"]["DataFormatConversionConfiguration"]
+    assert conversion["SchemaConfiguration"]["Region"] == "eu-central-1"
