@@ -295,7 +295,8 @@ fn needs_restart(running: &Config, read: &Config) -> Vec<String> {
     let address = |address: std::net::SocketAddr| address.to_string();
     compare("server.listen", address(running.server.listen), address(read.server.listen));
     compare("server.admin", address(running.server.admin), address(read.server.admin));
-    let tls = |config: &Config| if config.server.tls.is_some() { "set" } else { "absent" }.to_owned();
+    let tls =
+        |config: &Config| if config.server.tls.is_some() { "set" } else { "absent" }.to_owned();
     compare("server.tls", tls(running), tls(read));
     let folder = |config: &Config| config.data_dir.display().to_string();
     compare("data_dir", folder(running), folder(read));

@@ -450,7 +450,8 @@ fn content(config: &Config, settings: &DeliveryStream) -> Content {
             },
             database: schema.database.clone(),
             table: schema.table.clone(),
-            catalog_region: tables::catalog_region(config, settings).unwrap_or_else(|| REGION.to_owned()),
+            catalog_region: tables::catalog_region(config, settings)
+                .unwrap_or_else(|| REGION.to_owned()),
         },
         (config::Format::Parquet(_), None) => unreachable!("the check demands a schema of rows"),
         (config::Format::Records(options), _) => Content::Records {

@@ -197,7 +197,8 @@ impl Inner {
             return Ok(());
         }
         let wanted = &definition.table;
-        let Some(file) = self.read::<TableFile>(&self.file(&wanted.database, &wanted.name, "json")?)?
+        let Some(file) =
+            self.read::<TableFile>(&self.file(&wanted.database, &wanted.name, "json")?)?
         else {
             return Ok(());
         };

@@ -616,8 +616,7 @@ fn fitted(
              make the table with the keys of the stream's prefix"
         ));
     };
-    if let Some(value) =
-        values.iter().find(|v| !(1..=VALUE_CHARS_MAX).contains(&v.chars().count()))
+    if let Some(value) = values.iter().find(|v| !(1..=VALUE_CHARS_MAX).contains(&v.chars().count()))
     {
         let length = value.chars().count();
         return Err(format!("a value has {length} characters, Glue takes 1 to {VALUE_CHARS_MAX}"));

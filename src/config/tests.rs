@@ -221,7 +221,9 @@ delivery_streams:
 #[test]
 fn the_url_of_a_hook_may_come_from_elsewhere_and_is_not_shown() {
     let of = |url: &str| {
-        format!("delivery_streams: {{s: {{schema: {{table: t}}, transform: [http: {{url: \"{url}\"}}]}}}}\n")
+        format!(
+            "delivery_streams: {{s: {{schema: {{table: t}}, transform: [http: {{url: \"{url}\"}}]}}}}\n"
+        )
     };
     let config = load_good(&of("${env:HOOK}"));
     let steps = &config.delivery_streams[&name("s")].transform;

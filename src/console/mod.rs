@@ -130,8 +130,11 @@ async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) 
 async fn reload(State(console): State<Arc<Console>>) -> Response {
     let error = match console.reload.reload().await {
         Ok(reloaded) => {
-            let status =
-                if reloaded.is_whole() { StatusCode::OK } else { StatusCode::INTERNAL_SERVER_ERROR };
+            let status = if reloaded.is_whole() {
+                StatusCode::OK
+            } else {
+                StatusCode::INTERNAL_SERVER_ERROR
+            };
             return (status, format!("{reloaded}\n")).into_response();
         }
         Err(error) => error,

@@ -50,7 +50,9 @@ pub(super) enum BodyError {
     #[error("Slow down.")]
     NoRoom,
     /// Not complete within [`BODY_TIME_MAX`], or slower than it must be.
-    #[error("The request body was not complete within 30 seconds, or came slower than 4 KiB a second.")]
+    #[error(
+        "The request body was not complete within 30 seconds, or came slower than 4 KiB a second."
+    )]
     TooSlow,
     /// The client went away, or its chunks are no chunks.
     #[error("The request body ended early or is not framed correctly.")]

@@ -342,7 +342,8 @@ async fn s25_a_body_that_does_not_end_in_time_or_comes_too_slowly_is_refused() {
         (3, 1, true, 3),
     ] {
         let started = tokio::time::Instant::now();
-        let read = Bodies::default().read(&unannounced(), dripping(count, piece_bytes, second)).await;
+        let read =
+            Bodies::default().read(&unannounced(), dripping(count, piece_bytes, second)).await;
         assert_eq!(read.map(|_| ()), if is_taken { Ok(()) } else { Err(BodyError::TooSlow) });
         assert_eq!(started.elapsed().as_secs(), seconds, "{count} of {piece_bytes}");
     }

@@ -308,10 +308,7 @@ impl Catalog for FaultyCatalog {
         Box::pin(async { Err(Self::failure()) })
     }
 
-    fn check<'a>(
-        &'a self,
-        _definition: &'a Definition,
-    ) -> BoxFuture<'a, Result<(), CatalogError>> {
+    fn check<'a>(&'a self, _definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
         Box::pin(async { Err(Self::failure()) })
     }
 
