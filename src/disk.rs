@@ -9,7 +9,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -180,6 +180,16 @@ impl DiskFile for OsFile {
     }
 }
 
+/// Whether an error says that too many files are open, in the process or on the machine: nothing is
+/// wrong with the disk, and the next attempt may succeed.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    // The same numbers on every Unix.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
 /// Fills `buffer` from `offset` on as far as the file goes and tells how many bytes that were.
 ///
 /// # Errors
@@ -209,6 +219,27 @@ pub fn read_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec
     let read = read_up_to(file.as_ref(), &mut bytes, 0)?;
     bytes.truncate(read);
     Ok(bytes)
+}
+
+/// What was read of something that may have no length, such as a pipe.
+#[derive(Debug)]
+pub struct Stream {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Whether the same can be read another time.
+    pub is_file: bool,
+}
+
+/// Reads what a path names from its beginning, file or not, and at most `bytes_max` bytes of it.
+///
+/// # Errors
+/// What the file system answers.
+pub fn read_stream(path: &Path, bytes_max: u64) -> io::Result<Stream> {
+    let file = File::open(path)?;
+    let is_file = file.metadata()?.is_file();
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(Stream { bytes, is_file })
 }
 
 /// Puts a file in place so that a reader, also one after a power cut, finds either what was there

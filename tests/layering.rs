@@ -33,7 +33,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 21] = [
+const HOMES: [Home; 22] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -123,6 +123,11 @@ const HOMES: [Home; 21] = [
         what: &["jaq_core", "jaq_json", "jaq_std"],
         homes: &["transform/"],
         instead: "evaluate jq in transform",
+    },
+    Home {
+        what: &["rlimit"],
+        homes: &["app/descriptors.rs"],
+        instead: "ask app::descriptors how many connections there may be",
     },
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {

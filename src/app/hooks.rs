@@ -41,7 +41,7 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
         StepKind::Http { url, headers, timeout, retries, buffering } => {
             let headers = headers.iter().map(|(name, value)| (name.clone(), value.expose().into()));
             let settings = HttpSettings {
-                url: url.clone(),
+                url: url.expose().to_owned(),
                 headers: headers.collect(),
                 patience: Patience { timeout: *timeout, retries: *retries },
                 hints: hints(*buffering),

@@ -5,6 +5,7 @@
 //! makes once stands here and in `streams`, what a `reload` makes again too. Does not own any step of
 //! the path.
 
+mod descriptors;
 mod directory;
 mod hooks;
 mod preview;
@@ -51,7 +52,7 @@ use crate::console::{self, Console};
 use crate::deliver::Stores;
 use crate::disk::{Disk, DiskBudget, OsDisk};
 use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
-use crate::journal::{Committer, Environment, OpenError, SyncTimer};
+use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SyncTimer};
 use crate::metrics::Metrics;
 use crate::partition::Layout;
 use crate::pipeline::PipelineError;
@@ -60,7 +61,7 @@ use crate::tasks::Tasks;
 
 /// The region that ARNs name; calls signed for any region are accepted.
 const REGION: &str = "us-east-1";
-/// Calls that all streams remember together, in case that they come again: about 64 MiB.
+/// Calls that all streams remember together, in case that they come again: about 80 MiB.
 const REMEMBERED_CALLS_MAX: usize = 600_000;
 /// How long a stop waits for calls under way; a body that has not come by then is not stored.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
@@ -124,7 +125,11 @@ pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
     let prepared = Prepared::new(config.clone(), &disk, &KnownCatalogs::new(), None).await;
-    faults.extend(prepared.err().iter().flat_map(Faults::as_slice).cloned());
+    let checked = match &prepared {
+        Ok(prepared) => prepared.check_tables().await,
+        Err(faults) => Err(faults.clone()),
+    };
+    faults.extend(checked.err().iter().flat_map(Faults::as_slice).cloned());
     if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
 }
 
@@ -165,6 +170,7 @@ impl App {
         let config = &prepared.config;
         let directory = DataDirectory::open(disk.as_ref(), &config.data_dir)?;
         warn_of_strangers(config, disk.as_ref(), &directory)?;
+        prepared.check_tables().await.map_err(StartError::Faults)?;
         prepared.define_tables().await.map_err(StartError::Faults)?;
 
         let mut registry = Registry::with_prefix("lakehose");
@@ -182,7 +188,7 @@ impl App {
             committer: committer.clone(),
             budget,
             instance: directory.instance,
-            remembered_calls_max: remembered_calls_max(config.delivery_streams.len()),
+            remembered_calls: RememberedCalls::new(REMEMBERED_CALLS_MAX),
         };
         let directory = Arc::new(directory);
         let (stop_listeners, stopped_listeners) = watch::channel(false);
@@ -232,8 +238,17 @@ impl App {
             bodies: Bodies::default(),
             region: REGION.to_owned(),
         });
-        let handles = streams.handles();
-        let reloader = Reloader { file, config: prepared.config, streams, view, clock, metrics };
+        let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());
+        let reloader = Reloader {
+            file,
+            config: prepared.config,
+            streams,
+            view,
+            tls: tls.clone(),
+            disk,
+            clock,
+            metrics,
+        };
         let (reload, reloads) = reloader.serve(stopped_listeners.clone());
         listeners.spawn("reload", reloads);
         let console = Arc::new(Console {
@@ -253,15 +268,21 @@ impl App {
         }
         let listener = Listener { tcp: listener, tls: tls.clone() };
         let admin_listener = Listener { tcp: admin_listener, tls: None };
-        for (name, listener, router) in [
-            ("producer listener", listener, ingest::router(service)),
-            ("admin listener", admin_listener, console::router(console)),
+        let (producers, operators) =
+            (descriptors::connection_count_max(stream_count), descriptors::ADMIN_CONNECTIONS_MAX);
+        for (name, listener, router, connection_count_max) in [
+            ("producer listener", listener, ingest::router(service), producers),
+            ("admin listener", admin_listener, console::router(console), operators),
         ] {
             let mut stopped = stopped_listeners.clone();
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let limits = ConnectionLimits { grace: CALLS_GRACE, ..ConnectionLimits::default() };
+            let limits = ConnectionLimits {
+                connection_count_max,
+                grace: CALLS_GRACE,
+                ..ConnectionLimits::default()
+            };
             let serve = ingest::serve(listener, router, limits, stop);
             listeners.spawn(name, serve);
         }
@@ -331,11 +352,6 @@ impl App {
         self.followers.join(STOP_DEADLINE, STOP_PATIENCE).await;
         self.pipelines.join(STOP_DEADLINE, STOP_PATIENCE).await;
     }
-}
-
-/// Calls that each of so many streams remembers: none can take the others' part.
-fn remembered_calls_max(stream_count: usize) -> usize {
-    REMEMBERED_CALLS_MAX / stream_count.max(1)
 }
 
 fn warn_of_strangers(

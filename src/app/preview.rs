@@ -23,7 +23,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Faults};
 use crate::deliver::{KIND_METADATA, Stores};
 use crate::disk::{Disk, DiskBudget, MemoryDisk, OsDisk};
-use crate::journal::{Batch, Committer, Environment, Journal};
+use crate::journal::{Batch, Committer, Environment, Journal, RememberedCalls};
 use crate::metrics::Metrics;
 use crate::pipeline::{Parts, Pipeline, Recipe, Settings, Status};
 use crate::plan::{ObjectKind, Target};
@@ -120,7 +120,7 @@ pub async fn preview(
         committer: Committer::start(None).map_err(failed("start the journal"))?,
         budget,
         instance: Uuid::new_v4(),
-        remembered_calls_max: 0,
+        remembered_calls: RememberedCalls::new(0),
     };
     let directory = PathBuf::from(stream.as_str());
     let opened = Journal::open(&environment, stream, &directory);

@@ -65,7 +65,8 @@ impl Admin {
         Ok(StatusAnswer { text, streams, last_refusal: configuration.last_refusal })
     }
 
-    pub(super) async fn flush(&self, stream: &str, patience: Duration) -> Result<(), String> {
+    /// Has a stream deliver what it has buffered; tells what the service says of it.
+    pub(super) async fn flush(&self, stream: &str, patience: Duration) -> Result<String, String> {
         let stream = StreamName::new(stream)
             .map_err(|rule| format!("'{stream}' is no delivery stream's name: {rule}"))?;
         let url = format!("{}/flush/{stream}", self.url);
@@ -82,12 +83,13 @@ impl Admin {
                 unreachable(&url, &error)
             }
         })?;
-        if answer.status().is_success() {
-            return Ok(());
-        }
         let status = answer.status();
         let text = answer.text().await.unwrap_or_default();
-        Err(format!("could not flush stream {stream}: {} ({status})", text.trim_end()))
+        let text = text.trim_end();
+        if status.is_success() {
+            return Ok(text.to_owned());
+        }
+        Err(format!("could not flush stream {stream}: {text} ({status})"))
     }
 
     /// Has the configuration read again; the answer's text, and in the error every fault.

@@ -1,9 +1,10 @@
 //! The command line.
 //!
-//! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 78
-//! the configuration has faults (the last two by `sysexits.h`). A command that judges something ends
-//! with 1 when it finds a problem, and with 2 when it could not find out. Does not own what the
-//! service does.
+//! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 75
+//! something that the configuration names is out of reach, so that the same may do later, 78 the
+//! configuration has faults or the data directory cannot be used (the last three by `sysexits.h`). A
+//! command that judges something ends with 1 when it finds a problem, and with 2 when it could not
+//! find out. Does not own what the service does.
 
 mod audit;
 mod client;
@@ -28,9 +29,11 @@ use crate::pipeline::Status;
 
 use self::client::Admin;
 
+const EXIT_FAILURE: u8 = 1;
 /// Nothing was found out, or not everything.
 const EXIT_UNCHECKED: u8 = 2;
 const EXIT_DISK: u8 = 74;
+const EXIT_AGAIN: u8 = 75;
 const EXIT_CONFIG: u8 = 78;
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9573";
 
@@ -301,11 +304,14 @@ fn show_status(name: &str, status: &Status) {
 
 async fn flush(stream: &str, admin: &str, patience: Duration) -> ExitCode {
     match Admin::new(admin).flush(stream, patience).await {
-        Ok(()) => {
+        Ok(said) => {
             println!(
                 "{stream}: everything accepted before the call is in the store, under the prefix \
                  or, where it failed, under the error prefix"
             );
+            if let Some((_, waiting)) = said.split_once("; ") {
+                println!("    {waiting}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),
@@ -346,7 +352,7 @@ fn load_text(text: &str, name: &str, environment: &dyn Environment) -> Result<Co
 
 fn show_faults(faults: &Faults, file: &str) -> ExitCode {
     eprintln!("{}", faults.in_file(file));
-    EXIT_CONFIG.into()
+    if faults.are_passing() { EXIT_AGAIN.into() } else { EXIT_CONFIG.into() }
 }
 
 fn fail_with(code: u8, error: &str) -> ExitCode {

@@ -5,19 +5,19 @@
 //! pipeline (`app::preview`).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::{fail, load, sample, show_faults, thousands};
 use crate::app::{PreviewError, Previewed, PreviewedObject, preview};
 use crate::config::{Buffering, Config};
 use crate::convert::{StoredTable, stored_table};
-use crate::infer::Inference;
+use crate::ingest::{elements_of, without_mark};
 use crate::plan::ObjectKind;
 use crate::record::{RECORD_BYTES_MAX, StreamName, Tenant};
 
@@ -90,7 +90,7 @@ pub(super) async fn run(question: Question) -> ExitCode {
         question.sample.display(),
     );
     for record in refused {
-        println!("refused at line {}: a record may have {RECORD_BYTES_MAX} bytes", record.line);
+        println!("refused at {}: a record may have {RECORD_BYTES_MAX} bytes", record.place);
     }
     for index in &previewed.skipped {
         println!("left out: transform[{index}] calls others, which only --run-hooks does");
@@ -161,30 +161,42 @@ fn tenant_of(
 /// A record of the sample.
 #[derive(Clone, Copy, Debug)]
 struct SampleRecord<'a> {
-    /// Where it stands, counted from 1.
-    line: usize,
+    place: RecordPlace,
     data: &'a [u8],
 }
 
-/// The records of a sample: its lines, good or bad, or the objects of one array.
+/// Where a record stands, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RecordPlace {
+    Line(usize),
+    /// Of an array.
+    Item(usize),
+}
+
+impl fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(number) => write!(f, "line {number}"),
+            Self::Item(number) => write!(f, "item {number}"),
+        }
+    }
+}
+
+/// The records of a sample as the plain endpoint takes them: its lines, good or bad, or the items of
+/// one array, objects or not.
 #[derive(Debug)]
 struct Records<'a>(Vec<SampleRecord<'a>>);
 
 impl<'a> Records<'a> {
     fn of(sample: &'a [u8]) -> Self {
-        let trimmed = sample.trim_ascii();
-        let first_line = trimmed.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let is_one_line = first_line.len() == trimmed.len();
-        let is_whole = serde_json::from_slice::<IgnoredAny>(first_line).is_ok();
-        let is_array = trimmed.starts_with(b"[") && trimmed.ends_with(b"]");
-        if is_array && (is_one_line || !is_whole) {
-            let objects = Inference::objects(sample).enumerate();
-            return Self(objects.map(|(at, data)| SampleRecord { line: at + 1, data }).collect());
+        if let Some(elements) = elements_of(sample) {
+            let item = |(at, data)| SampleRecord { place: RecordPlace::Item(at + 1), data };
+            return Self(elements.into_iter().enumerate().map(item).collect());
         }
-        let lines = sample.split(|byte| *byte == b'\n').enumerate();
+        let lines = without_mark(sample).split(|byte| *byte == b'\n').enumerate();
         let records = lines
             .filter(|(_, data)| !data.trim_ascii().is_empty())
-            .map(|(at, data)| SampleRecord { line: at + 1, data });
+            .map(|(at, data)| SampleRecord { place: RecordPlace::Line(at + 1), data });
         Self(records.collect())
     }
 }
@@ -245,7 +257,7 @@ impl Page<'_> {
             };
             let number = failure.sequence_number.and_then(|number| number.parse::<usize>().ok());
             let place = match number.and_then(|number| self.records.get(number)) {
-                Some(record) => format!("line {}: ", record.line),
+                Some(record) => format!("{}: ", record.place),
                 None => String::new(),
             };
             println!("  {place}{}: {}", failure.code, failure.message);
@@ -360,15 +372,17 @@ mod tests {
 
     #[test]
     fn samples_are_lines_or_one_array() {
-        for (sample, lines) in [
-            ("{}\n\n{\"a\n [1]\n", vec![1, 3, 4]),
-            ("[1]\n[2]\n", vec![1, 2]),
-            ("[\n{},\n{}\n]\n", vec![1, 2]),
-            ("[{}, {}]", vec![1, 2]),
-            ("", vec![]),
+        for (sample, places) in [
+            ("{}\n\n{\"a\n [1]\n", "line 1, line 3, line 4"),
+            ("[1]\n[2]\n", "line 1, line 2"),
+            ("[\n{},\n{}\n]\n", "item 1, item 2"),
+            ("\u{feff}[{}, 7, {}]", "item 1, item 2, item 3"),
+            ("", ""),
         ] {
-            let found: Vec<_> = Records::of(sample.as_bytes()).0.iter().map(|r| r.line).collect();
-            assert_eq!(found, lines, "{sample:?}");
+            let found = Records::of(sample.as_bytes()).0;
+            let found: Vec<_> = found.iter().map(|record| record.place.to_string()).collect();
+            assert_eq!(found.join(", "), places, "{sample:?}");
         }
+        assert_eq!(Records::of("\u{feff}{}".as_bytes()).0[0].data, b"{}");
     }
 }

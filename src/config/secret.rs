@@ -15,7 +15,7 @@ use super::json_schema;
 use super::reader::{Reader, Setting, Source};
 
 /// A reference in JSON Schema.
-const REFERENCE_PATTERN: &str = r"\$\{(env:[A-Za-z0-9_]+|file:[^\0]+)\}";
+pub(super) const REFERENCE_PATTERN: &str = r"\$\{(env:[A-Za-z0-9_]+|file:[^\0]+)\}";
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]

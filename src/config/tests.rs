@@ -26,6 +26,7 @@ impl TestEnvironment {
             ("ACME_TOKEN", "acme-token-hunter2"),
             ("SPACED_TOKEN", "globex token hunter2"),
             ("EMPTY", ""),
+            ("HOOK", "https://hook/enrich?code=hunter2"),
         ];
         let files = [("/run/secrets/lake", "lake-hunter2\n"), ("/run/secrets/empty", "\n")];
         Self { variables: variables.into(), files: files.into() }
@@ -192,7 +193,7 @@ delivery_streams:
     let StepKind::Http { url, headers, timeout, retries, buffering } = kinds[0] else {
         panic!("{kinds:?}")
     };
-    assert_eq!((url.as_str(), *retries), ("https://hook:9000/enrich?v=1", 0));
+    assert_eq!((url.expose(), *retries), ("https://hook:9000/enrich?v=1", 0));
     assert_eq!(headers["Authorization"].expose(), "acme-hunter2");
     assert_eq!(headers["X-Plain"].expose(), "plain");
     assert_eq!(*timeout, Duration::from_secs(10));
@@ -221,6 +222,22 @@ delivery_streams:
     assert_eq!(*kinds[6], StepKind::AppendDelimiter("\n".into()));
     assert_eq!(steps[3].place.path, "delivery_streams.s.transform[3]");
     assert!(!format!("{steps:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_url_of_a_hook_may_come_from_elsewhere_and_is_not_shown() {
+    let of = |url: &str| {
+        format!(
+            "delivery_streams: {{s: {{schema: {{table: t}}, transform: [http: {{url: \"{url}\"}}]}}}}\n"
+        )
+    };
+    let config = load_good(&of("${env:HOOK}"));
+    let steps = &config.delivery_streams[&name("s")].transform;
+    let StepKind::Http { url, .. } = &steps[0].kind else { panic!("{steps:?}") };
+    assert_eq!(url.expose(), "https://hook/enrich?code=hunter2");
+    assert!(!format!("{steps:?}").contains("hunter2"));
+    let faults = faults_of(&of("${env:ACME_SECRET}")).to_string();
+    assert!(faults.contains("what the reference gives") && !faults.contains("hunter2"), "{faults}");
 }
 
 #[test]

@@ -229,6 +229,7 @@ impl Scalar for HiveType {
             "double",
             "decimal",
             "string",
+            "binary",
             "date",
             "timestamp",
         ];
@@ -256,7 +257,7 @@ impl Scalar for CatalogType {
     const EXPECTED: &'static str = "files or glue";
 
     fn json_schema() -> Json {
-        json_schema::words(&["files"])
+        json_schema::words(&["files", "glue"])
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -1,14 +1,15 @@
 //! What operators see: health, readiness, status and metrics, on a listener of their own.
 //!
 //! Owns the shapes of these answers. Shows no record, no key of a record and no secret. Does not
-//! serve producers.
+//! serve producers. What changes something is not done for web pages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::app::{Handles, Reload, ReloadError, Standing};
+use crate::ingest::is_from_a_web_page;
 use crate::pipeline::{Handle, Status};
 use crate::record::StreamName;
 
@@ -36,6 +38,10 @@ pub struct Console {
 
 /// The routes of the admin listener.
 pub fn router(console: Arc<Console>) -> Router {
+    let actions = Router::new()
+        .route("/flush/{stream}", post(flush))
+        .route("/reload", post(reload))
+        .layer(middleware::from_fn(refuse_web_pages));
     Router::new()
         .route("/", get(index))
         .route("/health", get(health))
@@ -43,9 +49,18 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .route("/books/{stream}", get(books))
-        .route("/flush/{stream}", post(flush))
-        .route("/reload", post(reload))
+        .merge(actions)
         .with_state(console)
+}
+
+/// Nobody is asked who they are here, so a page that a browser on the machine shows could do what
+/// operators do.
+async fn refuse_web_pages(request: Request, next: Next) -> Response {
+    if is_from_a_web_page(request.headers()) {
+        let text = "calls of web pages change nothing here\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    next.run(request).await
 }
 
 async fn index() -> &'static str {
@@ -134,7 +149,12 @@ async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) 
         return unknown_stream(&handles);
     };
     if handle.flush().await {
-        "delivered\n".into_response()
+        let waiting = handle.status().await.map_or(0, |status| status.unregistered_partitions);
+        match waiting {
+            0 => "delivered\n".to_owned(),
+            count => format!("delivered; partitions that wait for their catalog: {count}\n"),
+        }
+        .into_response()
     } else {
         let text = "the stream stopped before everything was delivered; nothing is lost\n";
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
@@ -143,11 +163,21 @@ async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) 
 
 async fn reload(State(console): State<Arc<Console>>) -> Response {
     let error = match console.reload.reload().await {
-        Ok(reloaded) => return format!("{reloaded}\n").into_response(),
+        Ok(reloaded) => {
+            let status = if reloaded.is_whole() {
+                StatusCode::OK
+            } else {
+                StatusCode::INTERNAL_SERVER_ERROR
+            };
+            return (status, format!("{reloaded}\n")).into_response();
+        }
         Err(error) => error,
     };
     let status = match &error {
         ReloadError::NoFile | ReloadError::NeedsRestart { .. } => StatusCode::CONFLICT,
+        ReloadError::Faults { faults, .. } if faults.are_passing() => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ReloadError::File(_) | ReloadError::Faults { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadError::Open(_) => StatusCode::INTERNAL_SERVER_ERROR,
         ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,

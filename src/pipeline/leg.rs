@@ -59,6 +59,9 @@ const TURN_PAUSE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 /// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
 const FINISH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an end waits for catalogs when everything is in its store: the partitions are on a
+/// durable list, and the next start registers them.
+pub(super) const REGISTRATION_CHANCE: Duration = Duration::from_secs(3);
 /// Requests that may wait for the loop.
 const REQUESTS_MAX: usize = 64;
 
@@ -110,6 +113,8 @@ pub(super) struct Leg {
     checkpointed_at: Duration,
     /// Where the records end that a stop waits for.
     stop_at: Option<Position>,
+    /// Until when a stop waits for catalogs; set when everything else is done.
+    registered_by: Option<Duration>,
     halted: bool,
 }
 
@@ -211,6 +216,7 @@ impl Leg {
             checkpointed_at: clock.steady(),
             surroundings,
             stop_at: None,
+            registered_by: None,
             halted: false,
         };
         Ok((leg, LegHandle { requests: sender }))
@@ -262,6 +268,7 @@ impl Leg {
                     // An end may be called off as long as the loop runs.
                     let known = self.stop_at.unwrap_or(*end.borrow());
                     self.stop_at = deadline.map(|_| known);
+                    self.registered_by = None;
                     self.collector.flush(self.stop_at.unwrap_or_default());
                 }
                 Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
@@ -675,8 +682,7 @@ impl Leg {
 
     fn answer_flushes(&mut self) {
         let state = &self.state;
-        let is_done =
-            |target: Position| state.is_done_until(target) && state.unregistered().is_empty();
+        let is_done = |target: Position| state.is_done_until(target);
         for (_, answer) in self.flushes.extract_if(.., |(target, _)| is_done(*target)) {
             let _ = answer.send(());
         }
@@ -738,7 +744,8 @@ impl Leg {
     /// stop is over.
     fn pause(&self, deadline: Option<Duration>) -> Duration {
         let now = self.surroundings.clock.steady();
-        let due = self.collector.next_due().into_iter().chain(deadline).min();
+        let due = self.collector.next_due().into_iter();
+        let due = due.chain(deadline).chain(self.registered_by).min();
         let due = due.map(|due| due.saturating_sub(now));
         let is_empty =
             self.collector.buffer().batch_count() == 0 && self.collector.closed_count() == 0;
@@ -747,8 +754,14 @@ impl Leg {
         due.unwrap_or(longest).min(longest)
     }
 
-    fn is_drained(&self, end: Position) -> bool {
-        !self.collector.is_flushing() && self.is_idle(end)
+    /// Whether everything before `end` is in its store, and its catalog has it or has had its chance.
+    fn is_drained(&mut self, end: Position) -> bool {
+        if self.collector.is_flushing() || !self.state.is_done_until(end) {
+            return false;
+        }
+        let now = self.surroundings.clock.steady();
+        let registered_by = *self.registered_by.get_or_insert(now + REGISTRATION_CHANCE);
+        self.state.unregistered().is_empty() || now >= registered_by
     }
 
     /// Whether everything is in its store and its catalog.
@@ -780,6 +793,15 @@ impl Leg {
                 stream = %self.surroundings.stream,
                 pending,
                 "stopped with undelivered records; they are safe on disk and go on at the next start"
+            );
+        }
+        let unregistered = self.state.unregistered().len();
+        if unregistered > 0 {
+            tracing::warn!(
+                stream = %self.surroundings.stream,
+                unregistered,
+                "stopped with partitions that their catalog does not know yet; the next start \
+                 registers them"
             );
         }
         if let Err(error) = self.log.seal().await {

@@ -308,6 +308,10 @@ impl Catalog for FaultyCatalog {
         Box::pin(async { Err(Self::failure()) })
     }
 
+    fn check<'a>(&'a self, _definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
+        Box::pin(async { Err(Self::failure()) })
+    }
+
     fn register<'a>(
         &'a self,
         partitions: &'a [CatalogPartition],
