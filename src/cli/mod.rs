@@ -4,7 +4,6 @@
 //! the configuration has faults (the last two by `sysexits.h`). Does not own what the service does.
 
 mod client;
-mod defaults;
 mod demo;
 mod infer;
 mod preview;

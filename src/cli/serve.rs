@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{EXIT_DISK, defaults, fail, load, load_text, show_faults};
+use super::{EXIT_DISK, fail, load, load_text, show_faults};
 use crate::app::{App, StartError};
 use crate::config::{Config, DEFAULT_YAML, SystemEnvironment};
 
+/// How messages call the default YAML.
+const DEFAULTS_NAME: &str = "the embedded defaults";
 /// What is logged unless `RUST_LOG` says otherwise.
 const LOG_DEFAULT: &str = "info";
 /// Libraries that print requests, with what signs them, below this level.
@@ -30,7 +32,7 @@ const LOG_CAPS: [&str; 11] = [
 
 pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
     start_log(LOG_DEFAULT);
-    let name = file.as_ref().map_or(defaults::NAME.to_owned(), |file| file.display().to_string());
+    let name = file.as_ref().map_or(DEFAULTS_NAME.to_owned(), |file| file.display().to_string());
     let config = match &file {
         Some(file) => load(file),
         None => load_text(DEFAULT_YAML, &name, &SystemEnvironment),
@@ -39,11 +41,6 @@ pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if file.is_none()
-        && let Err(error) = defaults::provide_tables(&config).await
-    {
-        return fail(&format!("could not provide the default tables: {error}"));
-    }
     let summary = Summary::of(&config, &name);
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
