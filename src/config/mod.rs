@@ -16,6 +16,7 @@ mod faults;
 mod formats;
 mod file;
 mod json_schema;
+mod overlap;
 mod prefixes;
 mod reader;
 mod secret;
