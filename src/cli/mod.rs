@@ -3,6 +3,10 @@
 //! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 78
 //! the configuration has faults (the last two by `sysexits.h`). Does not own what the service does.
 
+// First, since its macros are known to what stands behind it.
+#[macro_use]
+mod output;
+
 mod client;
 mod demo;
 mod infer;
@@ -182,6 +186,7 @@ pub fn run() -> ExitCode {
             Command::Ready { admin } => ready(&admin).await,
         }
     });
+    output::flush();
     // Blocking work that hangs on a disk or a store must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code

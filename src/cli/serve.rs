@@ -70,6 +70,8 @@ pub(super) fn start_log(default: &str) {
         .with_env_filter(filter)
         .with_ansi(is_terminal)
         .with_writer(std::io::stderr)
+        // They would be told by a macro that panics when nobody reads the log.
+        .log_internal_errors(false)
         .init();
 }
 
