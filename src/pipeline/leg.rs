@@ -24,7 +24,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::caution::Caution;
 use super::collector::{Collector, as_runs};
+use super::conversion::Converter;
 use super::delivery::Delivery;
 use super::freeze::{Batch, FreezeError, Freezer};
 use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
@@ -148,7 +150,7 @@ impl Leg {
         let state = State::replay(checkpoint, controls);
         let recovered: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
         let Surroundings { disk, budget, clock, .. } = surroundings.clone();
-        let outbox = Arc::new(Outbox::open(disk, budget, directory, &recovered)?);
+        let outbox = Arc::new(Outbox::open(disk.clone(), budget, directory, &recovered)?);
         let mut turns = Turns::default();
         recovered.into_iter().for_each(|id| turns.open(id, true));
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
@@ -156,15 +158,16 @@ impl Leg {
             .held
             .map_or((journal.clone(), None), |(records, hold)| (records, Some(Arc::new(hold))));
         let kind = if role == Role::Transformed { Kind::Entries } else { Kind::Records };
-        let freezer = Freezer {
+        let caution = Arc::new(Caution::begin(disk, directory, *records.end().borrow()));
+        let converter = Converter {
             stream: surroundings.stream.clone(),
             records: records.clone(),
             kind,
-            log: journal.clone(),
-            outbox: outbox.clone(),
             recipe: orders.recipe,
             clock: clock.clone(),
+            caution,
         };
+        let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
         let around = surroundings.clone();
         let collector =
             Collector::new(records.clone(), kind, orders.hints, &state.progress, around);
@@ -322,7 +325,7 @@ impl Leg {
     }
 
     fn give(&mut self, orders: Orders) {
-        self.freezer.recipe = orders.recipe;
+        self.freezer.converter.recipe = orders.recipe;
         self.collector.change_hints(orders.hints);
         self.transformer = orders.transformer;
         self.catalogs = orders.catalogs;
@@ -476,6 +479,7 @@ impl Leg {
                         self.turns.open(plan.id, false);
                     }
                     self.state.planned(plan);
+                    self.freezer.converter.caution.planned(self.state.progress.low());
                 } else {
                     let batches =
                         Arc::try_unwrap(batches).unwrap_or_else(|shared| (*shared).clone());
@@ -724,12 +728,14 @@ impl Leg {
         }
         let (checkpoint, mark) = (self.state.checkpoint(end), self.log.mark());
         let (journal, outbox) = (self.log.clone(), self.outbox.clone());
+        let caution = self.freezer.converter.caution.clone();
         let written = blocking(move || {
             // The second lets go of the segments that the first has settled.
             journal.checkpoint(&checkpoint, mark)?;
             journal.checkpoint(&checkpoint, mark)?;
             self.hold.map_or(Ok(()), |hold| hold.release(checkpoint.settled.clone()))?;
-            self.committed.into_iter().try_for_each(|plan| outbox.remove(plan))
+            self.committed.into_iter().try_for_each(|plan| outbox.remove(plan))?;
+            caution.end()
         });
         if let Err(error) = written.await {
             tracing::warn!(stream = %self.surroundings.stream, %error, "could not write the last checkpoint");

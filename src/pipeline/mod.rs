@@ -29,6 +29,8 @@ mod collector;
 mod transformer;
 mod transforms;
 mod freeze;
+mod caution;
+mod conversion;
 mod turns;
 mod delivery;
 mod troubles;
