@@ -33,7 +33,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 20] = [
+const HOMES: [Home; 21] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -129,6 +129,11 @@ const HOMES: [Home; 20] = [
         what: &["std::fs"],
         homes: &["disk.rs", "config/"],
         instead: "go through the Disk of disk.rs, which tests can fail",
+    },
+    Home {
+        what: &["rustix"],
+        homes: &["disk.rs"],
+        instead: "ask the operating system about files in disk.rs",
     },
     Home {
         what: &["std::env"],
