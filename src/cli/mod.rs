@@ -63,6 +63,10 @@ enum Command {
         /// Print the table as JSON for `aws glue create-table --table-input` instead of YAML.
         #[arg(long)]
         glue: bool,
+        /// Give that table a partition key for the tenant, as streams need it whose identities have
+        /// tenants.
+        #[arg(long, requires = "glue")]
+        tenants: bool,
     },
     /// Show what a stream would make of a sample: objects, rows, rejects. Touches no store, no data
     /// directory and no partition.
@@ -165,7 +169,9 @@ pub fn run() -> ExitCode {
         match arguments.command {
             Command::Serve { config } => serve::serve(config).await,
             Command::Check { file } => check(&file).await,
-            Command::Infer { samples, stream, glue } => infer::infer(&samples, stream, glue),
+            Command::Infer { samples, stream, glue, tenants } => {
+                infer::infer(&samples, stream, glue, tenants)
+            }
             Command::Preview { question } => preview::run(question).await,
             Command::Schema => {
                 print!("{}", config::json_schema());
