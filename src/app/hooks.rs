@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::streams::hints;
-use crate::config::{Credentials, DeliveryStream, Fault, Step, StepKind};
+use crate::config::{Config, Credentials, DeliveryStream, Fault, Step, StepKind, find_program};
 use crate::ingest::stream_arn;
 use crate::record::StreamName;
 use crate::transform::{
@@ -17,18 +17,68 @@ use crate::transform::{
 /// The chain of a stream, which speaks to nobody before its first batch; nothing without steps.
 ///
 /// # Errors
-/// A step that cannot be made, which is rare: what a file can get wrong was checked with it.
+/// A step that cannot be made; what a file can get wrong by itself was checked with it.
 pub(super) async fn chain(
     stream: &StreamName,
     settings: &DeliveryStream,
 ) -> Result<Option<Chain>, Fault> {
+    let steps = steps(stream, settings).await?;
+    Ok((!steps.is_empty()).then(|| Chain::new(steps)))
+}
+
+/// The steps of a stream's chain.
+///
+/// # Errors
+/// As for [`chain`].
+pub(super) async fn steps(
+    stream: &StreamName,
+    settings: &DeliveryStream,
+) -> Result<Vec<Arc<dyn Transform>>, Fault> {
     let mut steps: Vec<Arc<dyn Transform>> = Vec::new();
     for (index, step) in settings.transform.iter().enumerate() {
         let name = HookName { stream: stream.to_string(), step: format!("transform[{index}]") };
         let made = made(name, step).await;
         steps.push(made.map_err(|why| Fault::new(step.place.clone(), why))?);
     }
-    Ok((!steps.is_empty()).then(|| Chain::new(steps)))
+    Ok(steps)
+}
+
+/// Commands that cannot be started, of all streams.
+pub(super) fn missing_programs(config: &Config) -> Vec<Fault> {
+    let steps = config.delivery_streams.values().flat_map(|stream| &stream.transform);
+    let faults = steps.filter_map(|step| match &step.kind {
+        StepKind::Command { argv, .. } => {
+            Some(Fault::new(step.place.clone(), program(argv).err()?))
+        }
+        _ => None,
+    });
+    faults.collect()
+}
+
+fn program(argv: &[String]) -> Result<(), String> {
+    find_program(argv.first().map_or("", String::as_str))
+}
+
+/// A step that speaks to somebody outside this process, in words, and how long that may take.
+pub(super) fn outside(step: &Step) -> Option<(String, Patience)> {
+    let (what, timeout, retries) = match &step.kind {
+        StepKind::Http { url, timeout, retries, .. } => {
+            // What follows may be a secret.
+            let url = url.split('?').next().unwrap_or_default();
+            (format!("http {url}"), timeout, retries)
+        }
+        StepKind::Lambda { arn, timeout, retries, .. } => {
+            (format!("lambda {arn}"), timeout, retries)
+        }
+        StepKind::Command { argv, timeout, retries } => {
+            (format!("command {}", argv.first().map_or("", String::as_str)), timeout, retries)
+        }
+        StepKind::Jq(_)
+        | StepKind::Filter(_)
+        | StepKind::Fields(_)
+        | StepKind::AppendDelimiter(_) => return None,
+    };
+    Some((what, Patience { timeout: *timeout, retries: *retries }))
 }
 
 /// Whether a step speaks to somebody outside this process.
@@ -75,6 +125,7 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
             Arc::new(Lambda::new(name, origin, settings, &config))
         }
         StepKind::Command { argv, timeout, retries } => {
+            program(argv)?;
             let patience = Patience { timeout: *timeout, retries: *retries };
             Arc::new(Command::new(name, CommandSettings { argv: argv.clone(), patience }))
         }

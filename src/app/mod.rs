@@ -118,6 +118,7 @@ pub struct App {
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
+    faults.extend(hooks::missing_programs(config));
     let prepared = Prepared::new(config.clone(), &disk, &KnownCatalogs::new(), None).await;
     faults.extend(prepared.err().iter().flat_map(Faults::as_slice).cloned());
     if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }

@@ -29,7 +29,7 @@ mod units;
 mod values;
 mod yaml;
 
-pub use environment::{Environment, SystemEnvironment};
+pub use environment::{Environment, SystemEnvironment, find_program};
 pub use faults::{Fault, Faults, Place};
 pub use file::{FileError, load_file};
 pub use secret::Secret;
