@@ -16,6 +16,7 @@ mod copies;
 mod lake;
 mod follow;
 mod repair;
+mod refusals;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,6 +32,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use self::directory::DirectoryError;
 pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
+pub use self::refusals::Refusals;
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
 pub use self::repair::{Repair, StreamError, repair};
 pub use self::streams::Handles;
@@ -176,7 +178,7 @@ impl App {
             disk: disk.clone(),
             clock: clock.clone(),
             committer: committer.clone(),
-            budget,
+            budget: budget.clone(),
             instance: directory.instance,
             remembered_calls_max: remembered_calls_max(config.delivery_streams.len()),
         };
@@ -234,11 +236,17 @@ impl App {
             region: REGION.to_owned(),
         });
         let handles = streams.handles();
+        let (watcher, watched) = (clock.clone(), stopped_listeners.clone());
         let reloader = Reloader { file, config: prepared.config, streams, view, clock, metrics };
         let (reload, reloads) = reloader.serve(stopped_listeners.clone());
         listeners.spawn("reload", reloads);
+        let refusals = Refusals::default();
+        let look = refusals.clone().follow(handles.clone(), watcher, watched);
+        listeners.spawn("refusals", look);
         let console = Arc::new(Console {
             streams: handles,
+            budget,
+            refusals,
             registry,
             accepting: accepting.clone(),
             reload: reload.clone(),

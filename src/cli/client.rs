@@ -31,6 +31,16 @@ pub(super) struct StatusAnswer {
     pub(super) streams: BTreeMap<String, Status>,
     /// Why the last reload of the configuration changed nothing.
     pub(super) last_refusal: Option<String>,
+    pub(super) disk_budget: DiskBudget,
+}
+
+/// What all streams hold on disk together.
+#[derive(Debug, Deserialize)]
+pub(super) struct DiskBudget {
+    pub(super) limit_bytes: u64,
+    pub(super) used_bytes: u64,
+    /// Streams that take no records before some of it is delivered.
+    pub(super) refused_streams: Vec<String>,
 }
 
 impl Admin {
@@ -45,6 +55,7 @@ impl Admin {
         struct Answer {
             streams: BTreeMap<String, Status>,
             configuration: Configuration,
+            disk_budget: DiskBudget,
         }
         #[derive(Deserialize)]
         struct Configuration {
@@ -59,8 +70,9 @@ impl Admin {
         };
         let parsed: Answer = serde_json::from_str(&text)
             .map_err(|error| format!("{url} is not the admin listener of a lakehose: {error}"))?;
-        let Answer { streams, configuration } = parsed;
-        Ok(StatusAnswer { text, streams, last_refusal: configuration.last_refusal })
+        let Answer { streams, configuration, disk_budget } = parsed;
+        let last_refusal = configuration.last_refusal;
+        Ok(StatusAnswer { text, streams, last_refusal, disk_budget })
     }
 
     pub(super) async fn flush(&self, stream: &str, patience: Duration) -> Result<(), String> {

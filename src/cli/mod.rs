@@ -226,6 +226,16 @@ async fn status(admin: &str, json: bool) -> ExitCode {
     for (name, status) in &answer.streams {
         show_status(name, status);
     }
+    let budget = &answer.disk_budget;
+    println!(
+        "disk budget: {} of {} bytes used",
+        thousands(budget.used_bytes),
+        thousands(budget.limit_bytes)
+    );
+    if !budget.refused_streams.is_empty() {
+        let streams = budget.refused_streams.join(", ");
+        println!("    records are refused until some are delivered: {streams}");
+    }
     if let Some(refusal) = &answer.last_refusal {
         println!("the configuration was changed and could not be reloaded:");
         refusal.lines().for_each(|line| println!("    {line}"));

@@ -32,6 +32,7 @@ pub struct DiskBudget {
     is_part: bool,
     used_bytes: AtomicU64,
     promised_bytes: AtomicU64,
+    refused_calls: AtomicU64,
 }
 
 /// What all streams have together.
@@ -87,7 +88,13 @@ impl DiskBudget {
     }
 
     fn with(all: Arc<All>, is_part: bool) -> Self {
-        Self { all, is_part, used_bytes: AtomicU64::new(0), promised_bytes: AtomicU64::new(0) }
+        Self {
+            all,
+            is_part,
+            used_bytes: AtomicU64::new(0),
+            promised_bytes: AtomicU64::new(0),
+            refused_calls: AtomicU64::new(0),
+        }
     }
 
     /// The bytes that all streams may hold.
@@ -114,6 +121,12 @@ impl DiskBudget {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
+    /// The bytes in use by all streams.
+    #[must_use]
+    pub fn used_bytes_of_all(&self) -> u64 {
+        self.all.used_bytes.load(Ordering::Relaxed)
+    }
+
     /// The largest object that a stream makes has so many bytes from now on.
     pub fn set_largest_object(&self, bytes: u64) {
         self.all.largest_object_bytes.store(bytes, Ordering::Relaxed);
@@ -130,7 +143,17 @@ impl DiskBudget {
     #[must_use]
     pub fn admit(self: &Arc<Self>, bytes: u64) -> Option<Promise> {
         let promise = self.promise(bytes);
-        (!self.is_used_up()).then_some(promise)
+        if self.is_used_up() {
+            self.refused_calls.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(promise)
+    }
+
+    /// How often there was no room for a producer's call.
+    #[must_use]
+    pub fn refused_calls(&self) -> u64 {
+        self.refused_calls.load(Ordering::Relaxed)
     }
 
     /// Whether producers are refused at present.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Settings;
 use super::orders::Orders;
+use crate::disk::DiskBudget;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::record::StreamName;
 
@@ -111,6 +112,7 @@ pub struct Handle {
     pub(super) metrics: Metrics,
     pub(super) legs: Legs,
     pub(super) changes: mpsc::Sender<Changing>,
+    pub(super) budget: Arc<DiskBudget>,
 }
 
 /// New settings on their way, with the way back of what went wrong.
@@ -160,6 +162,12 @@ pub struct ChangeError {
 }
 
 impl Handle {
+    /// The part of the disk budget that the stream has.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<DiskBudget> {
+        &self.budget
+    }
+
     /// The stream as it stands; `None` when the pipeline has ended.
     pub async fn status(&self) -> Option<Status> {
         let source = self.legs.source()?.status().await?;

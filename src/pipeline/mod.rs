@@ -203,7 +203,8 @@ impl Pipeline {
             None => {}
         }
         let legs = pipeline.legs.clone();
-        Ok((pipeline, Handle { stream: parts.stream, metrics, legs, changes: changing }))
+        let budget = pipeline.surroundings.budget.clone();
+        Ok((pipeline, Handle { stream: parts.stream, metrics, legs, changes: changing, budget }))
     }
 
     /// Whether a leg has left a log in a folder of its own.
