@@ -20,6 +20,7 @@ mod refusals;
 mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -216,8 +217,8 @@ impl App {
         streams.open(&prepared, &mut current).await?;
         streams.take_up(&prepared);
 
-        let listener = bind(config.server.listen).await?;
-        let admin_listener = bind(config.server.admin).await?;
+        let listener = bind(config.server.listen, "server.listen").await?;
+        let admin_listener = bind(config.server.admin, "server.admin").await?;
         let listen = listener.local_addr().map_err(system("learn the port"))?;
         let admin = admin_listener.local_addr().map_err(system("learn the port"))?;
         directory.note_addresses(disk.as_ref(), listen, admin)?;
@@ -365,9 +366,17 @@ fn warn_of_strangers(
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(system(format!("listen on {address}; is another process listening there?")))
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => ": end the process that listens there, or write another port",
+            ErrorKind::AddrNotAvailable => ": write an address of this machine, or 0.0.0.0",
+            ErrorKind::PermissionDenied => ": write a port from 1024 on",
+            _ => "",
+        };
+        let error = std::io::Error::new(error.kind(), format!("{error}{remedy}"));
+        system(format!("listen on {address}, the address of {key}"))(error)
+    })
 }
 
 fn system(attempt: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {

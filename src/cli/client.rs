@@ -63,6 +63,9 @@ impl Admin {
         }
         let url = format!("{}/status", self.url);
         let answer = self.http.get(&url).timeout(Duration::from_secs(30)).send().await;
+        if let Ok(answer) = &answer {
+            check_admin(&url, answer)?;
+        }
         let answer = answer.and_then(reqwest::Response::error_for_status);
         let text = match answer {
             Ok(answer) => answer.text().await.map_err(|error| unreachable(&url, &error))?,
@@ -92,6 +95,7 @@ impl Admin {
                 unreachable(&url, &error)
             }
         })?;
+        check_admin(&url, &answer)?;
         if answer.status().is_success() {
             return Ok(());
         }
@@ -105,6 +109,7 @@ impl Admin {
         let url = format!("{}/reload", self.url);
         let answer = self.http.post(&url).timeout(RELOAD_PATIENCE).send().await;
         let answer = answer.map_err(|error| Refused::unusual(unreachable(&url, &error)))?;
+        check_admin(&url, &answer).map_err(Refused::unusual)?;
         let status = answer.status();
         let text = answer.text().await.map_err(|error| Refused::unusual(error.to_string()))?;
         let text = text.trim_end().to_owned();
@@ -119,6 +124,7 @@ impl Admin {
         let url = format!("{}/ready", self.url);
         let answer = self.http.get(&url).timeout(READY_PATIENCE).send().await;
         let answer = answer.map_err(|error| unreachable(&url, &error))?;
+        check_admin(&url, &answer)?;
         if answer.status().is_success() {
             return Ok(());
         }
@@ -138,6 +144,20 @@ impl Refused {
     fn unusual(text: String) -> Self {
         Self { text, is_configuration: false }
     }
+}
+
+/// Every answer to a producer has one of these, and none to an operator.
+const PRODUCER_HEADERS: [&str; 2] = ["x-amzn-requestid", "x-request-id"];
+
+/// Refuses an answer of the other listener, whose words would make no sense here.
+fn check_admin(url: &str, answer: &reqwest::Response) -> Result<(), String> {
+    if PRODUCER_HEADERS.iter().any(|header| answer.headers().contains_key(*header)) {
+        return Err(format!(
+            "{url} is answered by the listener for producers (server.listen): name the admin \
+             listener (server.admin) with --admin URL"
+        ));
+    }
+    Ok(())
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> String {

@@ -149,7 +149,7 @@ impl Written<'_> {
     fn table_folder(&self) -> &str {
         let is_partition = |segment: &&str| segment.contains('=');
         let above = self.folder.split_inclusive('/').take_while(|segment| !is_partition(segment));
-        &self.folder[..above.map(str::len).sum()]
+        &self.folder[..above.map(str::len).sum::<usize>()]
     }
 
     fn is_below(&self, root: &Root, folder: &str) -> bool {
