@@ -126,14 +126,14 @@ const HOMES: [Home; 21] = [
     },
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
+        what: &["rustix"],
+        homes: &["transform/command/process.rs", "disk.rs"],
+        instead: "ask the operating system in one place for each thing",
+    },
+    Home {
         what: &["std::fs"],
         homes: &["disk.rs", "config/"],
         instead: "go through the Disk of disk.rs, which tests can fail",
-    },
-    Home {
-        what: &["rustix"],
-        homes: &["disk.rs"],
-        instead: "ask the operating system about files in disk.rs",
     },
     Home {
         what: &["std::env"],

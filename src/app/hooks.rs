@@ -3,10 +3,13 @@
 //! Owns which settings become which step, and the credentials that Lambda functions are called
 //! with. Does not own when a chain runs: the pipeline does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::streams::hints;
-use crate::config::{Config, Credentials, DeliveryStream, Fault, Step, StepKind, find_program};
+use crate::config::{
+    Config, Credentials, DeliveryStream, Fault, Secret, Step, StepKind, find_program,
+};
 use crate::ingest::stream_arn;
 use crate::record::StreamName;
 use crate::transform::{
@@ -47,15 +50,19 @@ pub(super) async fn steps(
 pub(super) fn missing_programs(config: &Config) -> Vec<Fault> {
     let steps = config.delivery_streams.values().flat_map(|stream| &stream.transform);
     let faults = steps.filter_map(|step| match &step.kind {
-        StepKind::Command { argv, .. } => {
-            Some(Fault::new(step.place.clone(), program(argv).err()?))
+        StepKind::Command { argv, environment, .. } => {
+            Some(Fault::new(step.place.clone(), program(argv, environment).err()?))
         }
         _ => None,
     });
     faults.collect()
 }
 
-fn program(argv: &[String]) -> Result<(), String> {
+fn program(argv: &[String], environment: &BTreeMap<String, Secret>) -> Result<(), String> {
+    if environment.contains_key("PATH") {
+        // It is looked up there then.
+        return Ok(());
+    }
     find_program(argv.first().map_or("", String::as_str))
 }
 
@@ -70,7 +77,7 @@ pub(super) fn outside(step: &Step) -> Option<(String, Patience)> {
         StepKind::Lambda { arn, timeout, retries, .. } => {
             (format!("lambda {arn}"), timeout, retries)
         }
-        StepKind::Command { argv, timeout, retries } => {
+        StepKind::Command { argv, timeout, retries, .. } => {
             (format!("command {}", argv.first().map_or("", String::as_str)), timeout, retries)
         }
         StepKind::Jq(_)
@@ -79,17 +86,6 @@ pub(super) fn outside(step: &Step) -> Option<(String, Patience)> {
         | StepKind::AppendDelimiter(_) => return None,
     };
     Some((what, Patience { timeout: *timeout, retries: *retries }))
-}
-
-/// Whether a step speaks to somebody outside this process.
-pub(super) fn is_outside(step: &Step) -> bool {
-    match step.kind {
-        StepKind::Http { .. } | StepKind::Lambda { .. } | StepKind::Command { .. } => true,
-        StepKind::Jq(_)
-        | StepKind::Filter(_)
-        | StepKind::Fields(_)
-        | StepKind::AppendDelimiter(_) => false,
-    }
 }
 
 async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String> {
@@ -124,10 +120,15 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
             let config = Box::pin(defaults.region(region).load()).await;
             Arc::new(Lambda::new(name, origin, settings, &config))
         }
-        StepKind::Command { argv, timeout, retries } => {
-            program(argv)?;
+        StepKind::Command { argv, environment, timeout, retries } => {
+            program(argv, environment)?;
             let patience = Patience { timeout: *timeout, retries: *retries };
-            Arc::new(Command::new(name, CommandSettings { argv: argv.clone(), patience }))
+            let environment = environment.iter();
+            let environment = environment
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect();
+            let settings = CommandSettings { argv: argv.clone(), environment, patience };
+            Arc::new(Command::new(name, settings))
         }
         StepKind::Jq(text) => Arc::new(Jq::new(compile(text)?)),
         StepKind::Filter(text) => Arc::new(Filter::new(compile(text)?)),

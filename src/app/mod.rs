@@ -18,6 +18,8 @@ mod follow;
 mod repair;
 mod refusals;
 mod space;
+mod verify;
+mod audit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -31,12 +33,16 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+pub use self::audit::{
+    AuditCount, AuditError, Difference, RestError, StreamAudit, audit, books_at_rest,
+};
 pub use self::directory::DirectoryError;
 pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
 pub use self::refusals::Refusals;
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
 pub use self::repair::{Repair, StreamError, repair};
 pub use self::streams::Handles;
+pub use self::verify::{Finding, Severity, Verified, VerifyError, verify};
 
 use self::copies::Copies;
 use self::directory::DataDirectory;

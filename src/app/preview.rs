@@ -84,7 +84,8 @@ pub enum PreviewError {
 }
 
 /// Sends `records` through the pipeline of `stream` as if `tenant` had written them now. Hooks
-/// outside this process are called only where somebody, `told`, hears what is waited for.
+/// outside this process are called only where somebody, `told`, hears what is waited for; where they
+/// are left out, prefixes have `<key>` in the place of each key that they would give.
 ///
 /// # Errors
 /// When the table is not to be had, or the pipeline does not get through. A hook that is away is
@@ -96,18 +97,22 @@ pub async fn preview(
     records: &[&[u8]],
     told: Option<&(dyn Fn(&str) + Sync)>,
 ) -> Result<Previewed, PreviewError> {
-    let recipe = recipe(config, stream).await?;
+    let mut recipe = recipe(config, stream).await?;
     let mut settings = config.delivery_streams[stream].clone();
     let mut skipped = Vec::new();
     if told.is_none() {
         let steps = std::mem::take(&mut settings.transform);
         for (index, step) in steps.into_iter().enumerate() {
-            if hooks::is_outside(&step) {
+            if step.kind.is_outside() {
                 skipped.push(index);
             } else {
                 settings.transform.push(step);
             }
         }
+    }
+    if !skipped.is_empty() {
+        // Nobody gives the keys.
+        recipe.prefix = recipe.prefix.with_keys_shown();
     }
     let (heard, mut refusals) = watch::channel(None);
     let steps = hooks::steps(stream, &settings).await;

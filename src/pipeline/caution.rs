@@ -6,8 +6,11 @@
 //! everything is planned that was there at that start, each batch is then converted by itself, and
 //! the file says which batch and which record it is. A record that the process died with is
 //! converted alone after the next start, and condemned when the process dies with it once more: three
-//! deaths at the most, and its neighbours are delivered. A batch that the process died with after
-//! its last record is divided instead.
+//! deaths, and its neighbours are delivered. A batch that the process died with twice in a row behind
+//! its last record is divided.
+//!
+//! Most processes die of something else. That one is killed in the instant in which one record is
+//! converted that stands alone, or twice in a row behind the same batch, is not taken for chance.
 //!
 //! Owns the file, the verdicts and the halving. Nothing in the file is synced: it outlives the
 //! process, and need not outlive the machine. A disk that does not take it makes no difference to
@@ -35,7 +38,7 @@ const HEADER_BYTES: usize = 24;
 const RECORD_OFFSET: u64 = 8;
 const NO_RECORD: u64 = u64::MAX;
 const NOTE_BYTES_MAX: u64 = 64 << 20;
-/// A batch that the process died with comes back in so many parts.
+/// A batch that is divided comes back in so many parts.
 const DIVISOR: u64 = 64;
 /// Deaths that condemn a record: the first nobody watched, the second named it, at the third it was
 /// alone.
@@ -80,10 +83,14 @@ struct Inner {
 struct Note {
     /// The record that is being converted.
     record: Option<Position>,
-    /// Batches of more records are divided.
+    /// Batches of suspects have no more records.
     records_max: u64,
     /// The batch that is being converted.
     under_way: Positions,
+    /// The batch behind whose last record the process died before.
+    died_behind: Positions,
+    /// Records of batches that are divided.
+    suspects: Positions,
     /// Records that are converted alone.
     alone: Positions,
     /// Records that are condemned.
@@ -96,6 +103,8 @@ impl Default for Note {
             record: None,
             records_max: u64::MAX,
             under_way: Positions::default(),
+            died_behind: Positions::default(),
+            suspects: Positions::default(),
             alone: Positions::default(),
             condemned: Positions::default(),
         }
@@ -214,14 +223,16 @@ impl Caution {
             let is_alone = |position: &Position| note.alone.contains(*position);
             let alone = batch.positions.iter().filter(is_alone);
             divided.extend(alone.map(|position| part(batch, Positions::from_run(position, 1))));
-            let mut rest = batch.positions.without(&note.alone);
-            while rest.count() > note.records_max {
-                let (first, others) = split(&rest, note.records_max);
+            let others = batch.positions.without(&note.alone);
+            let innocent = others.without(&note.suspects);
+            let mut suspects = others.without(&innocent);
+            while !suspects.is_empty() {
+                let (first, rest) = suspects.split_at(note.records_max);
                 divided.push(part(batch, first));
-                rest = others;
+                suspects = rest;
             }
-            if !rest.is_empty() {
-                divided.push(part(batch, rest));
+            if !innocent.is_empty() {
+                divided.push(part(batch, innocent));
             }
         }
         divided
@@ -245,7 +256,8 @@ impl Caution {
 impl Note {
     fn encode(&self) -> Vec<u8> {
         let mut body = self.records_max.to_le_bytes().to_vec();
-        for positions in [&self.under_way, &self.alone, &self.condemned] {
+        let Self { under_way, died_behind, suspects, alone, condemned, .. } = self;
+        for positions in [under_way, died_behind, suspects, alone, condemned] {
             positions.encode(&mut body);
         }
         let mut bytes = MAGIC.to_vec();
@@ -273,23 +285,33 @@ impl Note {
             record: (record != NO_RECORD).then_some(Position(record)),
             records_max: u64::from_le_bytes(*records_max).max(1),
             under_way: positions()?,
+            died_behind: positions()?,
+            suspects: positions()?,
             alone: positions()?,
             condemned: positions()?,
         })
     }
 
     /// What follows from a note that a dead process left behind.
-    fn judged(self) -> Self {
-        let Self { record, mut records_max, under_way, mut alone, mut condemned } = self;
-        if under_way.count() == 1 {
-            condemned = condemned.with(&under_way);
-            alone = alone.without(&under_way);
-        } else if let Some(record) = record.filter(|record| under_way.contains(*record)) {
-            alone = alone.with(&Positions::from_run(record, 1));
-        } else if !under_way.is_empty() {
-            records_max = records_max.min(under_way.count() / DIVISOR).max(1);
+    fn judged(mut self) -> Self {
+        let under_way = std::mem::take(&mut self.under_way);
+        let is_single = under_way.count() == 1;
+        let died_with = self.record.take().filter(|record| under_way.contains(*record));
+        if died_with.is_some() {
+            self.died_behind = Positions::default();
         }
-        Self { record: None, records_max, under_way: Positions::default(), alone, condemned }
+        match died_with {
+            Some(_) if is_single => self.condemned = self.condemned.with(&under_way),
+            Some(record) => self.alone = self.alone.with(&Positions::from_run(record, 1)),
+            None if under_way.is_empty() => {}
+            None if under_way != self.died_behind => self.died_behind = under_way,
+            None if is_single => self.condemned = self.condemned.with(&under_way),
+            None => {
+                self.records_max = (under_way.count() / DIVISOR).max(1);
+                self.suspects = self.suspects.with(&under_way);
+            }
+        }
+        self
     }
 }
 
@@ -341,7 +363,7 @@ fn isolate<T>(
     let count = batch.positions.count();
     let mut parts = Vec::new();
     if count > 1 {
-        let (first, second) = split(&batch.positions, count / 2);
+        let (first, second) = batch.positions.split_at(count / 2);
         parts = isolate(part(&batch, first), convert, condemn)?;
         parts.extend(isolate(part(&batch, second), convert, condemn)?);
     } else if let Some(position) = batch.positions.first() {
@@ -374,19 +396,6 @@ fn part(batch: &Batch, positions: Positions) -> Batch {
     Batch { positions, ..batch.clone() }
 }
 
-/// The first `count` positions, and the others.
-fn split(positions: &Positions, count: u64) -> (Positions, Positions) {
-    let mut first = Positions::default();
-    for run in positions.runs() {
-        let taken = run.count.min(count - first.count());
-        if taken > 0 {
-            first.push_run(run.first, taken);
-        }
-    }
-    let others = positions.without(&first);
-    (first, others)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -399,7 +408,7 @@ mod tests {
 
     fn batch(first: u64, count: u64) -> Batch {
         Batch {
-            group: Group { tenant: None },
+            group: Group::default(),
             positions: Positions::from_run(Position(first), count),
             data_bytes: 1,
             oldest_arrival: UnixMillis(0),
@@ -478,7 +487,7 @@ mod tests {
     fn a_record_that_the_process_dies_behind_is_found_by_dividing() {
         let poison = |positions: &Positions| positions.contains(Position(700));
         let (deaths, converted, failed) = deaths(&[batch(0, 1000)], &|_| false, &poison);
-        assert_eq!((deaths, failed), (4, BTreeSet::from([700])));
+        assert_eq!((deaths, failed), (7, BTreeSet::from([700])));
         assert_eq!(converted.len(), 999);
     }
 
@@ -486,12 +495,17 @@ mod tests {
     fn a_process_that_dies_by_chance_condemns_nothing() {
         let disk = Arc::new(MemoryDisk::default());
         disk.create_dir_all(Path::new("/leg")).expect("memory");
-        for unlucky in [3, 900, 40] {
-            let died = run(&disk, &[batch(0, 1000)], &|position| position.0 == unlucky, &|_| false);
+        let batches: Vec<_> = (0..10).map(|number| batch(100 * number, 100)).collect();
+        for unlucky in [3, 900, 40, 555, 556, 557, 558] {
+            let died = run(&disk, &batches, &|position| position.0 == unlucky, &|_| false);
             assert_eq!(died, None);
+            let behind = |positions: &Positions| positions.contains(Position(999 - unlucky));
+            assert_eq!(run(&disk, &batches, &|_| false, &behind), None);
         }
-        let (converted, failed) =
-            run(&disk, &[batch(0, 1000)], &|_| false, &|_| false).expect("it lives");
+        let caution = Caution::begin(disk.clone(), Path::new("/leg"), Position(1000));
+        // Those that it died with are alone, but for the first, which nobody watched.
+        assert_eq!(caution.divided(&batches).len(), 10 + 6);
+        let (converted, failed) = run(&disk, &batches, &|_| false, &|_| false).expect("it lives");
         assert_eq!((converted.len(), failed.len()), (1000, 0));
     }
 
@@ -501,6 +515,8 @@ mod tests {
             record: Some(Position(7)),
             records_max: 3,
             under_way: Positions::from_run(Position(5), 10),
+            died_behind: Positions::from_run(Position(5), 9),
+            suspects: Positions::from_run(Position(0), 3),
             alone: Positions::from_run(Position(1), 1),
             condemned: Positions::from_run(Position(2), 2),
         };

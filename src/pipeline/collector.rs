@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use super::freeze::{Batch, take_round};
-use super::intake::{self, Kind, Stretch};
+use super::intake::{self, Reading, Stretch};
 use super::orders::Surroundings;
 use super::progress::Progress;
 use super::{blocking, rest_after};
@@ -35,7 +35,7 @@ const PRESSURE_PART_MIN: u64 = 16;
 #[derive(Debug)]
 pub(super) struct Collector {
     records: Journal,
-    kind: Kind,
+    reading: Reading,
     surroundings: Surroundings,
     hints: Hints,
     buffer: Buffer<Group>,
@@ -53,14 +53,14 @@ impl Collector {
     /// Begins with the first position of `records` that is not settled.
     pub(super) fn new(
         records: Journal,
-        kind: Kind,
+        reading: Reading,
         hints: Hints,
         progress: &Progress,
         surroundings: Surroundings,
     ) -> Self {
         Self {
             records,
-            kind,
+            reading,
             surroundings,
             hints,
             buffer: Buffer::new(hints),
@@ -85,9 +85,10 @@ impl Collector {
     /// Looks at what comes next. One look at a time; its end is told by [`Collector::looked`].
     pub(super) fn look(&mut self) -> impl Future<Output = io::Result<Stretch>> + use<> {
         self.is_looking = true;
-        let (records, kind, from) = (self.records.clone(), self.kind, self.next);
+        let (records, reading, from) = (self.records.clone(), self.reading.clone(), self.next);
         async move {
-            let stretch = blocking(move || intake::look(&records, kind, from, SCAN_BYTES)).await;
+            let look = move || intake::look(&records, &reading, from, SCAN_BYTES);
+            let stretch = blocking(look).await;
             rest_after(stretch, |_| true).await
         }
     }
@@ -191,9 +192,15 @@ impl Collector {
         !self.closed.is_empty() || !self.lost.is_empty()
     }
 
-    /// The oldest closed batch.
-    pub(super) fn pop(&mut self) -> Option<Batch> {
-        self.closed.pop_front()
+    /// The oldest closed batch, or its first `records_max` records.
+    pub(super) fn pop(&mut self, records_max: u64) -> Option<Batch> {
+        let batch = self.closed.pop_front()?;
+        if batch.positions.count() <= records_max {
+            return Some(batch);
+        }
+        let (positions, others) = batch.positions.split_at(records_max);
+        self.closed.push_front(Batch { positions: others, ..batch.clone() });
+        Some(Batch { positions, ..batch })
     }
 
     /// As many closed batches as one plan takes, and everything that the disk lost.
@@ -226,6 +233,16 @@ impl Collector {
         self.buffer.change_hints(hints);
     }
 
+    /// The keys of hooks that set groups apart.
+    pub(super) fn keys(&self) -> &[String] {
+        &self.reading.keys
+    }
+
+    /// Sets groups apart by these keys of hooks; what was read before has to be read again.
+    pub(super) fn change_keys(&mut self, keys: &[String]) {
+        self.reading.keys = keys.to_vec();
+    }
+
     /// Forgets what was read, and reads everything again that is not settled.
     pub(super) fn start_over(&mut self, progress: &Progress) {
         self.buffer = Buffer::new(self.hints);
@@ -244,6 +261,15 @@ impl Collector {
         self.hints
     }
 
+    /// Records that wait: unread before `end`, in open batches, in closed ones, or lost.
+    pub(super) fn record_count(&self, end: Position, progress: &Progress) -> u64 {
+        let closed: u64 = self.closed.iter().map(|batch| batch.positions.count()).sum();
+        progress.unsettled_between(self.next, end)
+            + self.buffer.record_count()
+            + closed
+            + self.lost.count()
+    }
+
     /// What is open.
     pub(super) fn buffer(&self) -> &Buffer<Group> {
         &self.buffer
@@ -260,7 +286,7 @@ impl Collector {
 pub(super) fn as_runs(lost: &Positions, surroundings: &Surroundings) -> Vec<intake::Run> {
     let arrival = surroundings.clock.now();
     let run = |run: &positions::Run| intake::Run {
-        group: Group { tenant: None },
+        group: Group::default(),
         first: run.first,
         lengths: vec![0; run.count as usize],
         arrival,

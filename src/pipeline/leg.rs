@@ -24,18 +24,20 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::books::LegBooks;
 use super::caution::Caution;
 use super::collector::{Collector, as_runs};
 use super::conversion::Converter;
 use super::delivery::Delivery;
 use super::freeze::{Batch, FreezeError, Freezer};
 use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
-use super::intake::{Kind, Stretch};
+use super::intake::{Kind, Reading, Stretch};
+use super::ledger::{Alarm, Ledger};
 use super::orders::{Logs, Orders, Role, Surroundings};
 use super::registration::{RegisterError, Registrations, Report, register};
 use super::state::State;
 use super::transformer::Transformer;
-use super::transforms::Transforms;
+use super::transforms::{BATCH_RECORDS_MAX, Transforms};
 use super::troubles::Troubles;
 use super::turns::Turns;
 use super::{blocking, repeat, rest_after};
@@ -89,10 +91,13 @@ pub(super) struct Leg {
     committed: Vec<PlanId>,
     flushes: Vec<(Position, oneshot::Sender<()>)>,
     troubles: Troubles,
+    alarm: Alarm,
 
     requests: mpsc::Receiver<Request>,
     work: JoinSet<Done>,
     freezing: bool,
+    /// Records that are being frozen.
+    freezing_records: u64,
     registering: bool,
     checkpointing: bool,
     sealing: bool,
@@ -145,6 +150,7 @@ impl Leg {
         if torn_bytes > 0 {
             tracing::warn!(stream, torn_bytes, "cut an unfinished write from the journal's end");
         }
+        let alarm = Alarm::new(role, surroundings.stream.clone(), surroundings.imbalances.clone());
         let torn = surroundings.metrics.torn_bytes.get_or_create(&stream_labels(&stream)).clone();
         torn.inc_by(torn_bytes);
         let state = State::replay(checkpoint, controls);
@@ -158,6 +164,7 @@ impl Leg {
             .held
             .map_or((journal.clone(), None), |(records, hold)| (records, Some(Arc::new(hold))));
         let kind = if role == Role::Transformed { Kind::Entries } else { Kind::Records };
+        let reading = Reading { kind, keys: orders.keys().to_vec() };
         let caution = Arc::new(Caution::begin(disk, directory, *records.end().borrow()));
         let converter = Converter {
             stream: surroundings.stream.clone(),
@@ -170,7 +177,7 @@ impl Leg {
         let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
         let around = surroundings.clone();
         let collector =
-            Collector::new(records.clone(), kind, orders.hints, &state.progress, around);
+            Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
         let leg = Self {
             role,
             records,
@@ -190,9 +197,11 @@ impl Leg {
             committed: Vec::new(),
             flushes: Vec::new(),
             troubles,
+            alarm,
             requests,
             work: JoinSet::new(),
             freezing: false,
+            freezing_records: 0,
             registering: false,
             checkpointing: false,
             sealing: false,
@@ -258,6 +267,8 @@ impl Leg {
                 Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.take(done),
+                    // Called off.
+                    Err(error) if error.is_cancelled() => {}
                     Err(error) => {
                         tracing::error!(stream = %self.surroundings.stream, %error, "a step panicked");
                         self.halted = true;
@@ -280,6 +291,9 @@ impl Leg {
         let now = self.surroundings.clock.steady();
         self.take_awaited_orders();
         let end = *end.borrow_and_update();
+        if self.alarm.is_due(now) {
+            self.look_at_ledger(end);
+        }
         if self.collector.wants_to_look(end) {
             let look = self.collector.look();
             self.work.spawn(async move { Done::Looked(look.await) });
@@ -326,10 +340,21 @@ impl Leg {
         if let Some(orders) = self.awaited.take() {
             self.give(orders);
             self.collector.start_over(&self.state.progress);
+            self.transforms.start_over();
+            // What a flush had closed is open again.
+            let flushed = self.flushes.iter().map(|(until, _)| *until).chain(self.stop_at).max();
+            self.collector.flush(flushed.unwrap_or_default());
         }
     }
 
+    /// Whether records that were read for the present orders may go the way of these.
+    fn are_of_the_same_kind(&self, orders: &Orders) -> bool {
+        orders.transformer.is_some() == self.transformer.is_some()
+            && orders.keys() == self.collector.keys()
+    }
+
     fn give(&mut self, orders: Orders) {
+        self.collector.change_keys(orders.keys());
         self.freezer.converter.recipe = orders.recipe;
         self.collector.change_hints(orders.hints);
         self.transformer = orders.transformer;
@@ -337,12 +362,16 @@ impl Leg {
         // What the old table knew the new one need not know.
         self.registrations.forget();
         self.show_table();
+        // Hooks that never answer must not hold up the ones that take their place.
+        for ticket in self.transforms.begin_again() {
+            self.start_transform(ticket);
+        }
     }
 
     fn start_transforms(&mut self) {
         while let Some(transformer) = &self.transformer
             && self.transforms.has_room(&transformer.scratch, &self.surroundings.budget)
-            && let Some(batch) = self.collector.pop()
+            && let Some(batch) = self.collector.pop(BATCH_RECORDS_MAX)
         {
             let ticket = self.transforms.begin(batch.positions);
             self.start_transform(ticket);
@@ -352,7 +381,8 @@ impl Leg {
     fn start_transform(&mut self, ticket: u64) {
         let begin = |transformer| self.transforms.transform(ticket, transformer);
         if let Some(transform) = self.transformer.clone().and_then(begin) {
-            self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
+            let task = self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
+            self.transforms.started(ticket, task);
         }
     }
 
@@ -379,6 +409,8 @@ impl Leg {
         };
         self.freezing = true;
         let (batches, lost) = self.collector.take_round();
+        let in_batches: u64 = batches.iter().map(|batch| batch.positions.count()).sum();
+        self.freezing_records = in_batches + lost.count();
         let batches = Arc::new(batches);
         let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
         let source_end = self.state.source_end();
@@ -488,6 +520,7 @@ impl Leg {
             Done::Appended(_, Err(_)) => self.halted = true,
             Done::Planned { batches, lost, plan } => {
                 self.freezing = false;
+                self.freezing_records = 0;
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
@@ -560,7 +593,7 @@ impl Leg {
             let lost = std::mem::take(&mut stretch.lost);
             stretch.runs.extend(as_runs(&lost, &self.surroundings));
             stretch.runs.sort_by_key(|run| run.first);
-            stretch.runs.iter_mut().for_each(|run| run.group = Group { tenant: None });
+            stretch.runs.iter_mut().for_each(|run| run.group = Group::default());
         }
         self.collector.take(stretch, &self.state.progress);
     }
@@ -617,17 +650,19 @@ impl Leg {
                 self.collector.flush(end);
                 self.flushes.push((end, answer));
             }
+            Request::Books(answer) => {
+                let _ = answer.send(LegBooks::of(&self.state.checkpoint(end)));
+            }
             Request::Table(trouble) => {
                 self.table_trouble = trouble;
                 self.show_table();
             }
             Request::Change(orders) => {
-                let is_of_the_same_kind =
-                    orders.transformer.is_some() == self.transformer.is_some();
-                if is_of_the_same_kind && self.awaited.is_none() {
+                if self.are_of_the_same_kind(&orders) && self.awaited.is_none() {
                     self.give(orders);
                 } else {
                     self.awaited = Some(orders);
+                    self.transforms.call_off();
                 }
             }
         }
@@ -663,20 +698,43 @@ impl Leg {
         }
     }
 
-    fn status(&self, end: Position) -> LegStatus {
-        let counts = self.state.counts(end);
+    /// The terms of the equation, each counted where it lies.
+    fn ledger(&self, end: Position) -> Ledger {
+        let counts = self.state.counts();
+        Ledger { accepted: end.0, pending: self.pending(end, counts.in_plans), counts }
+    }
+
+    /// Records that wait somewhere: unread in the log, in open batches, in closed ones, being
+    /// transformed, appended or frozen, lost and not yet planned, or in open plans.
+    fn pending(&self, end: Position, in_plans: u64) -> u64 {
+        self.collector.record_count(end, &self.state.progress)
+            + self.transforms.record_count()
+            + self.freezing_records
+            + in_plans
+    }
+
+    fn look_at_ledger(&mut self, end: Position) -> Ledger {
+        let ledger = self.ledger(end);
+        self.alarm.look(self.surroundings.clock.steady(), &ledger);
+        ledger
+    }
+
+    fn status(&mut self, end: Position) -> LegStatus {
+        let ledger = self.look_at_ledger(end);
+        let counts = ledger.counts;
         let now = self.surroundings.clock.steady();
         let buffer = self.collector.buffer();
         let objects = self.state.open_plans().values().map(|plan| plan.objects.len());
         LegStatus {
-            accepted: end.0,
+            accepted: ledger.accepted,
             delivered: counts.delivered,
             failed: counts.failed,
             dropped: counts.dropped,
             damaged: counts.damaged,
             transformed: counts.transformed,
             left_out: counts.left_out,
-            pending: counts.pending,
+            pending: ledger.pending,
+            difference: ledger.difference(),
             open_batches: buffer.batch_count(),
             buffered_records: buffer.record_count(),
             buffered_bytes: buffer.data_bytes(),
@@ -720,6 +778,7 @@ impl Leg {
             while (self.freezing || self.checkpointing) && !self.halted {
                 match self.work.join_next().await {
                     Some(Ok(done)) => self.take(done),
+                    Some(Err(error)) if error.is_cancelled() => {}
                     Some(Err(_)) | None => self.halted = true,
                 }
             }
@@ -731,11 +790,11 @@ impl Leg {
         if self.halted || !settled {
             return;
         }
-        let counts = self.state.counts(end);
-        if counts.pending > 0 {
+        let pending = self.ledger(end).pending;
+        if pending > 0 {
             tracing::warn!(
                 stream = %self.surroundings.stream,
-                pending = counts.pending,
+                pending,
                 "stopped with undelivered records; they are safe on disk and go on at the next start"
             );
         }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::freeze::Recipe;
 use super::transformer::Transformer;
+use super::troubles::Troubles;
 use super::{Backup, Settings};
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
@@ -29,6 +30,8 @@ pub(super) struct Surroundings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) conversions: Arc<Semaphore>,
     pub(super) metrics: Metrics,
+    /// Legs whose counts do not add up.
+    pub(super) imbalances: Troubles,
 }
 
 /// Which leg it is.
@@ -76,6 +79,11 @@ pub(super) struct Orders {
 }
 
 impl Orders {
+    /// The keys of hooks that set groups apart; none before the hooks.
+    pub(super) fn keys(&self) -> &[String] {
+        if self.transformer.is_some() { &[] } else { self.recipe.prefix.hook_keys() }
+    }
+
     /// Of the leg of transformed records.
     pub(super) fn of_parts(settings: &Settings) -> Self {
         Self {

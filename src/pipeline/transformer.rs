@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
@@ -12,10 +13,11 @@ use super::blocking;
 use super::entry::{Content, Entry, FailureText};
 use super::troubles::Troubles;
 use crate::clock::Clock;
+use crate::fault::Action;
 use crate::journal::{Batch, Journal, Seen};
 use crate::positions::Positions;
-use crate::record::{ErrorOutputType, Position, Tenant, UnixMillis};
-use crate::transform::{Chain, Failure, Item, Part, Transformed};
+use crate::record::{ErrorOutputType, Position, StreamName, Tenant, UnixMillis};
+use crate::transform::{Chain, Failure, Item, Part, Transformed, Unavailable};
 
 /// A frame of the scratch log takes no more than this, unless a single record became more.
 const FRAME_BYTES: usize = 4 << 20;
@@ -29,6 +31,7 @@ const STEP: &str = "transform records";
 /// Everything that the transform touches.
 #[derive(Clone, Debug)]
 pub(super) struct Transformer {
+    pub(super) stream: StreamName,
     pub(super) source: Journal,
     pub(super) scratch: Journal,
     pub(super) chain: Chain,
@@ -60,11 +63,23 @@ impl Transformer {
             Some(Item { id, arrival: record.arrival, part })
         };
         let items = taken.iter().filter_map(item).collect();
-        let troubles = self.troubles.clone();
-        let troubled = move |unavailable: Option<&crate::transform::Unavailable>| match unavailable
-        {
-            Some(unavailable) => troubles.set(STEP, format!("could not {STEP}: {unavailable}")),
-            None => troubles.clear(STEP),
+        let (troubles, stream) = (self.troubles.clone(), self.stream.to_string());
+        let refusals = AtomicU32::new(0);
+        let troubled = move |unavailable: Option<&Unavailable>| {
+            let Some(unavailable) = unavailable else {
+                return troubles.clear(STEP);
+            };
+            let text = format!("could not {STEP}: {unavailable}");
+            // The same thing again is news ever more rarely.
+            let attempt = refusals.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            match unavailable.action {
+                _ if !attempt.is_power_of_two() => {}
+                Action::Retry => tracing::warn!(stream, attempt, "{text}; trying again"),
+                _ => {
+                    tracing::error!(stream, attempt, "{text}; trying again, but a person must act")
+                }
+            }
+            troubles.set(STEP, text);
         };
         let transformed = self.chain.run(items, &troubled).await;
         let now = self.clock.now();

@@ -9,6 +9,8 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 
+use tokio::task::AbortHandle;
+
 use super::transformer::Transformer;
 use super::{repeat, rest_after};
 use crate::disk::DiskBudget;
@@ -17,6 +19,9 @@ use crate::positions::Positions;
 
 /// Batches that are transformed side by side (Firehose has 5 invocations outstanding).
 const UNDER_WAY_MAX: usize = 5;
+/// Hooks are given no more records than this at once, however small they are: each takes some hundred
+/// bytes of memory on its way.
+pub(super) const BATCH_RECORDS_MAX: u64 = 10_000;
 /// Bytes of a scratch log beyond which nothing more is transformed while the disk budget is
 /// used up, unless its reserve is smaller: what is there must be delivered first.
 const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
@@ -26,7 +31,10 @@ const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
 pub(super) struct Transforms {
     next_ticket: u64,
     under_way: VecDeque<UnderWay>,
-    is_appending: bool,
+    /// Records whose transformed bytes are being appended.
+    appending: Option<u64>,
+    /// Records that were called off and are not read again yet.
+    called_off: u64,
 }
 
 #[derive(Debug)]
@@ -34,6 +42,15 @@ struct UnderWay {
     ticket: u64,
     positions: Positions,
     became: Option<Vec<Batch>>,
+    task: Option<AbortHandle>,
+}
+
+impl UnderWay {
+    fn call_off(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
 }
 
 impl Transforms {
@@ -47,10 +64,56 @@ impl Transforms {
 
     /// Begins with a batch; gives its ticket.
     pub(super) fn begin(&mut self, positions: Positions) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.under_way.push_back(UnderWay { ticket, positions, became: None });
+        let ticket = self.new_ticket();
+        self.under_way.push_back(UnderWay { ticket, positions, became: None, task: None });
         ticket
+    }
+
+    fn new_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// The transform of a batch runs as this task.
+    pub(super) fn started(&mut self, ticket: u64, task: AbortHandle) {
+        if let Some(batch) = self.under_way.iter_mut().find(|batch| batch.ticket == ticket) {
+            batch.task = Some(task);
+        }
+    }
+
+    /// Other hooks are to be asked: calls off what has no answer yet, and gives the tickets by which
+    /// it begins again. An answer that comes all the same is no longer known by its ticket.
+    pub(super) fn begin_again(&mut self) -> Vec<u64> {
+        let mut tickets = Vec::new();
+        for index in 0..self.under_way.len() {
+            if self.under_way[index].became.is_none() {
+                let ticket = self.new_ticket();
+                self.under_way[index].call_off();
+                self.under_way[index].ticket = ticket;
+                tickets.push(ticket);
+            }
+        }
+        tickets
+    }
+
+    /// Forgets everything but what is being appended.
+    pub(super) fn call_off(&mut self) {
+        self.called_off += self.under_way_count();
+        self.under_way.drain(..).for_each(|mut batch| batch.call_off());
+    }
+
+    /// What was called off is read again.
+    pub(super) fn start_over(&mut self) {
+        self.called_off = 0;
+    }
+
+    /// Records that are on their way: in batches, being appended, or called off.
+    pub(super) fn record_count(&self) -> u64 {
+        self.under_way_count() + self.appending.unwrap_or(0) + self.called_off
+    }
+
+    fn under_way_count(&self) -> u64 {
+        self.under_way.iter().map(|batch| batch.positions.count()).sum()
     }
 
     /// The transform of a batch that has begun; may be asked for again when it failed. None when
@@ -78,12 +141,12 @@ impl Transforms {
         &mut self,
         scratch: &Journal,
     ) -> Option<impl Future<Output = (Positions, Result<Appended, AppendError>)> + use<>> {
-        if self.is_appending || self.under_way.front()?.became.is_none() {
+        if self.appending.is_some() || self.under_way.front()?.became.is_none() {
             return None;
         }
         let batch = self.under_way.pop_front()?;
         let (positions, frames, scratch) = (batch.positions, batch.became?, scratch.clone());
-        self.is_appending = true;
+        self.appending = Some(positions.count());
         Some(async move {
             let appended = repeat(async || scratch.append_own(frames.clone()).await).await;
             (positions, appended)
@@ -92,7 +155,7 @@ impl Transforms {
 
     /// An append is over.
     pub(super) fn appended(&mut self) {
-        self.is_appending = false;
+        self.appending = None;
     }
 
     /// How many batches have not begun to be appended.
@@ -102,6 +165,6 @@ impl Transforms {
 
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && !self.is_appending
+        self.under_way.is_empty() && self.appending.is_none()
     }
 }

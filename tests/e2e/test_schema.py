@@ -16,6 +16,8 @@ BEYOND_A_SCHEMA = {
     "duplicate_key",
     "error_output_type",
     "errors_in_data",
+    "hook_keys",
+    "identity_proofs",
     "nested_prefix",
     "open_listener",
     "mixed_prefixes",
