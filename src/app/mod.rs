@@ -17,10 +17,13 @@ mod copies;
 mod lake;
 mod follow;
 mod repair;
+mod refusals;
+mod space;
 mod verify;
 mod audit;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +39,7 @@ pub use self::audit::{
 };
 pub use self::directory::DirectoryError;
 pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
+pub use self::refusals::Refusals;
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
 pub use self::repair::{Repair, StreamError, repair};
 pub use self::streams::Handles;
@@ -124,6 +128,7 @@ pub struct App {
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
+    faults.extend(hooks::missing_programs(config));
     let prepared = Prepared::new(config.clone(), &disk, &KnownCatalogs::new(), None).await;
     let checked = match &prepared {
         Ok(prepared) => prepared.check_tables().await,
@@ -186,15 +191,20 @@ impl App {
             disk: disk.clone(),
             clock: clock.clone(),
             committer: committer.clone(),
-            budget,
+            budget: budget.clone(),
             instance: directory.instance,
             remembered_calls: RememberedCalls::new(REMEMBERED_CALLS_MAX),
         };
         let directory = Arc::new(directory);
+        let data_dir = config.data_dir.clone();
+        let space =
+            space::Space { disk: disk.clone(), data_dir, budget: environment.budget.clone() };
+        space.look().await;
         let (stop_listeners, stopped_listeners) = watch::channel(false);
         let (stop_pipelines, stopped_pipelines) = watch::channel(false);
         let (stop_followers, stopped_followers) = watch::channel(false);
         let (listeners, pipelines, follower_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
+        follower_tasks.spawn("free space", space.follow(stopped_followers.clone()));
         let pipeline_ended = watch::Sender::new(None);
         let shared = Shared {
             directory: directory.clone(),
@@ -219,8 +229,8 @@ impl App {
         streams.open(&prepared, &mut current).await?;
         streams.take_up(&prepared);
 
-        let listener = bind(config.server.listen).await?;
-        let admin_listener = bind(config.server.admin).await?;
+        let listener = bind(config.server.listen, "server.listen").await?;
+        let admin_listener = bind(config.server.admin, "server.admin").await?;
         let listen = listener.local_addr().map_err(system("learn the port"))?;
         let admin = admin_listener.local_addr().map_err(system("learn the port"))?;
         directory.note_addresses(disk.as_ref(), listen, admin)?;
@@ -239,6 +249,7 @@ impl App {
             region: REGION.to_owned(),
         });
         let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());
+        let (watcher, watched) = (clock.clone(), stopped_listeners.clone());
         let reloader = Reloader {
             file,
             config: prepared.config,
@@ -251,8 +262,13 @@ impl App {
         };
         let (reload, reloads) = reloader.serve(stopped_listeners.clone());
         listeners.spawn("reload", reloads);
+        let refusals = Refusals::default();
+        let look = refusals.clone().follow(handles.clone(), watcher, watched);
+        listeners.spawn("refusals", look);
         let console = Arc::new(Console {
             streams: handles,
+            budget,
+            refusals,
             registry,
             accepting: accepting.clone(),
             reload: reload.clone(),
@@ -372,9 +388,17 @@ fn warn_of_strangers(
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(system(format!("listen on {address}; is another process listening there?")))
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => ": end the process that listens there, or write another port",
+            ErrorKind::AddrNotAvailable => ": write an address of this machine, or 0.0.0.0",
+            ErrorKind::PermissionDenied => ": write a port from 1024 on",
+            _ => "",
+        };
+        let error = std::io::Error::new(error.kind(), format!("{error}{remedy}"));
+        system(format!("listen on {address}, the address of {key}"))(error)
+    })
 }
 
 fn system(attempt: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {

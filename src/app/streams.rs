@@ -275,6 +275,7 @@ impl Streams {
     /// Takes up the stores and the catalogs; what only the old configuration has stays known.
     pub(super) fn take_up(&mut self, prepared: &Prepared) {
         let config = &prepared.config;
+        self.shared.environment.budget.set_largest_object(largest_object(config));
         self.credentials.retain(|store, _| !config.stores.contains_key(store));
         self.credentials.extend(credentials(config));
         self.shared.stores.change(self.credentials.clone());
@@ -355,7 +356,8 @@ impl Streams {
 
 impl Shared {
     fn open(&self, name: &StreamName, settings: Settings) -> Result<(Open, Pipeline), StartError> {
-        let environment = &self.environment;
+        let budget = Arc::new(self.environment.budget.part());
+        let environment = &Environment { budget, ..self.environment.clone() };
         let (disk, clock) = (environment.disk.as_ref(), environment.clock.as_ref());
         let created = self.directory.created(disk, clock, name)?;
         let directory = self.directory.stream(name);
@@ -422,6 +424,16 @@ async fn settings_of(
 
 pub(super) fn hints(buffering: Buffering) -> Hints {
     Hints { size_bytes: buffering.size_bytes, interval: buffering.interval }
+}
+
+/// The most bytes of records that any stream makes one object of.
+fn largest_object(config: &Config) -> u64 {
+    let streams = config.delivery_streams.values();
+    let sizes = streams.flat_map(|stream| {
+        let backup = stream.backup.as_ref().map(|backup| backup.buffering);
+        std::iter::once(stream.buffering).chain(backup).map(|buffering| buffering.size_bytes)
+    });
+    sizes.max().unwrap_or(0)
 }
 
 fn description(config: &Config, settings: &DeliveryStream, created: UnixMillis) -> Description {

@@ -283,8 +283,9 @@ fn check_partition_keys(
     }
     let message = format!(
         "the partition keys of table {}.{} are {}, the folders of the prefix are {}: name a \
-         folder key=... in the prefix for each key and no other, or set partitions: {{register: \
-         false}}",
+         folder key=... in the prefix for each key and no other, or make a table with the keys of \
+         the prefix (lakehose infer --glue, with --tenants for the key tenant), or have nothing \
+         registered: partitions: {{register: false}} beside the stream's schema",
         table.database,
         table.name,
         listed(&keys),

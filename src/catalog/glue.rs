@@ -577,6 +577,9 @@ fn is_passing(code: &str) -> bool {
     )
 }
 
+/// How the AWS chain says that it found none.
+const NO_CREDENTIALS: &str = "no providers in chain provided credentials";
+
 /// An error with what caused it.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts = vec![error.to_string()];
@@ -586,7 +589,12 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     texts.dedup();
-    texts.join(": ")
+    let mut text = texts.join(": ");
+    if text.contains(NO_CREDENTIALS) {
+        text += "; write access_key and secret into the catalog's section, or give the process \
+                 credentials as the AWS tools read them (AWS_ACCESS_KEY_ID, a profile, a role)";
+    }
+    text
 }
 
 fn invalid((database, table): (&str, &str), reason: &str) -> CatalogError {

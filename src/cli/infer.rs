@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::{fail, sample, thousands};
 use crate::convert::{Encoder, Format, PushError, Rejection, Schema};
-use crate::infer::{Inference, Proposal};
+use crate::infer::{Inference, Proposal, TENANT_FOLDER};
 use crate::record::StreamName;
 use crate::table::Column;
 
@@ -22,7 +22,12 @@ const STREAM_DEFAULT: &str = "records";
 /// Objects that go into one file of the check.
 const CHECKED_BYTES_MAX: usize = 16 << 20;
 
-pub(super) fn infer(paths: &[PathBuf], stream: Option<String>, glue: bool) -> ExitCode {
+pub(super) fn infer(
+    paths: &[PathBuf],
+    stream: Option<String>,
+    glue: bool,
+    tenants: bool,
+) -> ExitCode {
     let stream = stream.unwrap_or_else(|| stream_of(&paths[0]));
     let stream = match StreamName::new(&stream) {
         Ok(stream) => stream,
@@ -49,9 +54,19 @@ pub(super) fn infer(paths: &[PathBuf], stream: Option<String>, glue: bool) -> Ex
             kept.insert(index, sample.bytes);
         }
     }
-    let proposal = inference.propose(&stream);
+    let mut proposal = inference.propose(&stream);
     if proposal.columns.is_empty() {
-        return fail("the sample holds no JSON object with a key: there is nothing to propose");
+        return fail(&nothing(&proposal));
+    }
+    if tenants {
+        if proposal.columns.iter().any(|each| each.column.name == TENANT_FOLDER) {
+            return fail(&format!(
+                "the sample has a field '{TENANT_FOLDER}', and no table has a column and a \
+                 partition key of one name: rename the field, for instance with a fields step in \
+                 transform"
+            ));
+        }
+        proposal = proposal.by_tenant();
     }
     print!("{}", if glue { proposal.to_glue() } else { proposal.to_yaml() });
     if unchecked > 0 {
@@ -80,6 +95,23 @@ pub(super) fn infer(paths: &[PathBuf], stream: Option<String>, glue: bool) -> Ex
         }
         Err(error) => fail(&error),
     }
+}
+
+/// Why a sample gives no columns.
+fn nothing(proposal: &Proposal) -> String {
+    let counts = proposal.counts;
+    let mut text =
+        "the sample holds no JSON object with a key: there is nothing to propose".to_owned();
+    if let Some(line) = counts.first_bad_line {
+        let bad = counts.not_json;
+        let are = if bad == 1 { "line is" } else { "lines are" };
+        text += &format!(
+            "; {} {are} no JSON, the first is line {line}. Samples are JSON lines or one array, not \
+             packed: of CSV make JSON first, and of gzip `gunzip -c FILE | lakehose infer -`",
+            thousands(bad)
+        );
+    }
+    text
 }
 
 /// What the converter said to the proposal.

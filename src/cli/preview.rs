@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
-use super::{fail, load, sample, show_faults, thousands};
+use super::{counted, fail, load, sample, show_faults, thousands};
 use crate::app::{PreviewError, Previewed, PreviewedObject, preview};
 use crate::config::{Buffering, Config};
 use crate::convert::{StoredTable, stored_table};
@@ -74,8 +74,9 @@ pub(super) async fn run(question: Question) -> ExitCode {
         return fail("the sample holds no record");
     }
     let data: Vec<_> = taken.iter().map(|record| record.data).collect();
-    let previewed = match preview(&config, stream, tenant.as_ref(), &data, question.run_hooks).await
-    {
+    let tell = |text: &str| eprintln!("{text}");
+    let told = question.run_hooks.then_some(&tell as &(dyn Fn(&str) + Sync));
+    let previewed = match preview(&config, stream, tenant.as_ref(), &data, told).await {
         Ok(previewed) => previewed,
         Err(PreviewError::Faults(faults)) => {
             return show_faults(&faults, &question.config.display().to_string());
@@ -249,7 +250,7 @@ impl Page<'_> {
     fn print_failures(&self, object: &PreviewedObject) {
         let lines = object.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let lines: Vec<_> = lines.collect();
-        println!("\nerror object {} ({} records)", object.key, lines.len());
+        println!("\nerror object {} ({})", object.key, counted(lines.len() as u64, "record"));
         for line in lines {
             let Ok(failure) = serde_json::from_slice::<Failure>(line) else {
                 println!("  {}", String::from_utf8_lossy(line));
@@ -281,7 +282,7 @@ struct Failure {
 }
 
 fn print_rows(key: &str, table: &StoredTable) {
-    println!("\ndata object {key} ({} rows)", table.rows.len());
+    println!("\ndata object {key} ({})", counted(table.rows.len() as u64, "row"));
     let cells = table.rows.iter().map(|row| row.iter().map(|cell| shortened(cell)).collect());
     let lines: Vec<Vec<String>> = std::iter::once(table.columns.clone()).chain(cells).collect();
     let width = |column: usize| {
@@ -331,13 +332,13 @@ impl Estimate {
         let assumed =
             if is_assumed { ", which is the sample (say otherwise with --per-hour)" } else { "" };
         println!(
-            "\nobjects per hour: about {} under the prefix, if {} records of {} bytes come in an \
-             hour{assumed}, evenly and spread over {} folders as here; a folder's object closes after \
-             {} s or {} bytes of records",
+            "\nobjects per hour: about {} under the prefix, if {} of {} bytes come in an hour\
+             {assumed}, evenly and spread over {} as here; a folder's object closes after {} s or \
+             {} bytes of records",
             thousands(objects.ceil() as u64),
-            thousands(self.records_per_hour),
+            counted(self.records_per_hour, "record"),
             thousands(self.record_bytes),
-            rows_by_folder.len(),
+            counted(rows_by_folder.len() as u64, "folder"),
             self.buffering.interval.as_secs_f64(),
             thousands(self.buffering.size_bytes),
         );

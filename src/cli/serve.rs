@@ -7,12 +7,14 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{EXIT_CONFIG, EXIT_DISK, EXIT_FAILURE, defaults, fail, load, load_text, show_faults};
+use super::{EXIT_CONFIG, EXIT_DISK, EXIT_FAILURE, fail, load, load_text, show_faults};
 use crate::app::{App, DirectoryError, StartError};
 use crate::config::{Config, DEFAULT_YAML, SystemEnvironment};
 use crate::journal::OpenError;
 use crate::pipeline::PipelineError;
 
+/// How messages call the default YAML.
+const DEFAULTS_NAME: &str = "the embedded defaults";
 /// What is logged unless `RUST_LOG` says otherwise.
 const LOG_DEFAULT: &str = "info";
 /// Libraries that print requests, with what signs them, below this level.
@@ -32,7 +34,7 @@ const LOG_CAPS: [&str; 11] = [
 
 pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
     start_log(LOG_DEFAULT);
-    let name = file.as_ref().map_or(defaults::NAME.to_owned(), |file| file.display().to_string());
+    let name = file.as_ref().map_or(DEFAULTS_NAME.to_owned(), |file| file.display().to_string());
     let config = match &file {
         Some(file) => load(file),
         None => load_text(DEFAULT_YAML, &name, &SystemEnvironment),
@@ -41,11 +43,6 @@ pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if file.is_none()
-        && let Err(error) = defaults::provide_tables(&config).await
-    {
-        return fail(&format!("could not provide the default tables: {error}"));
-    }
     let summary = Summary::of(&config, &name);
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -75,6 +72,8 @@ pub(super) fn start_log(default: &str) {
         .with_env_filter(filter)
         .with_ansi(is_terminal)
         .with_writer(std::io::stderr)
+        // They would be told by a macro that panics when nobody reads the log.
+        .log_internal_errors(false)
         .init();
 }
 

@@ -18,7 +18,8 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::app::{Handles, Reload, ReloadError, Standing};
+use crate::app::{Handles, Refusals, Reload, ReloadError, Standing};
+use crate::disk::DiskBudget;
 use crate::ingest::is_from_a_web_page;
 use crate::pipeline::{Handle, Status};
 use crate::record::StreamName;
@@ -28,6 +29,10 @@ use crate::record::StreamName;
 pub struct Console {
     /// The pipelines by stream.
     pub streams: watch::Receiver<Arc<Handles>>,
+    /// What the streams may hold on disk together.
+    pub budget: Arc<DiskBudget>,
+    /// The streams that have no room in it.
+    pub refusals: Refusals,
     /// Every metric of the process.
     pub registry: Registry,
     /// Whether producers are served.
@@ -66,7 +71,7 @@ async fn refuse_web_pages(request: Request, next: Next) -> Response {
 async fn index() -> &'static str {
     "Lakehose\n\n\
      GET  /health          the process runs; whether its counts add up\n\
-     GET  /ready           producers are served\n\
+     GET  /ready           producers are served, and records are taken\n\
      GET  /status          each stream as it stands\n\
      GET  /metrics         Prometheus metrics\n\
      GET  /books/{stream}  which records are settled, for lakehose audit\n\
@@ -92,6 +97,13 @@ async fn ready(State(console): State<Arc<Console>>) -> Response {
     if !console.accepting.load(Ordering::Relaxed) || streams.len() < handles.len() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not accepting records\n").into_response();
     }
+    // One stream's flood is not to take the service from all others.
+    let refusing = console.refusals.streams();
+    if !handles.is_empty() && handles.keys().all(|stream| refusing.contains(stream)) {
+        let text = "records are refused: the disk budget is used up until some of those that wait \
+                    have been delivered; /status shows what holds them up\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
     "ready\n".into_response()
 }
 
@@ -106,6 +118,11 @@ async fn status(State(console): State<Arc<Console>>) -> Json<Value> {
             "read_at": read_at,
             "refused_reloads": refused,
             "last_refusal": last_refusal,
+        },
+        "disk_budget": {
+            "limit_bytes": console.budget.limit_bytes(),
+            "used_bytes": console.budget.used_bytes_of_all(),
+            "refused_streams": console.refusals.streams(),
         },
         "streams": streams,
     }))

@@ -7,6 +7,7 @@ pub mod backoff;
 pub mod contents;
 mod folders;
 mod stores;
+mod words;
 
 use std::error::Error;
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub type Unreadable = Box<dyn Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum DeliverError {
     /// The store answered with an error, or not at all.
-    #[error("could not put {key} into {url}: {error}")]
+    #[error("could not put {key} into {url}: {}", words::in_words(error))]
     Store {
         /// The object's key.
         key: String,

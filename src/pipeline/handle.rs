@@ -14,6 +14,7 @@ use super::books::{LegBooks, StreamBooks};
 use super::leg::REGISTRATION_CHANCE;
 use super::orders::Orders;
 use super::troubles::Troubles;
+use crate::disk::DiskBudget;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::record::StreamName;
 
@@ -130,6 +131,7 @@ pub struct Handle {
     /// That of its journals.
     pub(super) stamp: [u8; 8],
     pub(super) changes: mpsc::Sender<Changing>,
+    pub(super) budget: Arc<DiskBudget>,
 }
 
 /// New settings on their way, with the way back of what went wrong.
@@ -180,6 +182,12 @@ pub struct ChangeError {
 }
 
 impl Handle {
+    /// The part of the disk budget that the stream has.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<DiskBudget> {
+        &self.budget
+    }
+
     /// The stream as it stands; `None` when the pipeline has ended.
     pub async fn status(&self) -> Option<Status> {
         let source = self.legs.source()?.status().await?;

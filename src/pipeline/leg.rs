@@ -306,6 +306,11 @@ impl Leg {
             self.work.spawn(async move { Done::Looked(look.await) });
         }
         self.collector.close(now);
+        // The last relief must have come to the disk before more of it is asked for.
+        let is_relieving = self.freezing || self.collector.has_closed() || self.checkpoints_due > 0;
+        if !is_relieving && self.transforms.is_idle() {
+            self.collector.relieve();
+        }
         let checkpoint_due = self.checkpoints_due > 0
             && !self.checkpointing
             && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL
@@ -399,7 +404,16 @@ impl Leg {
         }
     }
 
+    /// Unless the disk has no room for what would be frozen, and there is something frozen already
+    /// whose delivery makes room.
     fn start_freeze(&mut self) {
+        let bytes = self.collector.next_round_bytes();
+        let budget = &self.surroundings.budget;
+        let is_first = self.state.open_plans().is_empty();
+        let Some(room) = budget.lend(bytes).or_else(|| is_first.then(|| budget.promise(bytes)))
+        else {
+            return;
+        };
         self.freezing = true;
         let (batches, lost) = self.collector.take_round();
         let in_batches: u64 = batches.iter().map(|batch| batch.positions.count()).sum();
@@ -409,8 +423,10 @@ impl Leg {
         let source_end = self.state.source_end();
         let conversions = self.surroundings.conversions.clone();
         self.work.spawn(async move {
-            let _permit = conversions.acquire_owned().await;
+            let permit = conversions.acquire_owned().await;
             let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end).await;
+            // Others need not wait for the rest after a failure.
+            drop((permit, room));
             let plan =
                 rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
             Done::Planned { batches, lost, plan: plan.await }

@@ -216,6 +216,16 @@ def test_glue_takes_the_table(tmp_path, name):
     assert [key["Name"] for key in table["PartitionKeys"]] == ["year", "month", "day"]
 
 
+def test_the_table_has_the_key_of_tenants_where_they_are_asked_for(tmp_path):
+    file = tmp_path / "clicks.ndjson"
+    file.write_text('{"n": 1}\n')
+    table = json.loads(kit.run("infer", "--glue", "--tenants", file).stdout)
+    assert [key["Name"] for key in table["PartitionKeys"]] == ["tenant", "year", "month", "day"]
+    file.write_text('{"tenant": "acme"}\n')
+    done = kit.run("infer", "--glue", "--tenants", file)
+    assert done.returncode == 1 and "the sample has a field 'tenant'" in done.stderr, done
+
+
 def test_several_samples_and_the_standard_input_are_one(tmp_path):
     file = tmp_path / "a.ndjson"
     file.write_text('{"n": 1}\n')
