@@ -13,12 +13,13 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+mod budget;
 mod memory;
 #[cfg(test)]
 pub(crate) mod simulated;
 
+pub use self::budget::{DiskBudget, Promise};
 pub use self::memory::MemoryDisk;
 
 /// A folder tree of files.
@@ -59,6 +60,23 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the file system answers; after an error nothing may be assumed of the names.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// What the file system of a folder has; `None` where there is no bound to it.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn space(&self, _directory: &Path) -> io::Result<Option<Space>> {
+        Ok(None)
+    }
+}
+
+/// A file system's size and what is free of it, for those without privileges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub size_bytes: u64,
+    /// What can still be written.
+    pub free_bytes: u64,
 }
 
 /// How to open a file.
@@ -150,6 +168,12 @@ impl Disk for OsDisk {
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
+    }
+
+    fn space(&self, directory: &Path) -> io::Result<Option<Space>> {
+        let found = rustix::fs::statvfs(directory)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Some(Space { size_bytes: bytes(found.f_blocks), free_bytes: bytes(found.f_bavail) }))
     }
 }
 
@@ -251,57 +275,5 @@ pub fn lock_directory(directory: &Path) -> io::Result<DirectoryLock> {
         Ok(()) => Ok(DirectoryLock { _file: file }),
         Err(fs::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
         Err(fs::TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// The bytes that journals and outboxes may hold on disk, and those that they do.
-///
-/// A reserve is never given to producers, so that what was accepted can always be frozen and
-/// delivered out of a full budget.
-#[derive(Debug)]
-pub struct DiskBudget {
-    limit_bytes: u64,
-    used_bytes: AtomicU64,
-}
-
-impl DiskBudget {
-    /// A budget of `limit_bytes`, nothing used.
-    #[must_use]
-    pub fn new(limit_bytes: u64) -> Self {
-        Self { limit_bytes, used_bytes: AtomicU64::new(0) }
-    }
-
-    /// The bytes in all.
-    #[must_use]
-    pub fn limit_bytes(&self) -> u64 {
-        self.limit_bytes
-    }
-
-    /// Counts bytes that came to the disk.
-    pub fn add(&self, bytes: u64) {
-        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Counts bytes that left the disk.
-    pub fn remove(&self, bytes: u64) {
-        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// The bytes in use.
-    #[must_use]
-    pub fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether `bytes` more may be taken from producers: nine tenths of the budget are theirs.
-    #[must_use]
-    pub fn admits(&self, bytes: u64) -> bool {
-        self.used_bytes().saturating_add(bytes) <= self.limit_bytes / 10 * 9
-    }
-
-    /// Whether it is time to close what is buffered early: seven tenths are used.
-    #[must_use]
-    pub fn is_pressed(&self) -> bool {
-        self.used_bytes() > self.limit_bytes / 10 * 7
     }
 }

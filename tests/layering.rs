@@ -127,7 +127,7 @@ const HOMES: [Home; 21] = [
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
         what: &["rustix"],
-        homes: &["transform/command/process.rs"],
+        homes: &["transform/command/process.rs", "disk.rs"],
         instead: "ask the operating system in one place for each thing",
     },
     Home {

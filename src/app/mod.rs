@@ -16,6 +16,7 @@ mod copies;
 mod lake;
 mod follow;
 mod repair;
+mod space;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -179,10 +180,15 @@ impl App {
             remembered_calls_max: remembered_calls_max(config.delivery_streams.len()),
         };
         let directory = Arc::new(directory);
+        let data_dir = config.data_dir.clone();
+        let space =
+            space::Space { disk: disk.clone(), data_dir, budget: environment.budget.clone() };
+        space.look().await;
         let (stop_listeners, stopped_listeners) = watch::channel(false);
         let (stop_pipelines, stopped_pipelines) = watch::channel(false);
         let (stop_followers, stopped_followers) = watch::channel(false);
         let (listeners, pipelines, follower_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
+        follower_tasks.spawn("free space", space.follow(stopped_followers.clone()));
         let pipeline_ended = watch::Sender::new(None);
         let shared = Shared {
             directory: directory.clone(),

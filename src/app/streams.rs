@@ -23,9 +23,11 @@ use super::tables::{self, Catalogs};
 use super::{DELIVERY_GRACE, REGION, StartError, system};
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
-use crate::config::{self, Buffering, Config, DeliveryStream, Fault, Faults, StepKind, StoreUrl};
+use crate::config::{
+    self, Buffering, Config, DeliveryStream, Fault, Faults, StepKind, StoreUrl, SystemEnvironment,
+};
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
-use crate::deliver::{Credentials, Stores};
+use crate::deliver::{Credentials, Renewal, Stores};
 use crate::disk::Disk;
 use crate::fault::Action;
 use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
@@ -234,6 +236,7 @@ impl Streams {
     /// Takes up the stores and the catalogs; what only the old configuration has stays known.
     pub(super) fn take_up(&mut self, prepared: &Prepared) {
         let config = &prepared.config;
+        self.shared.environment.budget.set_largest_object(largest_object(config));
         self.credentials.retain(|store, _| !config.stores.contains_key(store));
         self.credentials.extend(credentials(config));
         self.shared.stores.change(self.credentials.clone());
@@ -305,7 +308,8 @@ impl Streams {
 
 impl Shared {
     fn open(&self, name: &StreamName, settings: Settings) -> Result<(Open, Pipeline), StartError> {
-        let environment = &self.environment;
+        let budget = Arc::new(self.environment.budget.part());
+        let environment = &Environment { budget, ..self.environment.clone() };
         let (disk, clock) = (environment.disk.as_ref(), environment.clock.as_ref());
         let created = self.directory.created(disk, clock, name)?;
         let directory = self.directory.stream(name);
@@ -372,6 +376,16 @@ async fn settings_of(
 
 pub(super) fn hints(buffering: Buffering) -> Hints {
     Hints { size_bytes: buffering.size_bytes, interval: buffering.interval }
+}
+
+/// The most bytes of records that any stream makes one object of.
+fn largest_object(config: &Config) -> u64 {
+    let streams = config.delivery_streams.values();
+    let sizes = streams.flat_map(|stream| {
+        let backup = stream.backup.as_ref().map(|backup| backup.buffering);
+        std::iter::once(stream.buffering).chain(backup).map(|buffering| buffering.size_bytes)
+    });
+    sizes.max().unwrap_or(0)
 }
 
 fn description(config: &Config, settings: &DeliveryStream, created: UnixMillis) -> Description {
@@ -465,14 +479,24 @@ fn auth(config: &Config) -> Auth {
 }
 
 pub(super) fn credentials(config: &Config) -> impl Iterator<Item = (String, Credentials)> {
-    config.stores.iter().filter_map(|(name, store)| {
-        let credentials = store.credentials.as_ref()?;
-        let credentials = Credentials {
-            access_key: credentials.access_key.clone(),
-            secret: credentials.secret.expose().to_owned(),
-        };
-        Some((name.clone(), credentials))
-    })
+    config
+        .stores
+        .iter()
+        .filter_map(|(name, store)| Some((name.clone(), keys(store.credentials.as_ref()?))))
+}
+
+/// What requests to a store are signed with; what stands in files is read there again.
+fn keys(credentials: &config::Credentials) -> Credentials {
+    let kept = credentials.clone();
+    let renew = move || {
+        let renewed = kept.read_again(&SystemEnvironment)?;
+        Ok((renewed.access_key, renewed.secret.expose().to_owned()))
+    };
+    Credentials {
+        access_key: credentials.access_key.clone(),
+        secret: credentials.secret.expose().to_owned(),
+        renewal: credentials.may_change().then(|| Renewal::new(renew)),
+    }
 }
 
 fn bucket(url: &StoreUrl) -> String {

@@ -269,7 +269,7 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// The committing threads.
     pub committer: Committer,
-    /// The disk budget.
+    /// The part of the disk budget that the journals of one stream share.
     pub budget: Arc<DiskBudget>,
     /// The identity of the data directory.
     pub instance: Uuid,
@@ -452,13 +452,13 @@ impl Journal {
             }
             Some(Begun::Crowded) => return Err(AppendError::QueueFull),
         };
-        if !self.inner.budget.admits(batch.data_bytes() as u64) {
+        let Some(promise) = self.inner.budget.admit(batch.frame_bytes_at_most() as u64) else {
             if let Some(claim) = claim {
                 claim.refuse(AppendError::BudgetUsedUp);
             }
             return Err(AppendError::BudgetUsedUp);
-        }
-        self.inner.lane.append(batch, claim).await
+        };
+        self.inner.lane.append(batch, claim, promise).await
     }
 
     /// Makes batches that the service made itself durable, one behind the other; they may use the
