@@ -287,6 +287,7 @@ fn identity(section: &IdentitySection) -> Option<Identity> {
     let credentials = section.access_key.value().zip(section.secret.value());
     let credentials = credentials.map(|(access_key, secret)| Credentials {
         access_key: access_key.0.clone(),
+        access_key_file: None,
         secret: secret.clone(),
     });
     let token = section.token.value().cloned();
