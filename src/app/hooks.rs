@@ -137,6 +137,6 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
     })
 }
 
-fn keys(Credentials { access_key, secret }: &Credentials) -> Keys {
+fn keys(Credentials { access_key, secret, .. }: &Credentials) -> Keys {
     Keys { access_key: access_key.clone(), secret: secret.expose().to_owned() }
 }

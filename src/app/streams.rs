@@ -23,9 +23,11 @@ use super::tables::{self, Catalogs};
 use super::{DELIVERY_GRACE, REGION, StartError, system};
 use crate::buffer::Hints;
 use crate::catalog::{Catalog, CatalogError, Definition};
-use crate::config::{self, Buffering, Config, DeliveryStream, Fault, Faults, StepKind, StoreUrl};
+use crate::config::{
+    self, Buffering, Config, DeliveryStream, Fault, Faults, StepKind, StoreUrl, SystemEnvironment,
+};
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
-use crate::deliver::{Credentials, Stores};
+use crate::deliver::{Credentials, Renewal, Stores};
 use crate::disk::Disk;
 use crate::fault::Action;
 use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
@@ -528,14 +530,24 @@ fn auth(config: &Config) -> Auth {
 }
 
 pub(super) fn credentials(config: &Config) -> impl Iterator<Item = (String, Credentials)> {
-    config.stores.iter().filter_map(|(name, store)| {
-        let credentials = store.credentials.as_ref()?;
-        let credentials = Credentials {
-            access_key: credentials.access_key.clone(),
-            secret: credentials.secret.expose().to_owned(),
-        };
-        Some((name.clone(), credentials))
-    })
+    config
+        .stores
+        .iter()
+        .filter_map(|(name, store)| Some((name.clone(), keys(store.credentials.as_ref()?))))
+}
+
+/// What requests to a store are signed with; what stands in files is read there again.
+fn keys(credentials: &config::Credentials) -> Credentials {
+    let kept = credentials.clone();
+    let renew = move || {
+        let renewed = kept.read_again(&SystemEnvironment)?;
+        Ok((renewed.access_key, renewed.secret.expose().to_owned()))
+    };
+    Credentials {
+        access_key: credentials.access_key.clone(),
+        secret: credentials.secret.expose().to_owned(),
+        renewal: credentials.may_change().then(|| Renewal::new(renew)),
+    }
 }
 
 fn bucket(url: &StoreUrl) -> String {

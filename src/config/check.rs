@@ -157,7 +157,8 @@ fn store(section: &StoreSection, place: &Place, reader: &mut Reader<'_>) -> Opti
     let region = matches!(url, StoreUrl::S3 { .. }).then(|| region.to_owned());
     let credentials = access_key.value().zip(secret.value());
     let credentials = credentials.map(|(access_key, secret)| Credentials {
-        access_key: access_key.0.clone(),
+        access_key: access_key.text.clone(),
+        access_key_file: access_key.file.clone(),
         secret: secret.clone(),
     });
     let endpoint = endpoint.value().map(|Endpoint(url)| url.clone());
@@ -205,7 +206,8 @@ fn catalog(section: &CatalogSection, place: &Place, reader: &mut Reader<'_>) -> 
                 endpoint: endpoint.value().map(|Endpoint(url)| url.clone()),
                 catalog_id: catalog_id.value().map(|Text(id)| id.clone()),
                 credentials: credentials.map(|(access_key, secret)| Credentials {
-                    access_key: access_key.0.clone(),
+                    access_key: access_key.text.clone(),
+                    access_key_file: access_key.file.clone(),
                     secret: secret.clone(),
                 }),
                 refresh: refresh.value().map_or(REFRESH_DEFAULT, |refresh| refresh.0),
@@ -286,6 +288,7 @@ fn identity(section: &IdentitySection) -> Option<Identity> {
     let credentials = section.access_key.value().zip(section.secret.value());
     let credentials = credentials.map(|(access_key, secret)| Credentials {
         access_key: access_key.0.clone(),
+        access_key_file: None,
         secret: secret.clone(),
     });
     let token = section.token.value().cloned();

@@ -216,7 +216,7 @@ impl Setting for HookUrl {
     }
 
     fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
-        let PlainOrReference(text) = PlainOrReference::read(source, reader)?;
+        let PlainOrReference { text, .. } = PlainOrReference::read(source, reader)?;
         let message = match check_hook_url(&text) {
             Ok(()) => return Some(Self(text)),
             // What a reference gave is not shown.
@@ -353,7 +353,7 @@ fn kind(At { value, place }: &At<StepSection>, reader: &mut Reader<'_>) -> Optio
 fn http_step(section: &HttpSection, reader: &mut Reader<'_>) -> Option<StepKind> {
     let mut headers = BTreeMap::new();
     for entry in &section.headers.value()?.0 {
-        let Some(PlainOrReference(value)) = entry.field.value() else {
+        let Some(PlainOrReference { text: value, .. }) = entry.field.value() else {
             continue;
         };
         // The value may be a secret and is not shown.
@@ -389,7 +389,8 @@ fn lambda_step(
     }
     let credentials = access_key.value().zip(secret.value());
     let credentials = credentials.map(|(access_key, secret)| Credentials {
-        access_key: access_key.0.clone(),
+        access_key: access_key.text.clone(),
+        access_key_file: access_key.file.clone(),
         secret: secret.clone(),
     });
     let timeout = timeout(&section.timeout, reader);
@@ -427,7 +428,7 @@ fn command_step(section: &CommandSection, reader: &mut Reader<'_>) -> Option<Ste
     let mut environment: BTreeMap<String, Secret> =
         inherited.map(|(name, value)| (name.to_owned(), Secret::new(&value))).collect();
     for entry in &section.environment.value()?.0 {
-        let Some(PlainOrReference(value)) = entry.field.value() else {
+        let Some(PlainOrReference { text: value, .. }) = entry.field.value() else {
             continue;
         };
         if entry.name.is_empty() || entry.name.contains(['=', '\0']) || value.contains('\0') {
