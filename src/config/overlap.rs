@@ -11,6 +11,7 @@
 //! that cannot be taken for partitions.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use super::faults::Place;
 use super::reader::Reader;
@@ -67,7 +68,7 @@ fn check_data(outer: &Written<'_>, inner: &Written<'_>, reader: &mut Reader<'_>)
                  tell them apart: begin with a folder of its own, such as {}/",
                 inner.stream
             );
-            reader.fault(inner.place.clone(), message);
+            tell(inner.place, message, reader);
         }
     } else if folder.is_empty() {
         let message = format_args!(
@@ -75,7 +76,7 @@ fn check_data(outer: &Written<'_>, inner: &Written<'_>, reader: &mut Reader<'_>)
              find the objects of stream '{}' too: begin with one, such as {name}/",
             inner.stream
         );
-        reader.fault(outer.place.clone(), message);
+        tell(outer.place, message, reader);
     } else {
         below(outer, inner, reader);
     }
@@ -95,7 +96,14 @@ fn check_other(outer: &Written<'_>, inner: &Written<'_>, reader: &mut Reader<'_>
              them: begin with a folder that has no '=', such as other/",
             outer.stream
         );
-        reader.fault(inner.place.clone(), message);
+        tell(inner.place, message, reader);
+    }
+}
+
+/// One fault for a prefix is enough: the next shows when this one is mended.
+fn tell(place: &Place, message: impl Display, reader: &mut Reader<'_>) {
+    if !reader.has_fault_below(place) {
+        reader.fault(place.clone(), message);
     }
 }
 
@@ -106,7 +114,7 @@ fn below(outer: &Written<'_>, inner: &Written<'_>, reader: &mut Reader<'_>) {
         outer.table_folder(),
         outer.stream
     );
-    reader.fault(inner.place.clone(), message);
+    tell(inner.place, message, reader);
 }
 
 fn data<'a>(

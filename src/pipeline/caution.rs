@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::conversion::{Converted, Converter};
 use super::freeze::{Batch, FreezeError};
+use crate::convert::Format;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 use crate::plan::PlanId;
 use crate::positions::Positions;
@@ -301,7 +302,9 @@ impl Note {
             self.died_behind = Positions::default();
         }
         match died_with {
-            Some(_) if is_single => self.condemned = self.condemned.with(&under_way),
+            Some(record) if is_single && self.alone.contains(record) => {
+                self.condemned = self.condemned.with(&under_way);
+            }
             Some(record) => self.alone = self.alone.with(&Positions::from_run(record, 1)),
             None if under_way.is_empty() => {}
             None if under_way != self.died_behind => self.died_behind = under_way,
@@ -325,6 +328,11 @@ pub(super) fn survive(
     id: PlanId,
     batches: &[Batch],
 ) -> Result<Vec<(Batch, Converted)>, FreezeError> {
+    // Where records are copied as they are, none is converted and none can be at fault.
+    if matches!(converter.recipe.format, Format::Records(_)) {
+        let converted = converter.convert(id, batches)?;
+        return Ok(batches.iter().cloned().zip(converted).collect());
+    }
     let caution = &converter.caution;
     let convert = |batches: &[Batch]| caught(|| converter.convert(id, batches));
     let mut convert_one = |batch: &Batch| {
@@ -507,6 +515,18 @@ mod tests {
         assert_eq!(caution.divided(&batches).len(), 10 + 6);
         let (converted, failed) = run(&disk, &batches, &|_| false, &|_| false).expect("it lives");
         assert_eq!((converted.len(), failed.len()), (1000, 0));
+    }
+
+    #[test]
+    fn a_batch_of_one_record_is_no_proof_against_it() {
+        let disk = Arc::new(MemoryDisk::default());
+        disk.create_dir_all(Path::new("/leg")).expect("memory");
+        for _ in 0..2 {
+            assert_eq!(run(&disk, &[batch(0, 1)], &|_| true, &|_| false), None);
+        }
+        let (converted, failed) =
+            run(&disk, &[batch(0, 1)], &|_| false, &|_| false).expect("it lives");
+        assert_eq!((converted.len(), failed.len()), (1, 0));
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::intake::Kind;
 use super::naming::{NameError, name};
 use crate::clock::Clock;
 use crate::convert::{
-    Counted, EncodeError, Encoded, Encoder, FailureLine, Origin, ProcessingFailureLine, PushError,
-    TableName,
+    Counted, EncodeError, Encoded, Encoder, FailureLine, Format, Origin, ProcessingFailureLine,
+    PushError, TableName,
 };
 use crate::journal::Journal;
 use crate::partition::{EvaluateError, missing_key};
@@ -211,7 +211,8 @@ impl Converter {
     }
 
     fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
-        if let Some(verdict) = self.caution.verdict(record.position) {
+        let is_copied = matches!(self.recipe.format, Format::Records(_));
+        if !is_copied && let Some(verdict) = self.caution.verdict(record.position) {
             self.fail(part, record, POISON, &verdict.message, verdict.attempts);
             return Ok(());
         }
