@@ -120,6 +120,20 @@ impl Positions {
         self.runs.iter().map(|run| run.count).sum()
     }
 
+    /// The first `count` of them, and the others.
+    #[must_use]
+    pub fn split_at(&self, count: u64) -> (Self, Self) {
+        let (mut first, mut others) = (Self::default(), Self::default());
+        let mut left = count;
+        for run in &self.runs {
+            let taken = run.count.min(left);
+            left -= taken;
+            first.push_run(run.first, taken);
+            others.push_run(run.first.advanced_by(taken), run.count - taken);
+        }
+        (first, others)
+    }
+
     /// Whether the set holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {

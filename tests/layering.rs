@@ -33,7 +33,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 20] = [
+const HOMES: [Home; 21] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -85,7 +85,7 @@ const HOMES: [Home; 20] = [
     Home {
         // Frames, record ids, and the version of a stream's own columns.
         what: &["crc32c"],
-        homes: &["journal/", "ingest/record_id.rs", "app/tables.rs"],
+        homes: &["journal/", "ingest/record_id.rs", "app/tables.rs", "pipeline/caution.rs"],
         instead: "checksums of files belong to the journal",
     },
     Home {
@@ -125,6 +125,11 @@ const HOMES: [Home; 20] = [
         instead: "evaluate jq in transform",
     },
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
+    Home {
+        what: &["rustix"],
+        homes: &["transform/command/process.rs"],
+        instead: "ask the operating system in one place for each thing",
+    },
     Home {
         what: &["std::fs"],
         homes: &["disk.rs", "config/"],

@@ -31,17 +31,6 @@ pub(super) async fn chain(
     Ok((!steps.is_empty()).then(|| Chain::new(steps)))
 }
 
-/// Whether a step speaks to somebody outside this process.
-pub(super) fn is_outside(step: &Step) -> bool {
-    match step.kind {
-        StepKind::Http { .. } | StepKind::Lambda { .. } | StepKind::Command { .. } => true,
-        StepKind::Jq(_)
-        | StepKind::Filter(_)
-        | StepKind::Fields(_)
-        | StepKind::AppendDelimiter(_) => false,
-    }
-}
-
 async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String> {
     let origin = Origin {
         stream_arn: stream_arn(super::REGION, &name.stream),
@@ -74,9 +63,14 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
             let config = Box::pin(defaults.region(region).load()).await;
             Arc::new(Lambda::new(name, origin, settings, &config))
         }
-        StepKind::Command { argv, timeout, retries } => {
+        StepKind::Command { argv, environment, timeout, retries } => {
             let patience = Patience { timeout: *timeout, retries: *retries };
-            Arc::new(Command::new(name, CommandSettings { argv: argv.clone(), patience }))
+            let environment = environment.iter();
+            let environment = environment
+                .map(|(name, value)| (name.clone(), value.expose().to_owned()))
+                .collect();
+            let settings = CommandSettings { argv: argv.clone(), environment, patience };
+            Arc::new(Command::new(name, settings))
         }
         StepKind::Jq(text) => Arc::new(Jq::new(compile(text)?)),
         StepKind::Filter(text) => Arc::new(Filter::new(compile(text)?)),

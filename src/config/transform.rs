@@ -72,6 +72,8 @@ pub enum StepKind {
     Command {
         /// The program and its arguments.
         argv: Vec<String>,
+        /// Its whole environment.
+        environment: BTreeMap<String, Secret>,
         /// How long it may be silent while it owes answers.
         timeout: Duration,
         /// How many attempts follow one that failed.
@@ -85,6 +87,18 @@ pub enum StepKind {
     Fields(FieldsSettings),
     /// Every record ends with this.
     AppendDelimiter(String),
+}
+
+impl StepKind {
+    /// Whether the step asks somebody outside this process, who alone can give values for
+    /// `!{partitionKeyFromLambda:...}`.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Self::Http { .. } | Self::Lambda { .. } | Self::Command { .. } => true,
+            Self::Jq(_) | Self::Filter(_) | Self::Fields(_) | Self::AppendDelimiter(_) => false,
+        }
+    }
 }
 
 section! {
@@ -150,6 +164,8 @@ section! {
     CommandSection expects "a mapping with argv" {
         /// The program and its arguments.
         argv: List<Text> = Required,
+        /// What it finds in its environment besides PATH, HOME, LANG, LC_ALL, TZ and TMPDIR.
+        environment: Named<PlainOrReference> = Default("{}"),
         /// How long it may be silent while it owes answers.
         timeout: TimeUpTo<HOOK_SECONDS_MAX> = Default("60 s"),
         /// How many attempts follow one that failed.
@@ -375,6 +391,10 @@ fn lambda_step(
     })
 }
 
+/// What a program needs of the service's own environment. Nothing else is passed on: secrets of the
+/// configuration may stand there.
+const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
+
 fn command_step(section: &CommandSection, reader: &mut Reader<'_>) -> Option<StepKind> {
     let timeout = timeout(&section.timeout, reader);
     let At { value: List(words), place } = section.argv.given()?;
@@ -387,7 +407,23 @@ fn command_step(section: &CommandSection, reader: &mut Reader<'_>) -> Option<Ste
     if argv.iter().any(|word| word.contains('\0')) {
         reader.fault(place.clone(), "an argument holds a zero byte: remove it");
     }
-    Some(StepKind::Command { argv, timeout: timeout?, retries: section.retries.value()?.0 })
+    let inherited =
+        INHERITED.iter().filter_map(|name| Some((*name, reader.environment.variable(name).ok()??)));
+    let mut environment: BTreeMap<String, Secret> =
+        inherited.map(|(name, value)| (name.to_owned(), Secret::new(&value))).collect();
+    for entry in &section.environment.value()?.0 {
+        let Some(PlainOrReference(value)) = entry.field.value() else {
+            continue;
+        };
+        if entry.name.is_empty() || entry.name.contains(['=', '\0']) || value.contains('\0') {
+            let message =
+                "this is no variable: write a name without '=', and a value without zero byte";
+            reader.fault(entry.place.clone(), message);
+        }
+        environment.insert(entry.name.clone(), Secret::new(value));
+    }
+    let retries = section.retries.value()?.0;
+    Some(StepKind::Command { argv, environment, timeout: timeout?, retries })
 }
 
 fn program(At { value: Text(text), place }: &At<Text>, reader: &mut Reader<'_>) -> Option<String> {

@@ -52,6 +52,9 @@ impl Call<'_> {
     }
 }
 
+/// What a record counts in a walk besides its bytes, so that a walk over small ones ends as well.
+const RECORD_COST: usize = 16;
+
 impl Journal {
     /// Visits everything that arrived from `from` on, in order, until about `bytes_max` bytes of
     /// records, the durable end, or `until`, and tells where it stopped.
@@ -83,7 +86,8 @@ impl Journal {
                     let tenant = view.tenant.take();
                     let arrival = header.arrival;
                     let call = Call { tenant, arrival, view, skipped, first: header.first };
-                    bytes += call.lengths().map(|length| length as usize).sum::<usize>();
+                    bytes +=
+                        call.lengths().map(|length| length as usize + RECORD_COST).sum::<usize>();
                     next = header.end();
                     visit(Seen::Call(call));
                 }

@@ -11,7 +11,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 
 use super::blocking;
-use super::leg::Role;
+use super::orders::Role;
 use super::troubles::Troubles;
 use super::turns::Turn;
 use crate::deliver::{DeliverError, Stores, Unreadable, deliver};

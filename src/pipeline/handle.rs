@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Settings;
 use super::books::{LegBooks, StreamBooks};
-use super::leg::Orders;
+use super::orders::Orders;
 use super::troubles::Troubles;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::record::StreamName;
@@ -352,7 +352,7 @@ impl Status {
         let is_transforming = transformed.is_some();
         let next = transformed.unwrap_or_default();
         Self {
-            accepted: source.accepted - source.transformed + next.accepted,
+            accepted: source.accepted.saturating_sub(source.transformed) + next.accepted,
             delivered: source.delivered + next.delivered,
             failed: source.failed + next.failed,
             dropped: source.dropped + next.dropped,

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-use super::leg::Role;
+use super::orders::Role;
 use super::state::Counts;
 use super::troubles::Troubles;
 use crate::record::StreamName;

@@ -15,44 +15,42 @@
 //! put before its plan is durable; a checkpoint is taken only while no plan is being made, so that
 //! it has every durable one; outbox files go only after a checkpoint that has their commit.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::books::LegBooks;
+use super::caution::Caution;
+use super::collector::{Collector, as_runs};
+use super::conversion::Converter;
 use super::delivery::Delivery;
-use super::freeze::{Batch, FreezeError, Freezer, Recipe, take_round};
+use super::freeze::{Batch, FreezeError, Freezer};
 use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
-use super::intake::{self, Kind, Stretch};
+use super::intake::{Kind, Reading, Stretch};
 use super::ledger::{Alarm, Ledger};
-use super::registration::Registrations;
+use super::orders::{Logs, Orders, Role, Surroundings};
+use super::registration::{RegisterError, Registrations, Report, register};
 use super::state::State;
-use super::transformer::{Order, Transformer, UNDER_WAY_MAX};
+use super::transformer::Transformer;
+use super::transforms::{BATCH_RECORDS_MAX, Transforms};
 use super::troubles::Troubles;
 use super::turns::Turns;
-use super::{Backup, Settings, blocking, repeat, rest_after};
-use crate::buffer::{Arrival, Buffer, Hints, Trigger};
-use crate::catalog::{Catalog, CatalogError, Registration};
-use crate::clock::Clock;
-use crate::deliver::{ATTEMPTS, Stores};
-use crate::disk::{Disk, DiskBudget};
+use super::{blocking, repeat, rest_after};
+use crate::catalog::{Catalog, Registration};
+use crate::deliver::ATTEMPTS;
 use crate::journal::{self, AppendError, Appended, Control, Hold, Journal, Opened};
-use crate::metrics::{Labels, Metrics, stream_labels, stream_labels_with};
+use crate::metrics::stream_labels;
 use crate::outbox::Outbox;
 use crate::partition::Group;
 use crate::plan::{Plan, PlanId};
-use crate::positions::{self, Positions};
-use crate::record::{Position, StreamName};
+use crate::positions::Positions;
+use crate::record::Position;
 
-/// Bytes of records that one look into the journal takes on.
-const SCAN_BYTES: usize = 4 << 20;
-/// Closed batches that may wait to be frozen; beyond it the journal is not read further.
-const CLOSED_BATCHES_MAX: usize = 256;
 /// A checkpoint is written this often while there is something new to record.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a plan that did not get through leaves the others their turn.
@@ -63,91 +61,6 @@ const TICK: Duration = Duration::from_secs(1);
 const FINISH_PATIENCE: Duration = Duration::from_secs(10);
 /// Requests that may wait for the loop.
 const REQUESTS_MAX: usize = 64;
-/// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
-const PRESSURE_BYTES_MIN: u64 = 1 << 20;
-
-/// Bytes of a scratch log beyond which nothing more is transformed while the disk budget is nearly
-/// used up: what is there must be delivered first.
-const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
-
-/// What all legs of a stream share.
-#[derive(Clone, Debug)]
-pub(super) struct Surroundings {
-    pub(super) stream: StreamName,
-    pub(super) stores: Arc<Stores>,
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) budget: Arc<DiskBudget>,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) conversions: Arc<Semaphore>,
-    pub(super) metrics: Metrics,
-    /// Legs whose counts do not add up.
-    pub(super) imbalances: Troubles,
-}
-
-/// Which leg it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
-    /// From what producers sent.
-    Source,
-    /// From what a transform made of it.
-    Transformed,
-    /// What producers sent, once more.
-    Backup,
-}
-
-impl Role {
-    /// The word for logs and metrics.
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Source => "source",
-            Self::Transformed => "transformed",
-            Self::Backup => "backup",
-        }
-    }
-}
-
-/// The logs of a leg.
-#[derive(Debug)]
-pub(super) struct Logs {
-    /// Where its decisions stand, and what they were.
-    pub(super) opened: Opened,
-    /// Where its records stand, when that is another leg's log, kept for this leg.
-    pub(super) held: Option<(Journal, Hold)>,
-}
-
-/// What a leg makes of records; a change of the settings replaces it as a whole.
-#[derive(Clone, Debug)]
-pub(super) struct Orders {
-    /// What becomes of records that are not transformed.
-    pub(super) recipe: Arc<Recipe>,
-    /// When batches close.
-    pub(super) hints: Hints,
-    /// Takes the records instead.
-    pub(super) transformer: Option<Transformer>,
-    /// Where partitions are registered, by name.
-    pub(super) catalogs: BTreeMap<String, Arc<dyn Catalog>>,
-}
-
-impl Orders {
-    /// Of the leg of transformed records.
-    pub(super) fn of_parts(settings: &Settings) -> Self {
-        Self {
-            recipe: settings.recipe.clone(),
-            hints: settings.hints,
-            transformer: None,
-            catalogs: settings.catalogs.clone(),
-        }
-    }
-
-    pub(super) fn of_backup(backup: &Backup) -> Self {
-        Self {
-            recipe: backup.recipe.clone(),
-            hints: backup.hints,
-            transformer: None,
-            catalogs: BTreeMap::new(),
-        }
-    }
-}
 
 /// A leg.
 #[derive(Debug)]
@@ -165,18 +78,10 @@ pub(super) struct Leg {
     transformer: Option<Transformer>,
     catalogs: BTreeMap<String, Arc<dyn Catalog>>,
     surroundings: Surroundings,
-    labels: Labels,
-    hints: Hints,
 
     state: State,
-    buffer: Buffer<Group>,
-    /// The next position to read.
-    next: Position,
-    closed: VecDeque<Batch>,
-    /// Positions that the disk lost and no plan has settled yet.
-    lost: Positions,
-    /// Batches that are being transformed, in their order.
-    order: Order,
+    collector: Collector,
+    transforms: Transforms,
     registrations: Registrations,
     /// What is wrong with the table that this leg freezes into.
     table_trouble: Option<TableTrouble>,
@@ -185,19 +90,14 @@ pub(super) struct Leg {
     /// Committed plans whose outbox files a checkpoint may let go.
     committed: Vec<PlanId>,
     flushes: Vec<(Position, oneshot::Sender<()>)>,
-    flush_until: Position,
     troubles: Troubles,
     alarm: Alarm,
 
     requests: mpsc::Receiver<Request>,
     work: JoinSet<Done>,
-    scanning: bool,
     freezing: bool,
     /// Records that are being frozen.
     freezing_records: u64,
-    appending: bool,
-    /// Records whose transformed bytes are being appended to the next log.
-    appending_records: u64,
     registering: bool,
     checkpointing: bool,
     sealing: bool,
@@ -229,16 +129,6 @@ enum Done {
     Checkpointed { committed: Vec<PlanId>, written: io::Result<()> },
 }
 
-#[derive(Debug, thiserror::Error)]
-enum RegisterError {
-    #[error(transparent)]
-    Catalog(#[from] CatalogError),
-    #[error("could not record a registration: {0}")]
-    Journal(#[from] AppendError),
-    #[error("catalog '{0}' is not in the configuration any more: put it back to register there")]
-    Unknown(String),
-}
-
 impl Leg {
     /// Takes up a leg where its log left it. `directory` is where its outbox stands.
     ///
@@ -260,28 +150,34 @@ impl Leg {
         if torn_bytes > 0 {
             tracing::warn!(stream, torn_bytes, "cut an unfinished write from the journal's end");
         }
-        let labels = stream_labels(&stream);
+        let torn = surroundings.metrics.torn_bytes.get_or_create(&stream_labels(&stream)).clone();
+        torn.inc_by(torn_bytes);
         let alarm = Alarm::new(role, surroundings.stream.clone(), surroundings.imbalances.clone());
-        surroundings.metrics.torn_bytes.get_or_create(&labels).inc_by(torn_bytes);
         let state = State::replay(checkpoint, controls);
         let recovered: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
         let Surroundings { disk, budget, clock, .. } = surroundings.clone();
-        let outbox = Arc::new(Outbox::open(disk, budget, directory, &recovered)?);
+        let outbox = Arc::new(Outbox::open(disk.clone(), budget, directory, &recovered)?);
         let mut turns = Turns::default();
         recovered.into_iter().for_each(|id| turns.open(id, true));
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let (records, hold) = logs
             .held
             .map_or((journal.clone(), None), |(records, hold)| (records, Some(Arc::new(hold))));
-        let freezer = Freezer {
+        let kind = if role == Role::Transformed { Kind::Entries } else { Kind::Records };
+        let reading = Reading { kind, keys: orders.keys().to_vec() };
+        let caution = Arc::new(Caution::begin(disk, directory, *records.end().borrow()));
+        let converter = Converter {
             stream: surroundings.stream.clone(),
             records: records.clone(),
-            kind: if role == Role::Transformed { Kind::Entries } else { Kind::Records },
-            log: journal.clone(),
-            outbox: outbox.clone(),
+            kind,
             recipe: orders.recipe,
             clock: clock.clone(),
+            caution,
         };
+        let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
+        let around = surroundings.clone();
+        let collector =
+            Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
         let leg = Self {
             role,
             records,
@@ -292,29 +188,20 @@ impl Leg {
             freezer,
             transformer: orders.transformer,
             catalogs: orders.catalogs,
-            labels,
-            hints: orders.hints,
-            next: state.progress.low(),
             state,
-            buffer: Buffer::new(orders.hints),
-            closed: VecDeque::new(),
-            lost: Positions::default(),
-            order: Order::default(),
+            collector,
+            transforms: Transforms::default(),
             registrations: Registrations::default(),
             table_trouble: None,
             turns,
             committed: Vec::new(),
             flushes: Vec::new(),
-            flush_until: Position(0),
             troubles,
             alarm,
             requests,
             work: JoinSet::new(),
-            scanning: false,
             freezing: false,
             freezing_records: 0,
-            appending: false,
-            appending_records: 0,
             registering: false,
             checkpointing: false,
             sealing: false,
@@ -337,7 +224,7 @@ impl Leg {
     /// Of a log that is transformed: everything before `end` stands in the next log already.
     pub(super) fn resume_after(&mut self, end: Position) {
         self.state.transformed(&Positions::from_run(Position(0), end.0));
-        self.next = self.state.progress.low();
+        self.collector.start_over(&self.state.progress);
     }
 
     /// How far the transform had come that made this leg's records.
@@ -351,7 +238,7 @@ impl Leg {
         let known = self.state.progress.settled();
         let before = Positions::from_run(Position(0), first.0).without(&known);
         self.state.left_out(&before);
-        self.next = self.state.progress.low();
+        self.collector.start_over(&self.state.progress);
         before.count()
     }
 
@@ -375,17 +262,19 @@ impl Leg {
                     // An end may be called off as long as the loop runs.
                     let known = self.stop_at.unwrap_or(*end.borrow());
                     self.stop_at = deadline.map(|_| known);
-                    self.flush_until = self.flush_until.max(self.stop_at.unwrap_or_default());
+                    self.collector.flush(self.stop_at.unwrap_or_default());
                 }
                 Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.take(done),
+                    // Called off.
+                    Err(error) if error.is_cancelled() => {}
                     Err(error) => {
                         tracing::error!(stream = %self.surroundings.stream, %error, "a step panicked");
                         self.halted = true;
                     }
                 },
-                _ = end.changed(), if !self.scanning => {}
+                _ = end.changed(), if !self.collector.is_looking() => {}
                 () = tokio::time::sleep(pause) => {}
             }
             if deadline.is_some_and(|deadline| self.surroundings.clock.steady() >= deadline) {
@@ -401,19 +290,15 @@ impl Leg {
     fn start_work(&mut self, end: &mut watch::Receiver<Position>) {
         let now = self.surroundings.clock.steady();
         self.take_awaited_orders();
-        self.close(now);
         let end = *end.borrow_and_update();
         if self.alarm.is_due(now) {
             self.look_at_ledger(end);
         }
-        if !self.scanning && self.next < end && self.closed.len() < CLOSED_BATCHES_MAX {
-            self.start_look();
+        if self.collector.wants_to_look(end) {
+            let look = self.collector.look();
+            self.work.spawn(async move { Done::Looked(look.await) });
         }
-        if !self.scanning && self.next >= self.flush_until && self.flush_until > Position(0) {
-            self.flush_until = Position(0);
-            let closed = self.buffer.close_all(Trigger::Flush);
-            self.enqueue(closed);
-        }
+        self.collector.close(now);
         let checkpoint_due = self.checkpoints_due > 0
             && !self.checkpointing
             && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL
@@ -427,8 +312,7 @@ impl Leg {
             }
         }
         // A freeze would only put a due checkpoint off.
-        let has_something = !self.closed.is_empty() || !self.lost.is_empty();
-        if self.awaited.is_none() && has_something {
+        if self.awaited.is_none() && self.collector.has_closed() {
             if self.transformer.is_some() {
                 self.start_transforms();
             } else if !self.freezing && !checkpoint_due && !self.is_held() {
@@ -442,105 +326,67 @@ impl Leg {
         }
     }
 
-    fn close(&mut self, now: Duration) {
-        let closed = self.buffer.close_due(now);
-        self.enqueue(closed);
-        if self.surroundings.budget.is_pressed() && self.buffer.data_bytes() >= PRESSURE_BYTES_MIN {
-            let closed = self.buffer.close_all(Trigger::Pressure);
-            self.enqueue(closed);
-        }
-    }
-
-    fn enqueue(&mut self, batches: Vec<Batch>) {
-        for batch in batches {
-            let trigger = batch.closed_by.as_str();
-            let labels = stream_labels_with(self.surroundings.stream.as_str(), "trigger", trigger);
-            self.surroundings.metrics.closed_batches.get_or_create(&labels).inc();
-            tracing::debug!(
-                stream = %self.surroundings.stream,
-                records = batch.positions.count(),
-                bytes = batch.data_bytes,
-                trigger,
-                "closed a batch"
-            );
-            self.closed.push_back(batch);
-        }
-    }
-
-    fn start_look(&mut self) {
-        self.scanning = true;
-        let (records, kind, from) = (self.records.clone(), self.freezer.kind, self.next);
-        self.work.spawn(async move {
-            let stretch = blocking(move || intake::look(&records, kind, from, SCAN_BYTES)).await;
-            Done::Looked(rest_after(stretch, |_| true).await)
-        });
-    }
-
     /// New orders of another kind begin when nothing is under way any more, with another look at
     /// everything that is not settled.
     fn take_awaited_orders(&mut self) {
-        if self.scanning || self.freezing || self.appending || self.order.len() > 0 {
+        if self.collector.is_looking() || self.freezing || !self.transforms.is_idle() {
             return;
         }
         if let Some(orders) = self.awaited.take() {
             self.give(orders);
-            self.buffer = Buffer::new(self.hints);
-            self.closed.clear();
-            self.lost = Positions::default();
-            self.next = self.state.progress.low();
+            self.collector.start_over(&self.state.progress);
+            self.transforms.given_up();
+            // What a flush had closed is open again.
+            let flushed = self.flushes.iter().map(|(until, _)| *until).chain(self.stop_at).max();
+            self.collector.flush(flushed.unwrap_or_default());
         }
     }
 
+    /// Whether records that were read for the present orders may go the way of these.
+    fn are_of_the_same_kind(&self, orders: &Orders) -> bool {
+        orders.transformer.is_some() == self.transformer.is_some()
+            && orders.keys() == self.collector.keys()
+    }
+
     fn give(&mut self, orders: Orders) {
-        self.freezer.recipe = orders.recipe;
-        self.hints = orders.hints;
-        self.buffer.change_hints(orders.hints);
+        self.collector.change_keys(orders.keys());
+        self.freezer.converter.recipe = orders.recipe;
+        self.collector.change_hints(orders.hints);
         self.transformer = orders.transformer;
         self.catalogs = orders.catalogs;
         // What the old table knew the new one need not know.
         self.registrations.forget();
         self.show_table();
+        // Hooks that never answer must not hold up the ones that take their place.
+        for ticket in self.transforms.begin_again() {
+            self.start_transform(ticket);
+        }
     }
 
     fn start_transforms(&mut self) {
         while let Some(transformer) = &self.transformer
-            && self.order.len() < UNDER_WAY_MAX
-            && !self.scratch_is_pressed(&transformer.scratch)
-            && let Some(batch) = self.closed.pop_front()
+            && self.transforms.has_room(&transformer.scratch, &self.surroundings.budget)
+            && let Some(batch) = self.collector.pop(BATCH_RECORDS_MAX)
         {
-            let ticket = self.order.begin(batch.positions);
+            let ticket = self.transforms.begin(batch.positions);
             self.start_transform(ticket);
         }
     }
 
     fn start_transform(&mut self, ticket: u64) {
-        let (transformer, positions) = (self.transformer.clone(), self.order.positions(ticket));
-        if let (Some(transformer), Some(positions)) = (transformer, positions.cloned()) {
-            self.work.spawn(async move {
-                let frames = transformer.transform(positions).await;
-                Done::Transformed(ticket, rest_after(frames, |_| true).await)
-            });
+        let begin = |transformer| self.transforms.transform(ticket, transformer);
+        if let Some(transform) = self.transformer.clone().and_then(begin) {
+            let task = self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
+            self.transforms.started(ticket, task);
         }
-    }
-
-    /// Whether what is transformed has to leave the disk before more comes.
-    fn scratch_is_pressed(&self, scratch: &Journal) -> bool {
-        !self.surroundings.budget.admits(0) && scratch.bytes() > SCRATCH_BYTES_PRESSED
     }
 
     fn start_append(&mut self) {
-        if self.appending {
-            return;
-        }
-        let Some(transformer) = &self.transformer else {
-            return;
-        };
-        if let Some((positions, frames)) = self.order.pop_ready() {
-            self.appending = true;
-            self.appending_records = positions.count();
-            let scratch = transformer.scratch.clone();
+        if let Some(transformer) = &self.transformer
+            && let Some(append) = self.transforms.append(&transformer.scratch)
+        {
             self.work.spawn(async move {
-                let appended = repeat(async || scratch.append_own(frames.clone()).await).await;
+                let (positions, appended) = append.await;
                 Done::Appended(positions, appended)
             });
         }
@@ -548,10 +394,10 @@ impl Leg {
 
     fn start_freeze(&mut self) {
         self.freezing = true;
-        let batches = Arc::new(take_round(&mut self.closed));
-        let lost = std::mem::take(&mut self.lost);
+        let (batches, lost) = self.collector.take_round();
         let in_batches: u64 = batches.iter().map(|batch| batch.positions.count()).sum();
         self.freezing_records = in_batches + lost.count();
+        let batches = Arc::new(batches);
         let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
         let source_end = self.state.source_end();
         let conversions = self.surroundings.conversions.clone();
@@ -601,18 +447,7 @@ impl Leg {
         let catalog = self.catalogs.get(&name).cloned();
         let journal = self.log.clone();
         self.work.spawn(async move {
-            let register = async {
-                let catalog = catalog.ok_or_else(|| RegisterError::Unknown(name.clone()))?;
-                let registration = catalog.register(&partitions).await?;
-                let recorded = registration.registered.iter().map(|partition| {
-                    let control = Control::Registered(partition.clone());
-                    let journal = &journal;
-                    async move { journal.append_control(&control).await }
-                });
-                futures::future::try_join_all(recorded).await?;
-                Ok(registration)
-            };
-            let result = register.await;
+            let result = register(catalog, &name, &partitions, &journal).await;
             Done::Registered { catalog: name, result }
         });
     }
@@ -650,20 +485,19 @@ impl Leg {
     fn take(&mut self, done: Done) {
         match done {
             Done::Looked(stretch) => {
-                self.scanning = false;
+                self.collector.looked();
                 if let Some(stretch) = self.note("read the journal", stretch) {
                     self.route(stretch);
                 }
             }
             Done::Transformed(ticket, frames) => {
                 match self.note("read the records to transform", frames) {
-                    Some(frames) => self.order.transformed(ticket, frames),
+                    Some(frames) => self.transforms.transformed(ticket, frames),
                     None => self.start_transform(ticket),
                 }
             }
             Done::Appended(positions, Ok(_)) => {
-                self.appending = false;
-                self.appending_records = 0;
+                self.transforms.appended();
                 self.checkpoints_due = 2;
                 self.state.transformed(&positions);
             }
@@ -678,11 +512,11 @@ impl Leg {
                         self.turns.open(plan.id, false);
                     }
                     self.state.planned(plan);
+                    self.freezer.converter.caution.planned(self.state.progress.low());
                 } else {
                     let batches =
                         Arc::try_unwrap(batches).unwrap_or_else(|shared| (*shared).clone());
-                    batches.into_iter().rev().for_each(|batch| self.closed.push_front(batch));
-                    self.lost = self.lost.with(&lost);
+                    self.collector.give_back(batches, &lost);
                 }
             }
             Done::Committed(id, Ok(())) => self.committed(id),
@@ -730,64 +564,22 @@ impl Leg {
         }
     }
 
-    /// Gives what was read to the buffer. Records that a plan has settled already are passed over;
-    /// after a restart they lie between those that are not.
-    fn route(&mut self, stretch: Stretch) {
+    /// Gives what was read to the collector.
+    fn route(&mut self, mut stretch: Stretch) {
         if !stretch.dropped.is_empty() {
             self.state.dropped(&stretch.dropped);
             self.checkpoints_due = 2;
         }
         self.state.source_seen(stretch.source_end);
-        let mut runs = stretch.runs;
-        let lost = stretch.lost.without(&self.state.progress.settled());
-        self.report_lost(&lost);
-        if self.transformer.is_none() {
-            self.lost = self.lost.with(&lost);
-        } else {
-            // What follows them in the next log proves that they were passed.
-            let arrival = self.surroundings.clock.now();
-            let run = |run: &positions::Run| intake::Run {
-                group: Group { tenant: None },
-                first: run.first,
-                lengths: vec![0; run.count as usize],
-                arrival,
-            };
-            runs.extend(lost.runs().iter().map(run));
-            runs.sort_by_key(|run| run.first);
-            runs.iter_mut().for_each(|run| run.group = Group { tenant: None });
+        stretch.lost = stretch.lost.without(&self.state.progress.settled());
+        self.report_lost(&stretch.lost);
+        if self.transformer.is_some() {
+            let lost = std::mem::take(&mut stretch.lost);
+            stretch.runs.extend(as_runs(&lost, &self.surroundings));
+            stretch.runs.sort_by_key(|run| run.first);
+            stretch.runs.iter_mut().for_each(|run| run.group = Group::default());
         }
-        for run in runs {
-            self.buffer_run(&run);
-        }
-        self.next = stretch.next;
-    }
-
-    fn buffer_run(&mut self, run: &intake::Run) {
-        let (now, steady) = (self.surroundings.clock.now(), self.surroundings.clock.steady());
-        // Age counts from the arrival, but a jump of the wall clock never makes it wait longer
-        // than the interval.
-        let age_ms = u64::try_from(now.0 - run.arrival.0).unwrap_or(0);
-        let left = self.hints.interval.saturating_sub(Duration::from_millis(age_ms));
-        let settled =
-            |index: usize| self.state.progress.is_settled(run.first.advanced_by(index as u64));
-        let mut closed = Vec::new();
-        let mut start = 0;
-        while start < run.lengths.len() {
-            let is_settled = settled(start);
-            let alike = (start..run.lengths.len()).take_while(|i| settled(*i) == is_settled);
-            let end = start + alike.count();
-            if !is_settled {
-                closed.extend(self.buffer.add(&Arrival {
-                    group: &run.group,
-                    first: run.first.advanced_by(start as u64),
-                    lengths: &run.lengths[start..end],
-                    arrival: run.arrival,
-                    due: steady + left,
-                }));
-            }
-            start = end;
-        }
-        self.enqueue(closed);
+        self.collector.take(stretch, &self.state.progress);
     }
 
     fn report_lost(&self, lost: &Positions) {
@@ -819,53 +611,18 @@ impl Leg {
     }
 
     fn registered(&mut self, catalog: String, result: Result<Registration, RegisterError>) {
-        let (registration, mut trouble) = match result {
-            Ok(registration) => (registration, None),
-            Err(error) => (Registration::default(), Some(error.to_string())),
-        };
-        if !registration.registered.is_empty() {
+        if result.as_ref().is_ok_and(|registration| !registration.registered.is_empty()) {
             self.checkpoints_due = 2;
-            self.registrations.succeeded(&catalog);
         }
-        let count = registration.registered.len() as u64;
-        let metrics = &self.surroundings.metrics;
-        metrics.registered_partitions.get_or_create(&self.labels).inc_by(count);
-        for partition in registration.registered {
-            self.state.registered(&partition);
-            self.registrations.confirm(partition);
+        let Surroundings { stream, metrics, .. } = &self.surroundings;
+        let report = Report { stream, metrics, troubles: &self.troubles };
+        let pause = self.registrations.registered(&catalog, result, &mut self.state, &report);
+        if let Some(pause) = pause {
+            self.work.spawn(async move {
+                tokio::time::sleep(pause).await;
+                Done::CatalogRested(catalog)
+            });
         }
-        for elsewhere in registration.elsewhere {
-            metrics.misplaced_partitions.get_or_create(&self.labels).inc();
-            tracing::warn!(
-                stream = %self.surroundings.stream,
-                values = elsewhere.partition.values.join("/"),
-                location = elsewhere.location,
-                objects = elsewhere.partition.location,
-                "the catalog has another location for a partition, and keeps it"
-            );
-        }
-        if let [first, others @ ..] = registration.refused.as_slice() {
-            let values = first.partition.values.join("/");
-            let others = others.len();
-            trouble = Some(format!("partition {values}: {} (and {others} more)", first.reason));
-        }
-        let step = "register partitions";
-        let Some(trouble) = trouble else {
-            self.troubles.clear(step);
-            return;
-        };
-        metrics.failed_registrations.get_or_create(&self.labels).inc();
-        let (pause, attempt) = self.registrations.failed(&catalog);
-        self.troubles.set(step, format!("could not {step}: {trouble} (attempt {attempt})"));
-        // The same thing again is news ever more rarely.
-        if attempt.is_power_of_two() {
-            let stream = &self.surroundings.stream;
-            tracing::error!(%stream, error = trouble, attempt, "could not {step}; trying again");
-        }
-        self.work.spawn(async move {
-            tokio::time::sleep(pause).await;
-            Done::CatalogRested(catalog)
-        });
     }
 
     fn answer(&mut self, request: Request, end: Position) {
@@ -874,7 +631,7 @@ impl Leg {
                 let _ = answer.send(self.status(end));
             }
             Request::Flush(answer) => {
-                self.flush_until = self.flush_until.max(end);
+                self.collector.flush(end);
                 self.flushes.push((end, answer));
             }
             Request::Books(answer) => {
@@ -885,12 +642,11 @@ impl Leg {
                 self.show_table();
             }
             Request::Change(orders) => {
-                let is_of_the_same_kind =
-                    orders.transformer.is_some() == self.transformer.is_some();
-                if is_of_the_same_kind && self.awaited.is_none() {
+                if self.are_of_the_same_kind(&orders) && self.awaited.is_none() {
                     self.give(orders);
                 } else {
                     self.awaited = Some(orders);
+                    self.transforms.call_off();
                 }
             }
         }
@@ -929,21 +685,11 @@ impl Leg {
     /// The terms of the equation, each counted where it lies.
     fn ledger(&self, end: Position) -> Ledger {
         let counts = self.state.counts();
-        Ledger { accepted: end.0, pending: self.pending(end, counts.in_plans), counts }
-    }
-
-    /// Records that wait somewhere: unread in the log, in open batches, in closed ones, being
-    /// transformed, appended or frozen, lost and not yet planned, or in open plans.
-    fn pending(&self, end: Position, in_plans: u64) -> u64 {
-        let closed: u64 = self.closed.iter().map(|batch| batch.positions.count()).sum();
-        self.state.progress.unsettled_between(self.next, end)
-            + self.buffer.record_count()
-            + closed
-            + self.order.record_count()
-            + self.appending_records
+        let pending = self.collector.record_count(&self.state.progress, end)
+            + self.transforms.record_count()
             + self.freezing_records
-            + self.lost.count()
-            + in_plans
+            + counts.in_plans;
+        Ledger { accepted: end.0, pending, counts }
     }
 
     fn look_at_ledger(&mut self, end: Position) -> Ledger {
@@ -956,6 +702,7 @@ impl Leg {
         let ledger = self.look_at_ledger(end);
         let counts = ledger.counts;
         let now = self.surroundings.clock.steady();
+        let buffer = self.collector.buffer();
         let objects = self.state.open_plans().values().map(|plan| plan.objects.len());
         LegStatus {
             accepted: ledger.accepted,
@@ -967,12 +714,12 @@ impl Leg {
             left_out: counts.left_out,
             pending: ledger.pending,
             difference: ledger.difference(),
-            open_batches: self.buffer.batch_count(),
-            buffered_records: self.buffer.record_count(),
-            buffered_bytes: self.buffer.data_bytes(),
-            closes_at_bytes: self.hints.size_bytes,
-            closes_in_seconds: self.buffer.next_due().map(|due| due.saturating_sub(now).as_secs()),
-            closed_batches: self.closed.len() + self.order.len(),
+            open_batches: buffer.batch_count(),
+            buffered_records: buffer.record_count(),
+            buffered_bytes: buffer.data_bytes(),
+            closes_at_bytes: self.collector.hints().size_bytes,
+            closes_in_seconds: buffer.next_due().map(|due| due.saturating_sub(now).as_secs()),
+            closed_batches: self.collector.closed_count() + self.transforms.len(),
             open_plans: self.state.open_plans().len(),
             open_objects: objects.sum(),
             unregistered_partitions: self.state.unregistered().len(),
@@ -986,16 +733,17 @@ impl Leg {
     /// stop is over.
     fn pause(&self, deadline: Option<Duration>) -> Duration {
         let now = self.surroundings.clock.steady();
-        let due = self.buffer.next_due().into_iter().chain(deadline).min();
+        let due = self.collector.next_due().into_iter().chain(deadline).min();
         let due = due.map(|due| due.saturating_sub(now));
-        let is_empty = self.buffer.batch_count() == 0 && self.closed.is_empty();
+        let is_empty =
+            self.collector.buffer().batch_count() == 0 && self.collector.closed_count() == 0;
         let idle = is_empty && self.checkpoints_due == 0;
         let longest = if idle { Duration::from_secs(60) } else { TICK };
         due.unwrap_or(longest).min(longest)
     }
 
     fn is_drained(&self, end: Position) -> bool {
-        self.flush_until == Position(0) && self.is_idle(end)
+        !self.collector.is_flushing() && self.is_idle(end)
     }
 
     /// Whether everything is in its store and its catalog.
@@ -1009,6 +757,7 @@ impl Leg {
             while (self.freezing || self.checkpointing) && !self.halted {
                 match self.work.join_next().await {
                     Some(Ok(done)) => self.take(done),
+                    Some(Err(error)) if error.is_cancelled() => {}
                     Some(Err(_)) | None => self.halted = true,
                 }
             }
@@ -1033,12 +782,14 @@ impl Leg {
         }
         let (checkpoint, mark) = (self.state.checkpoint(end), self.log.mark());
         let (journal, outbox) = (self.log.clone(), self.outbox.clone());
+        let caution = self.freezer.converter.caution.clone();
         let written = blocking(move || {
             // The second lets go of the segments that the first has settled.
             journal.checkpoint(&checkpoint, mark)?;
             journal.checkpoint(&checkpoint, mark)?;
             self.hold.map_or(Ok(()), |hold| hold.release(checkpoint.settled.clone()))?;
-            self.committed.into_iter().try_for_each(|plan| outbox.remove(plan))
+            self.committed.into_iter().try_for_each(|plan| outbox.remove(plan))?;
+            caution.end()
         });
         if let Err(error) = written.await {
             tracing::warn!(stream = %self.surroundings.stream, %error, "could not write the last checkpoint");

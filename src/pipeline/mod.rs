@@ -19,6 +19,7 @@
 //! same three below `scratch` and `backup`.
 
 mod handle;
+mod orders;
 mod leg;
 mod state;
 mod progress;
@@ -26,8 +27,13 @@ mod books;
 mod ledger;
 mod entry;
 mod intake;
+mod collector;
 mod transformer;
+mod transforms;
+mod naming;
 mod freeze;
+mod caution;
+mod conversion;
 mod turns;
 mod delivery;
 mod troubles;
@@ -50,7 +56,8 @@ pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Status, TableTrouble};
 
 use self::handle::{Changing, Legs};
-use self::leg::{Leg, Logs, Orders, Role, Surroundings};
+use self::leg::Leg;
+use self::orders::{Logs, Orders, Role, Surroundings};
 use self::transformer::Transformer;
 use self::troubles::Troubles;
 use crate::buffer::Hints;
@@ -319,6 +326,7 @@ impl Pipeline {
     fn source_orders(&self, settings: &Settings) -> Orders {
         let transformer = settings.chain.clone().zip(self.scratch.clone());
         let transformer = transformer.map(|(chain, scratch)| Transformer {
+            stream: self.surroundings.stream.clone(),
             source: self.source.clone(),
             scratch,
             chain,

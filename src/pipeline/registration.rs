@@ -1,19 +1,62 @@
-//! Which partitions are registered next, and when a catalog that failed is asked again.
+//! The registration of partitions: which are next, what a catalog answers, and when one that failed
+//! is asked again.
 //!
 //! Owns the turns, the pauses and the memory of what was confirmed. The to-do list itself is the
 //! state's, since it is durable; nothing here needs to be. Data never waits for any of it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::state::State;
+use super::troubles::Troubles;
+use crate::catalog::{Catalog, CatalogError, Registration};
 use crate::deliver::backoff;
+use crate::journal::{AppendError, Control, Journal};
+use crate::metrics::{Metrics, stream_labels};
 use crate::plan::CatalogPartition;
+use crate::record::StreamName;
 
 /// Partitions that are registered with one call (Glue's bound for `BatchCreatePartition`).
 const PARTITIONS_PER_CALL_MAX: usize = 100;
 /// Confirmed partitions that are remembered, so that they are not asked for again.
 const CONFIRMED_MAX: usize = 100_000;
+
+/// The step of `troubles`.
+const STEP: &str = "register partitions";
+
+/// Why a call of a catalog had no effect.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RegisterError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error("could not record a registration: {0}")]
+    Journal(#[from] AppendError),
+    #[error("catalog '{0}' is not in the configuration any more: put it back to register there")]
+    Unknown(String),
+}
+
+/// Registers partitions of one table, and makes durable that they are. `catalog` is none when the
+/// configuration has no catalog of this `name`.
+///
+/// # Errors
+/// When the catalog or the log cannot; what it had registered is then registered again.
+pub(super) async fn register(
+    catalog: Option<Arc<dyn Catalog>>,
+    name: &str,
+    partitions: &[CatalogPartition],
+    log: &Journal,
+) -> Result<Registration, RegisterError> {
+    let catalog = catalog.ok_or_else(|| RegisterError::Unknown(name.to_owned()))?;
+    let registration = catalog.register(partitions).await?;
+    let recorded = registration.registered.iter().map(|partition| {
+        let control = Control::Registered(partition.clone());
+        async move { log.append_control(&control).await }
+    });
+    futures::future::try_join_all(recorded).await?;
+    Ok(registration)
+}
 
 /// The order in which partitions are registered.
 #[derive(Debug, Default)]
@@ -52,13 +95,61 @@ impl Registrations {
         Some(partitions)
     }
 
-    /// A call went well.
-    pub(super) fn succeeded(&mut self, catalog: &str) {
-        self.failures.remove(catalog);
+    /// Takes in what a call came to, and shows what went wrong; after a failure, tells how long the
+    /// catalog is left alone.
+    pub(super) fn registered(
+        &mut self,
+        catalog: &str,
+        result: Result<Registration, RegisterError>,
+        state: &mut State,
+        report: &Report<'_>,
+    ) -> Option<Duration> {
+        let (registration, mut trouble) = match result {
+            Ok(registration) => (registration, None),
+            Err(error) => (Registration::default(), Some(error.to_string())),
+        };
+        let labels = stream_labels(report.stream.as_str());
+        if !registration.registered.is_empty() {
+            self.failures.remove(catalog);
+        }
+        let count = registration.registered.len() as u64;
+        report.metrics.registered_partitions.get_or_create(&labels).inc_by(count);
+        for partition in registration.registered {
+            state.registered(&partition);
+            self.confirm(partition);
+        }
+        for elsewhere in registration.elsewhere {
+            report.metrics.misplaced_partitions.get_or_create(&labels).inc();
+            tracing::warn!(
+                stream = %report.stream,
+                values = elsewhere.partition.values.join("/"),
+                location = elsewhere.location,
+                objects = elsewhere.partition.location,
+                "the catalog has another location for a partition, and keeps it"
+            );
+        }
+        if let [first, others @ ..] = registration.refused.as_slice() {
+            let values = first.partition.values.join("/");
+            let others = others.len();
+            trouble = Some(format!("partition {values}: {} (and {others} more)", first.reason));
+        }
+        let Some(trouble) = trouble else {
+            report.troubles.clear(STEP);
+            return None;
+        };
+        report.metrics.failed_registrations.get_or_create(&labels).inc();
+        let (pause, attempt) = self.failed(catalog);
+        report.troubles.set(STEP, format!("could not {STEP}: {trouble} (attempt {attempt})"));
+        // The same thing again is news ever more rarely.
+        if attempt.is_power_of_two() {
+            let stream = report.stream;
+            tracing::error!(%stream, error = trouble, attempt, "could not {STEP}; trying again");
+        }
+        Some(pause)
     }
 
     /// A call failed: tells how long the catalog is left alone, and how often it has failed now.
-    pub(super) fn failed(&mut self, catalog: &str) -> (Duration, u32) {
+    fn failed(&mut self, catalog: &str) -> (Duration, u32) {
         let count = self.failures.entry(catalog.to_owned()).or_default();
         *count = count.saturating_add(1);
         self.resting.insert(catalog.to_owned());
@@ -70,7 +161,7 @@ impl Registrations {
         self.resting.remove(catalog);
     }
 
-    pub(super) fn confirm(&mut self, partition: CatalogPartition) {
+    fn confirm(&mut self, partition: CatalogPartition) {
         if self.confirmed.len() > CONFIRMED_MAX {
             // Registering one of them again does no harm.
             self.confirmed.clear();
@@ -86,6 +177,14 @@ impl Registrations {
     pub(super) fn forget(&mut self) {
         self.confirmed.clear();
     }
+}
+
+/// Where it shows what registrations came to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Report<'a> {
+    pub(super) stream: &'a StreamName,
+    pub(super) metrics: &'a Metrics,
+    pub(super) troubles: &'a Troubles,
 }
 
 #[cfg(test)]
@@ -131,7 +230,7 @@ mod tests {
         registrations.rested("down");
         assert_eq!(registrations.next(&waiting).expect("some")[0].catalog, "down");
         assert_eq!(registrations.failed("down").1, 2);
-        registrations.succeeded("down");
+        registrations.failures.remove("down");
         assert_eq!(registrations.failed("down").1, 1);
     }
 }

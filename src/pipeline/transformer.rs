@@ -1,12 +1,11 @@
-//! From closed batches of source records to entries of the scratch log, in order.
+//! From a batch of source records to entries of the scratch log.
 //!
-//! Owns the transform of one batch, and the order in which batches that are transformed side by
-//! side are appended: that of their positions. Keeps nothing that a crash would miss: what was not
-//! appended is transformed again, and then the new answer counts; what was appended never changes.
+//! Owns what is read for the hooks and how their verdicts become frames. The order in which batches
+//! are appended is `transforms`'s.
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 
@@ -14,13 +13,12 @@ use super::blocking;
 use super::entry::{Content, Entry, FailureText};
 use super::troubles::Troubles;
 use crate::clock::Clock;
+use crate::fault::Action;
 use crate::journal::{Batch, Journal, Seen};
 use crate::positions::Positions;
-use crate::record::{ErrorOutputType, Position, Tenant, UnixMillis};
-use crate::transform::{Chain, Failure, Item, Part, Transformed};
+use crate::record::{ErrorOutputType, Position, StreamName, Tenant, UnixMillis};
+use crate::transform::{Chain, Failure, Item, Part, Transformed, Unavailable};
 
-/// Batches that are transformed side by side (Firehose has 5 invocations outstanding).
-pub(super) const UNDER_WAY_MAX: usize = 5;
 /// A frame of the scratch log takes no more than this, unless a single record became more.
 const FRAME_BYTES: usize = 4 << 20;
 /// More than this, what a record became does not fit into a frame, and the record fails.
@@ -33,6 +31,7 @@ const STEP: &str = "transform records";
 /// Everything that the transform touches.
 #[derive(Clone, Debug)]
 pub(super) struct Transformer {
+    pub(super) stream: StreamName,
     pub(super) source: Journal,
     pub(super) scratch: Journal,
     pub(super) chain: Chain,
@@ -64,68 +63,27 @@ impl Transformer {
             Some(Item { id, arrival: record.arrival, part })
         };
         let items = taken.iter().filter_map(item).collect();
-        let troubles = self.troubles.clone();
-        let troubled = move |unavailable: Option<&crate::transform::Unavailable>| match unavailable
-        {
-            Some(unavailable) => troubles.set(STEP, format!("could not {STEP}: {unavailable}")),
-            None => troubles.clear(STEP),
+        let (troubles, stream) = (self.troubles.clone(), self.stream.to_string());
+        let refusals = AtomicU32::new(0);
+        let troubled = move |unavailable: Option<&Unavailable>| {
+            let Some(unavailable) = unavailable else {
+                return troubles.clear(STEP);
+            };
+            let text = format!("could not {STEP}: {unavailable}");
+            // The same thing again is news ever more rarely.
+            let attempt = refusals.fetch_add(1, Ordering::Relaxed).saturating_add(1);
+            match unavailable.action {
+                _ if !attempt.is_power_of_two() => {}
+                Action::Retry => tracing::warn!(stream, attempt, "{text}; trying again"),
+                _ => {
+                    tracing::error!(stream, attempt, "{text}; trying again, but a person must act")
+                }
+            }
+            troubles.set(STEP, text);
         };
         let transformed = self.chain.run(items, &troubled).await;
         let now = self.clock.now();
         Ok(blocking(move || frames(&taken, transformed, now)).await)
-    }
-}
-
-/// The batches that wait for their turn to be appended.
-#[derive(Debug, Default)]
-pub(super) struct Order {
-    next_ticket: u64,
-    under_way: VecDeque<UnderWay>,
-}
-
-#[derive(Debug)]
-struct UnderWay {
-    ticket: u64,
-    positions: Positions,
-    transformed: Option<Vec<Batch>>,
-}
-
-impl Order {
-    /// Takes in a batch whose transform begins; gives its ticket.
-    pub(super) fn begin(&mut self, positions: Positions) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.under_way.push_back(UnderWay { ticket, positions, transformed: None });
-        ticket
-    }
-
-    /// The records of a batch that is under way.
-    pub(super) fn positions(&self, ticket: u64) -> Option<&Positions> {
-        self.under_way.iter().find(|batch| batch.ticket == ticket).map(|batch| &batch.positions)
-    }
-
-    /// Notes what a batch became.
-    pub(super) fn transformed(&mut self, ticket: u64, frames: Vec<Batch>) {
-        if let Some(batch) = self.under_way.iter_mut().find(|batch| batch.ticket == ticket) {
-            batch.transformed = Some(frames);
-        }
-    }
-
-    /// Takes the oldest batch, when it has been transformed.
-    pub(super) fn pop_ready(&mut self) -> Option<(Positions, Vec<Batch>)> {
-        self.under_way.front()?.transformed.as_ref()?;
-        let batch = self.under_way.pop_front()?;
-        Some((batch.positions, batch.transformed?))
-    }
-
-    /// Records of the batches that have not been taken yet.
-    pub(super) fn record_count(&self) -> u64 {
-        self.under_way.iter().map(|batch| batch.positions.count()).sum()
-    }
-
-    /// How many batches have neither been appended nor given up.
-    pub(super) fn len(&self) -> usize {
-        self.under_way.len()
     }
 }
 

@@ -14,6 +14,8 @@ use super::{
 };
 use crate::buffer::Hints;
 
+/// What a chain is given at once when no step says.
+const SIZE_BYTES: u64 = 1 << 20;
 /// How long a step that is away is left alone before it is tried again: doubled each time.
 const PAUSE_MIN: Duration = Duration::from_millis(200);
 const PAUSE_MAX: Duration = Duration::from_secs(20);
@@ -56,14 +58,16 @@ impl Chain {
         Self { steps }
     }
 
-    /// What the steps would like to be given at once: the largest size, the longest interval.
+    /// What the steps are given at once: no more than each of them wants, and for as long as the most
+    /// patient waits. Steps that run inside this process have no wish.
     #[must_use]
     pub fn hints(&self) -> Hints {
-        let none = Hints { size_bytes: 0, interval: Duration::ZERO };
-        self.steps.iter().map(|step| step.hints()).fold(none, |all, one| Hints {
-            size_bytes: all.size_bytes.max(one.size_bytes),
+        let wishes = self.steps.iter().filter_map(|step| step.hints());
+        let all = wishes.reduce(|all, one| Hints {
+            size_bytes: all.size_bytes.min(one.size_bytes),
             interval: all.interval.max(one.interval),
-        })
+        });
+        all.unwrap_or(Hints { size_bytes: SIZE_BYTES, interval: Duration::ZERO })
     }
 
     /// Transforms records and tells for each what it became; never nothing.

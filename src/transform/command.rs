@@ -17,13 +17,17 @@
 //! `ProcessingFailed`; `metadata.partitionKeys` and `parts` are those of the HTTP hook, with `data`
 //! or `dataBase64` in each part. What is written to stderr goes to the log.
 //!
-//! An attempt fails when the process ends, is silent for longer than the timeout while it owes
-//! answers, or writes a line that belongs to no record. Then it is killed, and after a pause a new
-//! one is given what is not answered yet; answers that came before stay. Attempts are counted from
-//! the last answer on. A program that has never answered anything is not blamed on the records: it
-//! counts as away, with the alarm, as one that cannot be started. When a record is answered twice
-//! before its batch is done, it fails; a further answer after that is ignored and logged, since the
-//! batch is gone.
+//! A line may have 16 MiB and, as by HTTP, a part 6 MiB: a record that is answered with a larger part
+//! fails, and no other with it.
+//!
+//! An attempt fails when the process ends, answers nothing for longer than the timeout while it owes
+//! answers, or writes a line that is no answer or does not end. Then it is killed, and after a pause a
+//! new one is given what is not answered yet; answers that came before stay. Attempts are counted from
+//! the last answer on. After the last one the records are given one by one, so that the one over which
+//! the program fails is found: that one has failed, and the others go on together. A program that has
+//! never answered anything is not blamed on the records: it counts as away, with the alarm, as one that
+//! cannot be started. When a record is answered twice before its batch is done, it fails; a further
+//! answer after that is ignored and logged, since the batch is gone.
 
 mod process;
 
@@ -46,12 +50,20 @@ use super::{Item, Transform, Unavailable, Verdict, short};
 use crate::fault::Action;
 
 /// What a command is run by.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CommandSettings {
     /// The program and its arguments; no shell reads them.
     pub argv: Vec<String>,
+    /// Its whole environment; the values may be secrets.
+    pub environment: Vec<(String, String)>,
     /// How long it may be silent while it owes answers, and how often it is started again.
     pub patience: Patience,
+}
+
+impl std::fmt::Debug for CommandSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CommandSettings").field("argv", &self.argv).finish_non_exhaustive()
+    }
 }
 
 /// A hook that is a program.
@@ -85,8 +97,6 @@ struct Line<'a> {
 struct Broken {
     why: String,
     reason: Reason,
-    /// Whether at least one answer came.
-    progressed: bool,
 }
 
 impl Command {
@@ -99,15 +109,17 @@ impl Command {
     async fn ask(&self, items: &[Item]) -> Result<Vec<Verdict>, Unavailable> {
         let mut state = self.state.lock().await;
         let mut answers = Answers::new(items);
-        let mut attempt = 1;
+        let retries = self.settings.patience.retries;
+        let (mut attempt, mut is_one_by_one) = (1, false);
         loop {
             let mut process = self.ready(&mut state)?;
-            let outcome = self.attempt(&mut process, &mut answers, attempt).await;
+            let count_before = answers.count;
+            let outcome = self.attempt(&mut process, &mut answers, attempt, is_one_by_one).await;
             state.has_ever_answered |= answers.count > 0;
             let broken = match outcome {
                 Ok(()) => {
                     state.process = Some(process);
-                    return Ok(answers.verdicts(FUNCTION_ERROR, attempt));
+                    return Ok(answers.verdicts());
                 }
                 Err(broken) => broken,
             };
@@ -117,7 +129,7 @@ impl Command {
                 stream = self.name.stream,
                 step = self.name.step,
                 attempt,
-                attempts = u64::from(self.settings.patience.retries) + 1,
+                attempts = u64::from(retries) + 1,
                 "a command failed: {}",
                 broken.why
             );
@@ -125,11 +137,16 @@ impl Command {
                 let reason = format!("{} has never answered: {}", self.program(), broken.why);
                 return Err(Unavailable { reason, action: Action::Alarm });
             }
-            if broken.progressed {
+            if is_one_by_one || (attempt > retries && answers.owed_count() == 1) {
+                answers.fail_first_owed(&broken, attempt);
+                (attempt, is_one_by_one) = (0, false);
+                if answers.owed_count() == 0 {
+                    return Ok(answers.verdicts());
+                }
+            } else if answers.count > count_before {
                 attempt = 0;
-            }
-            if attempt > self.settings.patience.retries {
-                return Ok(answers.verdicts(broken.reason, attempt));
+            } else if attempt > retries {
+                is_one_by_one = true;
             }
             tokio::time::sleep(pause(attempt.max(1))).await;
             attempt += 1;
@@ -153,7 +170,7 @@ impl Command {
                 return Ok(process);
             }
         }
-        Process::start(&self.settings.argv, &self.name).map_err(|error| {
+        Process::start(&self.settings, &self.name).map_err(|error| {
             let reason = format!("could not start {}: {error}", self.program());
             Unavailable { reason, action: Action::Alarm }
         })
@@ -163,42 +180,59 @@ impl Command {
         self.settings.argv.first().map_or("", String::as_str)
     }
 
+    /// Asks about all items without a verdict, at once or one after another.
     async fn attempt(
         &self,
         process: &mut Process,
         answers: &mut Answers<'_>,
         attempt: u32,
+        is_one_by_one: bool,
     ) -> Result<(), Broken> {
-        let count_before = answers.count;
-        let timeout = self.settings.patience.timeout;
-        let mut deadline = tokio::time::Instant::now() + timeout;
-        let broken = |answers: &Answers<'_>, why: String, reason| {
-            Err(Broken { why, reason, progressed: answers.count > count_before })
-        };
-        process.write(answers.owed_lines()).await;
-        while answers.count < answers.items.len() {
-            match tokio::time::timeout_at(deadline, process.next()).await {
-                Err(_) => {
-                    let why = format!("it was silent for {} s", timeout.as_secs_f64());
-                    let reason = if answers.count > 0 { MISSING_ID } else { FUNCTION_ERROR };
-                    return broken(answers, why, reason);
-                }
-                Ok(Output::End(how)) => return broken(answers, how, FUNCTION_ERROR),
-                Ok(Output::TooLong) => {
-                    return broken(answers, "it wrote a line without end".to_owned(), NO_JSON);
-                }
-                Ok(Output::Line(line)) => match answers.take(&line, attempt) {
-                    Ok(()) => deadline = tokio::time::Instant::now() + timeout,
-                    Err(why) => {
-                        let line = short(&String::from_utf8_lossy(&line));
-                        return broken(answers, format!("{why}: {line}"), NO_JSON);
-                    }
-                },
-            }
+        while answers.owed_count() > 0 {
+            let asked = if is_one_by_one { 1 } else { answers.owed_count() };
+            process.write(answers.owed_lines(asked)).await;
+            self.await_answers(process, answers, attempt, answers.count + asked).await?;
         }
         // A second answer that came along with the last one.
         while let Some(Output::Line(line)) = process.pending() {
             let _ = answers.take(&line, attempt);
+        }
+        Ok(())
+    }
+
+    /// Takes what the process says until there are `count` answers.
+    async fn await_answers(
+        &self,
+        process: &mut Process,
+        answers: &mut Answers<'_>,
+        attempt: u32,
+        count: usize,
+    ) -> Result<(), Broken> {
+        let timeout = self.settings.patience.timeout;
+        let mut deadline = tokio::time::Instant::now() + timeout;
+        while answers.count < count {
+            let count_before = answers.count;
+            match tokio::time::timeout_at(deadline, process.next()).await {
+                Err(_) => {
+                    let why = format!("it answered nothing for {} s", timeout.as_secs_f64());
+                    let reason = if answers.count > 0 { MISSING_ID } else { FUNCTION_ERROR };
+                    return Err(Broken { why, reason });
+                }
+                Ok(Output::End(why)) => return Err(Broken { why, reason: FUNCTION_ERROR }),
+                Ok(Output::TooLong) => {
+                    let why = "it wrote a line without end".to_owned();
+                    return Err(Broken { why, reason: NO_JSON });
+                }
+                Ok(Output::Line(line)) => {
+                    if let Err(why) = answers.take(&line, attempt) {
+                        let line = short(&String::from_utf8_lossy(&line));
+                        return Err(Broken { why: format!("{why}: {line}"), reason: NO_JSON });
+                    }
+                }
+            }
+            if answers.count > count_before {
+                deadline = tokio::time::Instant::now() + timeout;
+            }
         }
         Ok(())
     }
@@ -219,11 +253,16 @@ impl<'a> Answers<'a> {
         Self { items, indices: indices.collect(), verdicts: vec![None; items.len()], count: 0 }
     }
 
-    /// The lines of the items without a verdict.
-    fn owed_lines(&self) -> Bytes {
+    /// How many items have no verdict.
+    fn owed_count(&self) -> usize {
+        self.items.len() - self.count
+    }
+
+    /// The lines of the first `count` items without a verdict.
+    fn owed_lines(&self, count: usize) -> Bytes {
         let mut lines = Vec::new();
         let owed = self.items.iter().zip(&self.verdicts).filter(|(_, verdict)| verdict.is_none());
-        for (item, _) in owed {
+        for (item, _) in owed.take(count) {
             let data = std::str::from_utf8(&item.part.data).ok();
             let line = Line {
                 record_id: &item.id,
@@ -262,9 +301,24 @@ impl<'a> Answers<'a> {
         Ok(())
     }
 
-    fn verdicts(self, missing: Reason, attempts: u32) -> Vec<Verdict> {
-        let verdicts = self.verdicts.into_iter();
-        verdicts.map(|verdict| verdict.unwrap_or_else(|| missing.at(attempts, None))).collect()
+    /// The first item without a verdict is the one over which the program failed.
+    fn fail_first_owed(&mut self, broken: &Broken, attempts: u32) {
+        let mut verdict = broken.reason.at(attempts, None);
+        if let Verdict::Failed(failure) = &mut verdict
+            && broken.reason == FUNCTION_ERROR
+        {
+            failure.message =
+                short(&format!("the command failed over this record: {}", broken.why));
+        }
+        if let Some(owed) = self.verdicts.iter_mut().find(|verdict| verdict.is_none()) {
+            *owed = Some(verdict);
+            self.count += 1;
+        }
+    }
+
+    fn verdicts(self) -> Vec<Verdict> {
+        let verdict = |verdict: Option<Verdict>| verdict.expect("each item was answered or failed");
+        self.verdicts.into_iter().map(verdict).collect()
     }
 }
 

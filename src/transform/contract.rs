@@ -11,7 +11,8 @@
 //!
 //! Invariant: whatever bytes come back, every item has exactly one verdict.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -132,19 +133,19 @@ pub(super) fn event(sender: &Sender<'_>, invocation_id: &str, items: &[Item]) ->
 
 /// Cuts a batch into runs whose events are no larger than a payload may be. An item that does not
 /// even fit alone makes a run of its own, which is not to be sent: see [`fits`].
-pub(super) fn runs(items: &[Item]) -> Vec<&[Item]> {
-    let mut runs = Vec::new();
+pub(super) fn runs(items: &[Item]) -> VecDeque<Range<usize>> {
+    let mut runs = VecDeque::new();
     let (mut start, mut size_bytes) = (0, ENVELOPE_BYTES);
     for (index, item) in items.iter().enumerate() {
         let bytes = event_bytes(item);
         if index > start && size_bytes + bytes > PAYLOAD_BYTES_MAX {
-            runs.push(&items[start..index]);
+            runs.push_back(start..index);
             (start, size_bytes) = (index, ENVELOPE_BYTES);
         }
         size_bytes += bytes;
     }
     if start < items.len() {
-        runs.push(&items[start..]);
+        runs.push_back(start..items.len());
     }
     runs
 }
@@ -256,8 +257,12 @@ fn partition_keys(
         None | Some(Value::Null) => {}
         Some(Value::Object(keys)) => {
             for (key, value) in keys {
-                let value = value.as_str().ok_or(BAD_FORMAT)?;
-                all.insert(key.clone(), value.to_owned());
+                match value {
+                    // Whether a key is missed is for the prefix to say.
+                    Value::Null => all.remove(key),
+                    Value::String(value) => all.insert(key.clone(), value.clone()),
+                    _ => return Err(BAD_FORMAT),
+                };
             }
         }
         Some(_) => return Err(BAD_FORMAT),

@@ -3,13 +3,14 @@
 //! Owns the request, the bound on its answer, and which outcomes mean that the hook is away rather
 //! than wrong. Does not own the form of either body (`contract`) nor attempts (`invocations`).
 //!
-//! A hook is away when it cannot be reached or says so: no connection, a connection that ends
-//! before the head of the answer, 429, 502, 503 and 504. Everything else that is no 200 with a body
-//! is a failed attempt, a silence beyond the timeout too. Redirects are not followed and proxies
-//! not used: the URL is the hook.
+//! A hook is away when it cannot be reached or says so: no connection, 429 and 503. A connection that
+//! ends before the head of the answer, 502 and 504 may mean that, or that a record brings the hook
+//! down, which `invocations` finds out. Everything else that is no 200 with a body is a failed
+//! attempt, a silence beyond the timeout too. Redirects are not followed and proxies not used: the
+//! URL is the hook.
 
 use std::error::Error;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
@@ -22,7 +23,6 @@ use super::{Item, Transform, Unavailable, Verdict, short};
 use crate::buffer::Hints;
 use crate::fault::Action;
 
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 /// How much of a refusal's body goes to the log.
 const REFUSAL_BYTES_MAX: usize = 2 << 10;
 
@@ -52,6 +52,7 @@ pub struct Http {
     origin: Origin,
     settings: HttpSettings,
     client: Client,
+    answers: AtomicU64,
 }
 
 /// Whether a header can be sent.
@@ -77,13 +78,13 @@ impl Http {
         }
         let client = Client::builder()
             .default_headers(headers)
-            .connect_timeout(CONNECT_PATIENCE)
+            .connect_timeout(settings.patience.to_connect())
             .timeout(settings.patience.timeout)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build();
         let client = client.map_err(|error| format!("no HTTP client: {}", in_full(&error)))?;
-        Ok(Self { name, origin, settings, client })
+        Ok(Self { name, origin, settings, client, answers: AtomicU64::new(0) })
     }
 
     async fn send(&self, event: Bytes) -> Result<Bytes, Trouble> {
@@ -96,27 +97,31 @@ impl Http {
         // Only for the log, so what is cut off or does not come is not missed.
         let body = bounded(answer, REFUSAL_BYTES_MAX).await.unwrap_or_default();
         let said = format!("it answered {status}: {}", short(&String::from_utf8_lossy(&body)));
-        let is_away = [
-            StatusCode::TOO_MANY_REQUESTS,
-            StatusCode::BAD_GATEWAY,
-            StatusCode::SERVICE_UNAVAILABLE,
-            StatusCode::GATEWAY_TIMEOUT,
-        ]
-        .contains(&status);
-        if is_away { Err(self.away(&said)) } else { Err(Trouble::Failed(said)) }
+        Err(match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                Trouble::Away(self.away(&said))
+            }
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
+                Trouble::Broken(self.away(&said))
+            }
+            _ => Trouble::Failed(said),
+        })
     }
 
     fn unanswered(&self, error: &reqwest::Error) -> Trouble {
-        if error.is_timeout() && !error.is_connect() {
+        if error.is_connect() {
+            return Trouble::Away(self.away(&in_full(error)));
+        }
+        if error.is_timeout() {
             let seconds = self.settings.patience.timeout.as_secs_f64();
             return Trouble::Failed(format!("there was no answer within {seconds} s"));
         }
-        self.away(&in_full(error))
+        Trouble::Broken(self.away(&in_full(error)))
     }
 
-    fn away(&self, why: &str) -> Trouble {
+    fn away(&self, why: &str) -> Unavailable {
         let reason = format!("the hook at {} is away: {why}", self.settings.url);
-        Trouble::Away(Unavailable { reason, action: Action::Retry })
+        Unavailable { reason, action: Action::Retry }
     }
 }
 
@@ -159,11 +164,12 @@ impl Transform for Http {
             origin: &self.origin,
             retries: self.settings.patience.retries,
             lambda_arn: None,
+            answers: &self.answers,
         };
         Box::pin(async move { invocations.ask(items, |event| self.send(event)).await })
     }
 
-    fn hints(&self) -> Hints {
-        self.settings.hints
+    fn hints(&self) -> Option<Hints> {
+        Some(self.settings.hints)
     }
 }

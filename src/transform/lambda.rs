@@ -9,7 +9,7 @@
 //! the records wait. The SDK itself does not retry, so that nothing is tried twice over.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
 
 use aws_sdk_lambda::config::retry::RetryConfig;
 use aws_sdk_lambda::config::timeout::TimeoutConfig;
@@ -28,8 +28,6 @@ use super::invocations::{HookName, Invocations, Origin, Patience, Trouble};
 use super::{Item, Transform, Unavailable, Verdict, short};
 use crate::buffer::Hints;
 use crate::fault::Action;
-
-const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The ARN of a function, with or without a version or an alias.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +122,7 @@ pub struct Lambda {
     settings: LambdaSettings,
     qualified_arn: String,
     client: Client,
+    answers: AtomicU64,
 }
 
 impl Lambda {
@@ -137,7 +136,7 @@ impl Lambda {
         config: impl Into<Config>,
     ) -> Self {
         let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_PATIENCE)
+            .connect_timeout(settings.patience.to_connect())
             .operation_timeout(settings.patience.timeout)
             .build();
         let config: Config = config.into();
@@ -154,7 +153,8 @@ impl Lambda {
             config = config.credentials_provider(SharedCredentialsProvider::new(keys));
         }
         let client = Client::from_conf(config.build());
-        Self { name, origin, qualified_arn: settings.arn.qualified(), settings, client }
+        let answers = AtomicU64::new(0);
+        Self { name, origin, qualified_arn: settings.arn.qualified(), settings, client, answers }
     }
 
     async fn send(&self, event: Bytes) -> Result<Bytes, Trouble> {
@@ -218,11 +218,12 @@ impl Transform for Lambda {
             origin: &self.origin,
             retries: self.settings.patience.retries,
             lambda_arn: Some(&self.qualified_arn),
+            answers: &self.answers,
         };
         Box::pin(async move { invocations.ask(items, |event| self.send(event)).await })
     }
 
-    fn hints(&self) -> Hints {
-        self.settings.hints
+    fn hints(&self) -> Option<Hints> {
+        Some(self.settings.hints)
     }
 }

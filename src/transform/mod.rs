@@ -24,7 +24,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -147,8 +146,8 @@ pub trait Transform: fmt::Debug + Send + Sync {
     /// When the hook cannot be reached; the same batch is given again later.
     fn apply<'a>(&'a self, items: &'a [Item]) -> BoxFuture<'a, Result<Vec<Verdict>, Unavailable>>;
 
-    /// How many records the step would like to be given at once.
-    fn hints(&self) -> Hints {
-        Hints { size_bytes: 1 << 20, interval: Duration::ZERO }
+    /// How many records the step would like to be given at once; none for one that takes any.
+    fn hints(&self) -> Option<Hints> {
+        None
     }
 }

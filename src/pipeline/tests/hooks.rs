@@ -52,6 +52,34 @@ async fn a_hook_that_is_away_holds_its_records_until_it_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hook_that_never_comes_back_is_replaced_or_taken_out_by_a_change() {
+    let lost_for_ever = || FickleHook { away: u32::MAX.into(), ..FickleHook::default() };
+    let held = |s: &crate::pipeline::Status| s.blocked.as_ref().is_some_and(|b| b.contains("away"));
+    let mut world = World { hook: Some(Arc::new(lost_for_ever())), ..World::new() };
+    let running = world.start();
+    world.send(&running, 20).await.unwrap();
+    world.until(&running, held).await;
+    world.hook = Some(Arc::new(FickleHook::default()));
+    running.handle.change(world.settings()).await.unwrap();
+    let status = running.flush().await;
+    let dropped = world.audit_transformed("by the hook that took its place");
+    assert_eq!((status.pending, status.dropped), (0, dropped));
+
+    world.hook = Some(Arc::new(lost_for_ever()));
+    running.handle.change(world.settings()).await.unwrap();
+    world.acknowledged.clear();
+    world.send(&running, 20).await.unwrap();
+    world.until(&running, held).await;
+    world.hook = None;
+    running.handle.change(world.settings()).await.unwrap();
+    let status = running.flush().await;
+    assert_eq!(status.pending, 0);
+    let rows = world.store.objects().into_iter().filter(|(key, _)| key.ends_with(".parquet"));
+    assert!(rows.count() > 0, "{status:?}");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hook_that_drops_everything_lets_the_disk_go() {
     let hook = FickleHook { drops_all: true, ..FickleHook::default() };
     let mut world = World { hook: Some(Arc::new(hook)), record_bytes: 1000, ..World::new() };

@@ -3,11 +3,12 @@
 //! Owns the child, its pipes and the three threads that serve them; each thread ends with its pipe.
 //! Does not own what lines say.
 //!
-//! Invariants: a process that is dropped is killed and reaped; no line is longer than
+//! Invariants: a process that is dropped is killed with all of its group, and reaped; no line is longer than
 //! [`LINE_BYTES_MAX`]; no more than [`LINES_WAITING_MAX`] lines wait to be taken, beyond which the
 //! child waits; what it says to the log is bounded by [`LOG_LINES_MAX`] in [`LOG_WINDOW`].
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::super::{HookName, PARTS_BYTES_MAX};
+use super::CommandSettings;
 
 /// The longest line: all parts that a record may become, with escapes.
 const LINE_BYTES_MAX: usize = 2 * PARTS_BYTES_MAX;
@@ -51,13 +53,18 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts a program with the environment of this process.
-    pub(super) fn start(argv: &[String], name: &HookName) -> io::Result<Self> {
+    /// Starts a program in a process group of its own, with no environment but that of the settings:
+    /// secrets may stand in this process's.
+    pub(super) fn start(settings: &CommandSettings, name: &HookName) -> io::Result<Self> {
+        let CommandSettings { argv, environment, .. } = settings;
         let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let mut child = std::process::Command::new(program)
             .args(arguments)
+            .process_group(0)
+            .env_clear()
             // Python would keep its answers back until it has some KiB of them.
             .env("PYTHONUNBUFFERED", "1")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -125,7 +132,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
+            // All of its group: what it has started itself would keep the pipes open.
+            let group = rustix::process::Pid::from_child(&child);
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             // Reaped beside everything else: a process in the kernel's hands may take its time.
             let _ = spawn("hook end", move || drop(child.wait()));
         }

@@ -1,6 +1,7 @@
 //! Steps that ask somebody outside: real sockets, real processes.
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +24,8 @@ enum Reply {
     BreaksOff,
     /// Never answers.
     Silence,
+    /// Ends the connection without a word when a record has this data, and otherwise echoes.
+    HangsOver(&'static str),
 }
 
 /// A request as the server saw it.
@@ -96,7 +99,13 @@ async fn answer(mut stream: TcpStream, request: &Seen, reply: Reply) {
         });
         json!({"records": records.collect::<Vec<_>>()}).to_string()
     };
+    let holds = |data: &str| {
+        let records = request.event["records"].as_array().expect("records").iter();
+        records.clone().any(|record| record["data"] == STANDARD.encode(data))
+    };
     let (status, more, body) = match reply {
+        Reply::HangsOver(data) if holds(data) => return,
+        Reply::HangsOver(_) => (200, "", echo()),
         Reply::Says(status, body) => (status, "", body),
         Reply::Echo => (200, "", echo()),
         Reply::FunctionError(body) => (200, "X-Amz-Function-Error: Unhandled\r\n", body),
@@ -223,13 +232,60 @@ async fn a_hook_that_cannot_be_reached_is_away_and_uses_up_no_attempt() {
     let away = http(&unheard, patience(0)).apply(&items(&["a"])).await.expect_err("nobody");
     assert_eq!(away.action, Action::Retry);
     assert!(away.reason.contains(&unheard) && away.reason.contains("refused"), "{away}");
-    let replies = [429, 502, 503, 504].map(|status| Reply::Says(status, "busy".into()));
-    for reply in replies.into_iter().chain([Reply::Hangs]) {
+    let replies = [429, 503].map(|status| Reply::Says(status, "busy".into()));
+    for reply in replies {
         let server = Server::start(vec![reply]).await;
         let away = http(&server.url, patience(5)).apply(&items(&["a"])).await;
         assert_eq!(away.expect_err("away").action, Action::Retry);
         assert_eq!(server.seen().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn a_hook_that_answers_about_nothing_is_away_however_it_breaks() {
+    let replies = [502, 504].map(|status| Reply::Says(status, "gone".into()));
+    for reply in replies.into_iter().chain([Reply::Hangs]) {
+        let server = Server::start(vec![reply]).await;
+        let away = http(&server.url, patience(1)).apply(&items(&["a", "b", "c", "d"])).await;
+        assert_eq!(away.expect_err("away").action, Action::Retry);
+        // Twice the four, the two and the one; then one question for each of the others.
+        assert_eq!(server.seen().len(), 8);
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_brings_the_hook_down_each_time_fails_and_its_neighbours_pass() {
+    for data in
+        [["bad", "a", "b", "c", "d"], ["a", "b", "bad", "c", "d"], ["a", "b", "c", "d", "bad"]]
+    {
+        let server = Server::start(vec![Reply::HangsOver("bad")]).await;
+        let verdicts = http(&server.url, patience(1)).apply(&items(&data)).await;
+        let expected =
+            data.map(|data| if data == "bad" { "Lambda.FunctionError x2" } else { data });
+        assert_eq!(shown_all(&verdicts.expect("an answer")), expected);
+    }
+    // Alone, it cannot be told from a hook that is away.
+    let server = Server::start(vec![Reply::HangsOver("bad")]).await;
+    http(&server.url, patience(1)).apply(&items(&["bad"])).await.expect_err("away");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_made_in_time_is_no_attempt() {
+    // Nobody accepts, and the queue of those who wait is full.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+    let listener = socket.listen(1).expect("a queue");
+    let address = listener.local_addr().expect("an address");
+    let mut waiting = Vec::new();
+    while let Ok(Ok(stream)) =
+        tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await
+    {
+        waiting.push(stream);
+    }
+    let patience = Patience { timeout: Duration::from_millis(400), retries: 0 };
+    let url = format!("http://{address}");
+    http(&url, patience).apply(&items(&["a"])).await.expect_err("away");
+    lambda(&url, patience).apply(&items(&["a"])).await.expect_err("away");
 }
 
 #[tokio::test]
@@ -317,10 +373,21 @@ async fn a_function_that_cannot_be_called_is_away_and_some_ways_need_a_person() 
     assert_eq!(away.action, Action::Retry, "{away}");
 }
 
+fn environment() -> Vec<(String, String)> {
+    vec![("PATH".into(), env!("PATH").into()), ("HOOK_KEY".into(), "hunter2".into())]
+}
+
 /// A command that runs a Python program, fast to give up.
 fn python(program: &str, timeout: Duration, retries: u32) -> Command {
     let argv = ["python3", "-c", program].map(ToOwned::to_owned).to_vec();
-    Command::new(name(), CommandSettings { argv, patience: Patience { timeout, retries } })
+    Command::new(
+        name(),
+        CommandSettings {
+            argv,
+            environment: environment(),
+            patience: Patience { timeout, retries },
+        },
+    )
 }
 
 const LONG: Duration = Duration::from_secs(60);
@@ -425,10 +492,68 @@ for line in sys.stdin:
 }
 
 #[tokio::test]
+async fn a_record_over_which_a_command_dies_fails_alone() {
+    let program = r#"
+import json, sys
+for line in sys.stdin:
+    record = json.loads(line)
+    number = json.loads(record["data"])["n"]
+    print(json.dumps({"recordId": record["recordId"], "data": str(number)}))
+"#;
+    let data: Vec<_> = (0..40)
+        .map(|number| match number {
+            17 | 18 | 39 => "garbage".to_owned(),
+            _ => format!("{{\"n\":{number}}}"),
+        })
+        .collect();
+    let data: Vec<_> = data.iter().map(String::as_str).collect();
+    let verdicts = python(program, LONG, 1).apply(&items(&data)).await.expect("answers");
+    for (number, verdict) in verdicts.iter().enumerate() {
+        match verdict {
+            Verdict::Failed(failure) => {
+                assert_eq!(data[number], "garbage", "{failure:?}");
+                assert_eq!(failure.code, "Lambda.FunctionError");
+                assert!(failure.message.contains("JSONDecodeError"), "{failure:?}");
+            }
+            _ => assert_eq!(shown(verdict), number.to_string()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_command_sees_no_environment_but_its_own_and_is_ended_with_what_it_started() {
+    let program = r#"
+import json, os, subprocess, sys
+child = subprocess.Popen(["sleep", "1000"])
+for line in sys.stdin:
+    print(json.dumps({"recordId": "0", "data": json.dumps([sorted(os.environ), child.pid])}))
+"#;
+    let hook = python(program, LONG, 0);
+    let verdicts = hook.apply(&items(&["a"])).await.expect("an answer");
+    let said: Value = serde_json::from_str(&shown(&verdicts[0])).expect("JSON");
+    let names = said[0].as_array().expect("names");
+    assert!(names.contains(&json!("HOOK_KEY")));
+    // The test itself was started with some of these.
+    let foreign = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("CARGO"));
+    assert!(!names.iter().any(foreign), "{names:?}");
+    assert!(!format!("{hook:?}").contains("hunter2"));
+    drop(hook);
+    let process = format!("/proc/{}/cmdline", said[1]);
+    // A dead process that nobody waited for has no command line.
+    while std::fs::read(&process).is_ok_and(|line| !line.is_empty()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_command_that_never_worked_is_away_and_needs_a_person() {
     let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     for words in [&["/nowhere/hook"][..], &["python3", "-c", "no python"], &["true"]] {
-        let settings = CommandSettings { argv: argv(words), patience: patience(2) };
+        let settings = CommandSettings {
+            argv: argv(words),
+            environment: environment(),
+            patience: patience(2),
+        };
         let away = Command::new(name(), settings).apply(&items(&["a"])).await.expect_err("away");
         assert_eq!(away.action, Action::Alarm);
         assert!(away.reason.contains(words[0]), "{away}");

@@ -1,0 +1,270 @@
+//! From a log to closed batches.
+//!
+//! Owns how far the log has been read, what is buffered, and the batches that are closed and wait
+//! for the next step. Does not own what is settled already: it asks. A record that is given out is
+//! given back when the step failed, and is found again by [`Collector::start_over`].
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use super::freeze::{Batch, take_round};
+use super::intake::{self, Reading, Stretch};
+use super::orders::Surroundings;
+use super::progress::Progress;
+use super::{blocking, rest_after};
+use crate::buffer::{Arrival, Buffer, Hints, Trigger};
+use crate::journal::Journal;
+use crate::metrics::stream_labels_with;
+use crate::partition::Group;
+use crate::positions::{self, Positions};
+use crate::record::Position;
+
+/// Bytes of records that one look into the journal takes on.
+const SCAN_BYTES: usize = 4 << 20;
+/// Closed batches that may wait for the next step; beyond it the journal is not read further.
+const CLOSED_BATCHES_MAX: usize = 256;
+/// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
+const PRESSURE_BYTES_MIN: u64 = 1 << 20;
+
+/// What has been read and not been given to the next step yet.
+#[derive(Debug)]
+pub(super) struct Collector {
+    records: Journal,
+    reading: Reading,
+    surroundings: Surroundings,
+    hints: Hints,
+    buffer: Buffer<Group>,
+    /// The next position to read.
+    next: Position,
+    is_looking: bool,
+    closed: VecDeque<Batch>,
+    /// Positions that the disk lost and no plan has settled yet.
+    lost: Positions,
+    /// Everything before this is closed as soon as it has been read; 0 for nothing.
+    flush_until: Position,
+}
+
+impl Collector {
+    /// Begins with the first position of `records` that is not settled.
+    pub(super) fn new(
+        records: Journal,
+        reading: Reading,
+        hints: Hints,
+        progress: &Progress,
+        surroundings: Surroundings,
+    ) -> Self {
+        Self {
+            records,
+            reading,
+            surroundings,
+            hints,
+            buffer: Buffer::new(hints),
+            next: progress.low(),
+            is_looking: false,
+            closed: VecDeque::new(),
+            lost: Positions::default(),
+            flush_until: Position(0),
+        }
+    }
+
+    /// Whether there is something to read before `end`, and room for it.
+    pub(super) fn wants_to_look(&self, end: Position) -> bool {
+        !self.is_looking && self.next < end && self.closed.len() < CLOSED_BATCHES_MAX
+    }
+
+    /// Whether a look is under way.
+    pub(super) fn is_looking(&self) -> bool {
+        self.is_looking
+    }
+
+    /// Looks at what comes next. One look at a time; its end is told by [`Collector::looked`].
+    pub(super) fn look(&mut self) -> impl Future<Output = io::Result<Stretch>> + use<> {
+        self.is_looking = true;
+        let (records, reading, from) = (self.records.clone(), self.reading.clone(), self.next);
+        async move {
+            let look = move || intake::look(&records, &reading, from, SCAN_BYTES);
+            let stretch = blocking(look).await;
+            rest_after(stretch, |_| true).await
+        }
+    }
+
+    /// A look is over.
+    pub(super) fn looked(&mut self) {
+        self.is_looking = false;
+    }
+
+    /// Takes in what was read: its runs go to the buffer, what the disk lost is kept for a plan.
+    /// Records that are settled already are passed over; after a restart they lie between those
+    /// that are not.
+    pub(super) fn take(&mut self, stretch: Stretch, progress: &Progress) {
+        self.lost = self.lost.with(&stretch.lost.without(&progress.settled()));
+        for run in stretch.runs {
+            self.buffer_run(&run, progress);
+        }
+        self.next = stretch.next;
+    }
+
+    fn buffer_run(&mut self, run: &intake::Run, progress: &Progress) {
+        let clock = &self.surroundings.clock;
+        let (now, steady) = (clock.now(), clock.steady());
+        // Age counts from the arrival, but a jump of the wall clock never makes it wait longer
+        // than the interval.
+        let age_ms = u64::try_from(now.0 - run.arrival.0).unwrap_or(0);
+        let left = self.hints.interval.saturating_sub(Duration::from_millis(age_ms));
+        let settled = |index: usize| progress.is_settled(run.first.advanced_by(index as u64));
+        let mut closed = Vec::new();
+        let mut start = 0;
+        while start < run.lengths.len() {
+            let is_settled = settled(start);
+            let alike = (start..run.lengths.len()).take_while(|i| settled(*i) == is_settled);
+            let end = start + alike.count();
+            if !is_settled {
+                closed.extend(self.buffer.add(&Arrival {
+                    group: &run.group,
+                    first: run.first.advanced_by(start as u64),
+                    lengths: &run.lengths[start..end],
+                    arrival: run.arrival,
+                    due: steady + left,
+                }));
+            }
+            start = end;
+        }
+        self.enqueue(closed);
+    }
+
+    /// Closes what is due, what a flush waits for, and everything of some size under pressure of the
+    /// disk budget.
+    pub(super) fn close(&mut self, now: Duration) {
+        let closed = self.buffer.close_due(now);
+        self.enqueue(closed);
+        if self.surroundings.budget.is_pressed() && self.buffer.data_bytes() >= PRESSURE_BYTES_MIN {
+            let closed = self.buffer.close_all(Trigger::Pressure);
+            self.enqueue(closed);
+        }
+        if self.next >= self.flush_until && self.flush_until > Position(0) {
+            self.flush_until = Position(0);
+            let closed = self.buffer.close_all(Trigger::Flush);
+            self.enqueue(closed);
+        }
+    }
+
+    fn enqueue(&mut self, batches: Vec<Batch>) {
+        for batch in batches {
+            let trigger = batch.closed_by.as_str();
+            let labels = stream_labels_with(self.surroundings.stream.as_str(), "trigger", trigger);
+            self.surroundings.metrics.closed_batches.get_or_create(&labels).inc();
+            tracing::debug!(
+                stream = %self.surroundings.stream,
+                records = batch.positions.count(),
+                bytes = batch.data_bytes,
+                trigger,
+                "closed a batch"
+            );
+            self.closed.push_back(batch);
+        }
+    }
+
+    /// Closes everything before `end` as soon as it has been read.
+    pub(super) fn flush(&mut self, end: Position) {
+        self.flush_until = self.flush_until.max(end);
+    }
+
+    /// Whether a flush has not closed its batches yet.
+    pub(super) fn is_flushing(&self) -> bool {
+        self.flush_until > Position(0)
+    }
+
+    /// Whether something waits for the next step.
+    pub(super) fn has_closed(&self) -> bool {
+        !self.closed.is_empty() || !self.lost.is_empty()
+    }
+
+    /// The oldest closed batch, or its first `records_max` records.
+    pub(super) fn pop(&mut self, records_max: u64) -> Option<Batch> {
+        let batch = self.closed.pop_front()?;
+        if batch.positions.count() <= records_max {
+            return Some(batch);
+        }
+        let (positions, others) = batch.positions.split_at(records_max);
+        self.closed.push_front(Batch { positions: others, ..batch.clone() });
+        Some(Batch { positions, ..batch })
+    }
+
+    /// As many closed batches as one plan takes, and everything that the disk lost.
+    pub(super) fn take_round(&mut self) -> (Vec<Batch>, Positions) {
+        (take_round(&mut self.closed), std::mem::take(&mut self.lost))
+    }
+
+    /// Takes back what [`Collector::take_round`] gave.
+    pub(super) fn give_back(&mut self, batches: Vec<Batch>, lost: &Positions) {
+        batches.into_iter().rev().for_each(|batch| self.closed.push_front(batch));
+        self.lost = self.lost.with(lost);
+    }
+
+    /// Closes by other hints from now on.
+    pub(super) fn change_hints(&mut self, hints: Hints) {
+        self.hints = hints;
+        self.buffer.change_hints(hints);
+    }
+
+    /// The keys of hooks that set groups apart.
+    pub(super) fn keys(&self) -> &[String] {
+        &self.reading.keys
+    }
+
+    /// Sets groups apart by these keys of hooks; what was read before has to be read again.
+    pub(super) fn change_keys(&mut self, keys: &[String]) {
+        self.reading.keys = keys.to_vec();
+    }
+
+    /// Forgets what was read, and reads everything again that is not settled.
+    pub(super) fn start_over(&mut self, progress: &Progress) {
+        self.buffer = Buffer::new(self.hints);
+        self.closed.clear();
+        self.lost = Positions::default();
+        self.next = progress.low();
+    }
+
+    /// When the next batch is due by its age, as an instant of the steady clock.
+    pub(super) fn next_due(&self) -> Option<Duration> {
+        self.buffer.next_due()
+    }
+
+    /// When batches close.
+    pub(super) fn hints(&self) -> Hints {
+        self.hints
+    }
+
+    /// Records before `end` that are not settled and wait here: unread, in open and closed batches,
+    /// or lost and in no plan yet.
+    pub(super) fn record_count(&self, progress: &Progress, end: Position) -> u64 {
+        let closed: u64 = self.closed.iter().map(|batch| batch.positions.count()).sum();
+        let unread = progress.unsettled_between(self.next, end);
+        unread + self.buffer.record_count() + closed + self.lost.count()
+    }
+
+    /// What is open.
+    pub(super) fn buffer(&self) -> &Buffer<Group> {
+        &self.buffer
+    }
+
+    /// How many batches are closed.
+    pub(super) fn closed_count(&self) -> usize {
+        self.closed.len()
+    }
+}
+
+/// Lost positions as records to be transformed: what follows them in the next log proves that they
+/// were passed.
+pub(super) fn as_runs(lost: &Positions, surroundings: &Surroundings) -> Vec<intake::Run> {
+    let arrival = surroundings.clock.now();
+    let run = |run: &positions::Run| intake::Run {
+        group: Group::default(),
+        first: run.first,
+        lengths: vec![0; run.count as usize],
+        arrival,
+    };
+    lost.runs().iter().map(run).collect()
+}

@@ -1,0 +1,294 @@
+//! From closed batches to encoded bytes.
+//!
+//! Owns the one pass over the log in which each record becomes a row, a line of an error object, or
+//! is damaged; never two of these. Changes nothing and keeps nothing, so it may be repeated.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::caution::Caution;
+use super::entry::{Content, Entry};
+use super::freeze::{Batch, FreezeError, Recipe};
+use super::intake::Kind;
+use super::naming::{NameError, name};
+use crate::clock::Clock;
+use crate::convert::{
+    Counted, EncodeError, Encoded, Encoder, FailureLine, Origin, ProcessingFailureLine, PushError,
+    TableName,
+};
+use crate::journal::Journal;
+use crate::partition::{EvaluateError, missing_key};
+use crate::plan::{ObjectHeader, PlanId};
+use crate::positions::{Positions, Run};
+use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
+
+/// Firehose's code of records whose keys give them no place in the prefix.
+const NO_PLACE: &str = "DynamicPartitioning.MetadataExtractionFailed";
+/// The code of records that conversion does not survive.
+const POISON: &str = "Lakehose.Poison";
+
+/// Everything that the conversion of a leg's records touches.
+#[derive(Clone, Debug)]
+pub(super) struct Converter {
+    pub(super) stream: StreamName,
+    /// Where the records stand.
+    pub(super) records: Journal,
+    /// What they are.
+    pub(super) kind: Kind,
+    pub(super) recipe: Arc<Recipe>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Knows the records that conversion does not survive.
+    pub(super) caution: Arc<Caution>,
+}
+
+/// What one batch became.
+#[derive(Debug)]
+pub(super) struct Converted {
+    /// Its rows, when it has any.
+    pub(super) rows: Option<Rows>,
+    /// What failed, by the folder of the error prefix.
+    pub(super) failed: BTreeMap<ErrorOutputType, Failed>,
+    /// What the disk has lost.
+    pub(super) damaged: Positions,
+}
+
+/// The object of a batch's rows.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Without what its bytes say.
+    pub(super) header: ObjectHeader,
+    pub(super) positions: Positions,
+    pub(super) encoded: Encoded,
+}
+
+/// Records that go to one folder of the error prefix.
+#[derive(Debug, Default)]
+pub(super) struct Failed {
+    pub(super) positions: Positions,
+    pub(super) lines: Vec<u8>,
+}
+
+impl Converter {
+    /// Reads the records of all batches in one pass and gives each to its batch's encoder. `id` is
+    /// the plan's, for the footers.
+    ///
+    /// # Errors
+    /// When the log cannot be read or an encoder fails; never for what a record contains.
+    pub(super) fn convert(
+        &self,
+        id: PlanId,
+        batches: &[Batch],
+    ) -> Result<Vec<Converted>, FreezeError> {
+        let parts = batches.iter().map(|batch| {
+            Ok(Parts {
+                name: name(self, batch, None),
+                encoder: Encoder::new(&self.recipe.format)?,
+                rows: Positions::default(),
+                arrivals: None,
+                failed: BTreeMap::new(),
+                damaged: Positions::default(),
+            })
+        });
+        let mut parts = parts.collect::<Result<Vec<_>, EncodeError>>()?;
+        let mut owners = Owners::new(batches);
+        let all = owners.positions();
+        let mut failure = None;
+        let visit = &mut |position: Position, record: Option<Record<'_>>| {
+            if failure.is_some() {
+                return;
+            }
+            let part = &mut parts[owners.of(position)];
+            match record {
+                Some(record) => failure = self.take(part, record).err(),
+                None => part.damaged.push(position),
+            }
+        };
+        self.records.read(&all, visit).map_err(FreezeError::Read)?;
+        if let Some(error) = failure {
+            return Err(error.into());
+        }
+        self.caution.end_records();
+        let finish = |(batch, parts): (&Batch, Parts)| self.finish(id, batch, parts);
+        batches.iter().zip(parts).map(finish).collect()
+    }
+
+    fn finish(&self, id: PlanId, batch: &Batch, parts: Parts) -> Result<Converted, FreezeError> {
+        let Parts { name, encoder, rows, arrivals, failed, damaged } = parts;
+        if rows.is_empty() {
+            return Ok(Converted { rows: None, failed, damaged });
+        }
+        let table = self.recipe.table.as_ref();
+        // What the footer says.
+        let origin = Origin {
+            stream: &self.stream,
+            tenant: batch.group.tenant.as_ref(),
+            journal: self.records.stamp(),
+            plan: id.0,
+            positions: &rows,
+            counted: match self.kind {
+                Kind::Records => Counted::Records,
+                Kind::Entries => Counted::Parts,
+            },
+            row_count: encoder.row_count(),
+            arrivals: arrivals.unwrap_or((batch.oldest_arrival, batch.oldest_arrival)),
+            schema_version: table.map_or("", |table| &table.version),
+        };
+        let encoded = encoder.finish(&origin.pairs())?;
+        let rows = Rows { header: name?, positions: rows, encoded };
+        Ok(Converted { rows: Some(rows), failed, damaged })
+    }
+
+    fn take(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
+        if self.kind == Kind::Records {
+            return self.convert_one(part, record);
+        }
+        match Entry::decode(record.data).map(|entry| entry.content) {
+            Some(Content::Part { partition_keys, data }) => {
+                let record = Record { data, ..record };
+                match self.no_place(part, &partition_keys) {
+                    Some(why) => {
+                        self.fail(part, record, NO_PLACE, &why, 1);
+                        Ok(())
+                    }
+                    None => self.convert_one(part, record),
+                }
+            }
+            Some(Content::Failed { failure, raw }) => {
+                let line = ProcessingFailureLine {
+                    record: Record { data: raw, ..record },
+                    code: &failure.code,
+                    message: &failure.message,
+                    attempts: failure.attempts,
+                    attempt_ending: failure.ended,
+                    lambda_arn: failure.lambda_arn.as_deref(),
+                };
+                part.failed.entry(failure.error_type).or_default().push(record.position, |lines| {
+                    line.append_to(lines);
+                });
+                Ok(())
+            }
+            // Drops and damage were settled when the entry was first seen.
+            Some(Content::Dropped | Content::Damaged) | None => {
+                part.damaged.push(record.position);
+                Ok(())
+            }
+        }
+    }
+
+    /// Why keys that hooks gave a record leave it without a place in the prefix, if they do.
+    fn no_place(&self, part: &Parts, given: &BTreeMap<String, String>) -> Option<String> {
+        let used = self.recipe.prefix.hook_keys();
+        if used.is_empty() {
+            return None;
+        }
+        let error = part.name.as_ref().err()?;
+        // One record of the batch may lack another key than the next.
+        let missing = missing_key(used, given).map(|key| EvaluateError::NoKey(key.to_owned()));
+        Some(missing.map_or_else(|| error.to_string(), |missing| missing.to_string()))
+    }
+
+    fn fail(&self, part: &mut Parts, record: Record<'_>, code: &str, message: &str, attempts: u32) {
+        let attempt_ending = self.clock.now();
+        let line = ProcessingFailureLine {
+            record,
+            code,
+            message,
+            attempts,
+            attempt_ending,
+            lambda_arn: None,
+        };
+        let failed = part.failed.entry(ErrorOutputType::ProcessingFailed).or_default();
+        failed.push(record.position, |lines| line.append_to(lines));
+    }
+
+    fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
+        if let Some(verdict) = self.caution.verdict(record.position) {
+            self.fail(part, record, POISON, &verdict.message, verdict.attempts);
+            return Ok(());
+        }
+        self.caution.begin_record(record.position);
+        match part.encoder.push(record.data) {
+            Ok(_) => {
+                part.rows.push(record.position);
+                part.arrivals = match part.arrivals {
+                    None => Some((record.arrival, record.arrival)),
+                    Some((first, last)) => {
+                        Some((first.min(record.arrival), last.max(record.arrival)))
+                    }
+                };
+            }
+            Err(PushError::Rejected(rejection)) => {
+                let table = self.recipe.table.as_ref();
+                let line = FailureLine {
+                    record,
+                    rejection: &rejection,
+                    attempt_ending: self.clock.now(),
+                    table: table.map(|table| TableName {
+                        database: &table.database,
+                        table: &table.name,
+                        region: self.recipe.catalog_region.as_deref(),
+                        version: &table.version,
+                    }),
+                };
+                let failed =
+                    part.failed.entry(ErrorOutputType::FormatConversionFailed).or_default();
+                failed.push(record.position, |lines| line.append_to(lines));
+            }
+            Err(PushError::Encode(error)) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+impl Failed {
+    fn push(&mut self, position: Position, append: impl FnOnce(&mut Vec<u8>)) {
+        self.positions.push(position);
+        append(&mut self.lines);
+    }
+}
+
+/// What becomes of one batch, while its records are read.
+struct Parts {
+    /// The object of its rows, without what their bytes say. Where keys of hooks give it no name,
+    /// there are no rows.
+    name: Result<ObjectHeader, NameError>,
+    encoder: Encoder,
+    rows: Positions,
+    /// Of the oldest and the newest of them.
+    arrivals: Option<(UnixMillis, UnixMillis)>,
+    failed: BTreeMap<ErrorOutputType, Failed>,
+    damaged: Positions,
+}
+
+/// Tells for ascending positions which batch they belong to.
+struct Owners {
+    runs: Vec<(Run, usize)>,
+    at: usize,
+}
+
+impl Owners {
+    fn new(batches: &[Batch]) -> Self {
+        let runs = batches
+            .iter()
+            .enumerate()
+            .flat_map(|(index, batch)| batch.positions.runs().iter().map(move |run| (*run, index)));
+        let mut runs: Vec<_> = runs.collect();
+        runs.sort_unstable_by_key(|(run, _)| run.first);
+        Self { runs, at: 0 }
+    }
+
+    fn positions(&self) -> Positions {
+        let mut all = Positions::default();
+        for (run, _) in &self.runs {
+            all.push_run(run.first, run.count);
+        }
+        all
+    }
+
+    fn of(&mut self, position: Position) -> usize {
+        while self.runs[self.at].0.end() <= position {
+            self.at += 1;
+        }
+        self.runs[self.at].1
+    }
+}

@@ -1,0 +1,105 @@
+//! What a leg is given: its role, its logs, what it is to do, and what it finds around it.
+//!
+//! Plain data. The loop that acts on it is `leg`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::freeze::Recipe;
+use super::transformer::Transformer;
+use super::troubles::Troubles;
+use super::{Backup, Settings};
+use crate::buffer::Hints;
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::deliver::Stores;
+use crate::disk::{Disk, DiskBudget};
+use crate::journal::{Hold, Journal, Opened};
+use crate::metrics::Metrics;
+use crate::record::StreamName;
+
+/// What all legs of a stream share.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings {
+    pub(super) stream: StreamName,
+    pub(super) stores: Arc<Stores>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) budget: Arc<DiskBudget>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) conversions: Arc<Semaphore>,
+    pub(super) metrics: Metrics,
+    /// Legs whose counts do not add up.
+    pub(super) imbalances: Troubles,
+}
+
+/// Which leg it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// From what producers sent.
+    Source,
+    /// From what a transform made of it.
+    Transformed,
+    /// What producers sent, once more.
+    Backup,
+}
+
+impl Role {
+    /// The word for logs and metrics.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Source => "source",
+            Self::Transformed => "transformed",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+/// The logs of a leg.
+#[derive(Debug)]
+pub(super) struct Logs {
+    /// Where its decisions stand, and what they were.
+    pub(super) opened: Opened,
+    /// Where its records stand, when that is another leg's log, kept for this leg.
+    pub(super) held: Option<(Journal, Hold)>,
+}
+
+/// What a leg makes of records; a change of the settings replaces it as a whole.
+#[derive(Clone, Debug)]
+pub(super) struct Orders {
+    /// What becomes of records that are not transformed.
+    pub(super) recipe: Arc<Recipe>,
+    /// When batches close.
+    pub(super) hints: Hints,
+    /// Takes the records instead.
+    pub(super) transformer: Option<Transformer>,
+    /// Where partitions are registered, by name.
+    pub(super) catalogs: BTreeMap<String, Arc<dyn Catalog>>,
+}
+
+impl Orders {
+    /// The keys of hooks that set groups apart; none before the hooks.
+    pub(super) fn keys(&self) -> &[String] {
+        if self.transformer.is_some() { &[] } else { self.recipe.prefix.hook_keys() }
+    }
+
+    /// Of the leg of transformed records.
+    pub(super) fn of_parts(settings: &Settings) -> Self {
+        Self {
+            recipe: settings.recipe.clone(),
+            hints: settings.hints,
+            transformer: None,
+            catalogs: settings.catalogs.clone(),
+        }
+    }
+
+    pub(super) fn of_backup(backup: &Backup) -> Self {
+        Self {
+            recipe: backup.recipe.clone(),
+            hints: backup.hints,
+            transformer: None,
+            catalogs: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Batches on their way through the hooks, in order.
+//!
+//! Owns which batches are transformed side by side, and the order in which what they became is
+//! appended to the scratch log: that of their positions. Keeps nothing that a crash would miss: what
+//! was not appended is transformed again, and then the new answer counts; what was appended never
+//! changes.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+
+use tokio::task::AbortHandle;
+
+use super::transformer::Transformer;
+use super::{repeat, rest_after};
+use crate::disk::DiskBudget;
+use crate::journal::{AppendError, Appended, Batch, Journal};
+use crate::positions::Positions;
+
+/// Batches that are transformed side by side (Firehose has 5 invocations outstanding).
+const UNDER_WAY_MAX: usize = 5;
+/// Hooks are given no more records than this at once, however small they are: each takes some hundred
+/// bytes of memory on its way.
+pub(super) const BATCH_RECORDS_MAX: u64 = 10_000;
+/// Bytes of a scratch log beyond which nothing more is transformed while the disk budget is nearly
+/// used up: what is there must be delivered first.
+const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
+
+/// The batches that are under way, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Transforms {
+    next_ticket: u64,
+    under_way: VecDeque<UnderWay>,
+    is_appending: bool,
+    /// Records that are being appended.
+    appending_records: u64,
+    /// Records that were called off and have not been read again yet.
+    called_off_records: u64,
+}
+
+#[derive(Debug)]
+struct UnderWay {
+    ticket: u64,
+    positions: Positions,
+    became: Option<Vec<Batch>>,
+    task: Option<AbortHandle>,
+}
+
+impl UnderWay {
+    fn call_off(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+    }
+}
+
+impl Transforms {
+    /// Whether one more may begin. When the disk budget is nearly used up, what is transformed has
+    /// to leave the disk before more comes.
+    pub(super) fn has_room(&self, scratch: &Journal, budget: &DiskBudget) -> bool {
+        let is_pressed = !budget.admits(0) && scratch.bytes() > SCRATCH_BYTES_PRESSED;
+        self.under_way.len() < UNDER_WAY_MAX && !is_pressed
+    }
+
+    /// Begins with a batch; gives its ticket.
+    pub(super) fn begin(&mut self, positions: Positions) -> u64 {
+        let ticket = self.new_ticket();
+        self.under_way.push_back(UnderWay { ticket, positions, became: None, task: None });
+        ticket
+    }
+
+    fn new_ticket(&mut self) -> u64 {
+        self.next_ticket += 1;
+        self.next_ticket
+    }
+
+    /// The transform of a batch runs as this task.
+    pub(super) fn started(&mut self, ticket: u64, task: AbortHandle) {
+        if let Some(batch) = self.under_way.iter_mut().find(|batch| batch.ticket == ticket) {
+            batch.task = Some(task);
+        }
+    }
+
+    /// Other hooks are to be asked: calls off what has no answer yet, and gives the tickets by which
+    /// it begins again. An answer that comes all the same is no longer known by its ticket.
+    pub(super) fn begin_again(&mut self) -> Vec<u64> {
+        let mut tickets = Vec::new();
+        for index in 0..self.under_way.len() {
+            if self.under_way[index].became.is_none() {
+                let ticket = self.new_ticket();
+                self.under_way[index].call_off();
+                self.under_way[index].ticket = ticket;
+                tickets.push(ticket);
+            }
+        }
+        tickets
+    }
+
+    /// Forgets everything but what is being appended.
+    pub(super) fn call_off(&mut self) {
+        for mut batch in self.under_way.drain(..) {
+            batch.call_off();
+            self.called_off_records += batch.positions.count();
+        }
+    }
+
+    /// What was called off waits to be read again, elsewhere.
+    pub(super) fn given_up(&mut self) {
+        self.called_off_records = 0;
+    }
+
+    /// The transform of a batch that has begun; may be asked for again when it failed. None when
+    /// there is no such batch.
+    pub(super) fn transform(
+        &self,
+        ticket: u64,
+        transformer: Transformer,
+    ) -> Option<impl Future<Output = io::Result<Vec<Batch>>> + use<>> {
+        let batch = self.under_way.iter().find(|batch| batch.ticket == ticket)?;
+        let positions = batch.positions.clone();
+        Some(async move { rest_after(transformer.transform(positions).await, |_| true).await })
+    }
+
+    /// Notes what a batch became.
+    pub(super) fn transformed(&mut self, ticket: u64, became: Vec<Batch>) {
+        if let Some(batch) = self.under_way.iter_mut().find(|batch| batch.ticket == ticket) {
+            batch.became = Some(became);
+        }
+    }
+
+    /// Appends what the oldest batch became, when that is known and no other is being appended; its
+    /// end is told by [`Transforms::appended`]. Gives the batch's records too.
+    pub(super) fn append(
+        &mut self,
+        scratch: &Journal,
+    ) -> Option<impl Future<Output = (Positions, Result<Appended, AppendError>)> + use<>> {
+        if self.is_appending || self.under_way.front()?.became.is_none() {
+            return None;
+        }
+        let batch = self.under_way.pop_front()?;
+        let (positions, frames, scratch) = (batch.positions, batch.became?, scratch.clone());
+        self.is_appending = true;
+        self.appending_records = positions.count();
+        Some(async move {
+            let appended = repeat(async || scratch.append_own(frames.clone()).await).await;
+            (positions, appended)
+        })
+    }
+
+    /// An append is over.
+    pub(super) fn appended(&mut self) {
+        self.is_appending = false;
+        self.appending_records = 0;
+    }
+
+    /// Records that are under way, or were called off and wait to be read again.
+    pub(super) fn record_count(&self) -> u64 {
+        let under_way: u64 = self.under_way.iter().map(|batch| batch.positions.count()).sum();
+        under_way + self.appending_records + self.called_off_records
+    }
+
+    /// How many batches have not begun to be appended.
+    pub(super) fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Whether nothing is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && !self.is_appending
+    }
+}

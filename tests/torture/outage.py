@@ -1,0 +1,201 @@
+"""What an outage of the store costs producers, and how fast the backlog goes afterwards.
+
+    python tests/torture/outage.py [--window 60] [--windows 8] [--megabytes 5]
+
+Windows without and with an outage follow one another at a steady rate of records. For each: what producers
+waited for an answer, and what fdatasync itself took meanwhile, by the service's own histogram. Then the
+drain of what the last outage left, with no new records; then a small disk budget under full load: when
+refusals begin, how long they take, and that they end by themselves. At the end everything is judged as
+after any round.
+"""
+
+import argparse
+import re
+import shutil
+import statistics
+import sys
+import threading
+import time
+
+import checker
+import run
+from kits import kit
+from ledger import Outcome
+from load import Load
+from world import Setup, World
+
+TEXT_BYTES, BATCH = 5_000, 10
+BUDGET = "64 MiB"
+BUDGET_BYTES = 64 << 20
+# What acceptance asks for.
+RATIO_MAX, DRAIN_TIMES_MIN, REFUSAL_SECONDS_MAX = 1.25, 5, 0.010
+
+
+class Meter:
+    """The calls of a stretch of time."""
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self.clear()
+
+    def clear(self):
+        with self._lock:
+            self.calls = []
+
+    def observe(self, outcome, seconds, size):
+        with self._lock:
+            self.calls.append((outcome, seconds, size))
+
+    def seconds(self, outcome):
+        with self._lock:
+            return sorted(seconds for what, seconds, _ in self.calls if what is outcome)
+
+    def bytes(self):
+        with self._lock:
+            return sum(size for what, _, size in self.calls if what is Outcome.ACKED)
+
+
+def quantile(values, share):
+    """Of sorted values; nan when there are none."""
+    return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
+
+
+def syncs(instance):
+    """The histogram of fdatasync: upper bound -> calls so far."""
+    text = kit.http("GET", f"{instance.admin}/metrics")[1]
+    found = re.findall(r'lakehose_journal_sync_seconds_bucket\{le="([^"]+)"\} (\d+)', text)
+    return {float(bound): int(count) for bound, count in found}
+
+
+def sync_quantile(before, after, share):
+    """The bound below which so many of the syncs between two looks lie."""
+    counts = {bound: after[bound] - before.get(bound, 0) for bound in sorted(after)}
+    total = max(counts.values(), default=0)
+    return next((bound for bound, count in counts.items() if total and count >= share * total), float("nan"))
+
+
+def rows(title, lines):
+    print(f"\n{title}")
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    for line in lines:
+        print("  ".join(text.rjust(width) for text, width in zip(line, widths)), flush=True)
+
+
+def ms(seconds):
+    return f"{seconds * 1000:.2f}"
+
+
+def windows(folder, options):
+    """The alternating windows and the drain; tells what does not hold."""
+    wrong, meter = [], Meter()
+    setup = Setup(interval="5 s", size="1 MiB", budget="4 GiB")
+    with World(folder, options.seed, setup) as world:
+        instance = world.new_instance().start()
+        # Calls at a steady pace by as many producers as there are ways and tenants.
+        producers = world.producers(
+            instance, batch=BATCH, text_bytes=TEXT_BYTES, random_text=True,
+            records_per_second=options.megabytes * 1e6 / TEXT_BYTES / 4,
+        )
+        table = [("window", "store", "MB/s", "calls", "p50 ms", "p99 ms", "p99.9 ms", "fdatasync p99 <= ms")]
+        p99s = {"up": [], "away": []}
+        with Load(world.ledger, producers, options.seed, meter.observe) as load:
+            settle(load, 5)
+            for number in range(options.windows):
+                store = "away" if number % 2 else "up"
+                world.s3.set_faults(**({"put_status": 503} if store == "away" else {}))
+                before, began = syncs(instance), time.monotonic()
+                meter.clear()
+                settle(load, options.window)
+                took, after = meter.seconds(Outcome.ACKED), syncs(instance)
+                rate = meter.bytes() / (time.monotonic() - began) / 1e6
+                p99s[store].append(quantile(took, 0.99))
+                table.append((
+                    str(number + 1), store, f"{rate:.2f}", str(len(took)), ms(quantile(took, 0.5)),
+                    ms(quantile(took, 0.99)), ms(quantile(took, 0.999)), ms(sync_quantile(before, after, 0.99)),
+                ))
+                print(" ".join(table[-1]), flush=True)
+        rows("Answers, with the store and without it", table)
+        ratio = statistics.median(p99s["away"]) / statistics.median(p99s["up"])
+        print(f"median p99 of the outage windows / of the others: {ratio:.2f} (at most {RATIO_MAX})")
+        if ratio > RATIO_MAX:
+            wrong.append(f"an outage costs producers {ratio:.2f} times")
+        pending = instance.status("clicks")["pending"]
+        world.s3.set_faults()
+        seconds = world.drain(600)
+        megabytes = pending * TEXT_BYTES / 1e6
+        times = megabytes / seconds / options.megabytes
+        print(f"drain: {megabytes:.0f} MB in {seconds:.1f} s, {times:.1f} times the rate (at least {DRAIN_TIMES_MIN})")
+        if times < DRAIN_TIMES_MIN:
+            wrong.append(f"the backlog drains at {times:.1f} times the rate")
+        verdict = checker.judge(world.evidence())
+        print(f"judged: {verdict}; {verdict.counts}")
+        return wrong + [str(violation) for violation in verdict.violations]
+
+
+def settle(load, seconds):
+    """Lets so much time pass, and no producer fail."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        load.check()
+        time.sleep(min(0.2, max(0, end - time.monotonic())))
+
+
+def small_budget(folder, options):
+    """A budget that an outage uses up; tells what does not hold."""
+    wrong, meter = [], Meter()
+    setup = Setup(interval="1 s", size="1 MiB", budget=BUDGET, tenants=("acme",))
+    with World(folder, options.seed, setup) as world:
+        instance = world.new_instance().start()
+        producers = world.producers(instance, batch=BATCH, text_bytes=TEXT_BYTES, random_text=True)
+        with Load(world.ledger, producers, options.seed, meter.observe) as load:
+            world.s3.set_faults(put_status=503)
+            began, most = time.monotonic(), 0
+
+            def is_refused():
+                nonlocal most
+                load.check()
+                most = max(most, kit.du_bytes(instance.data_dir))
+                return len(meter.seconds(Outcome.REFUSED)) >= 200
+
+            kit.wait_for(is_refused, 300, "refusals")
+            refused = meter.seconds(Outcome.REFUSED)
+            acked = meter.bytes() / 1e6
+            print(
+                f"\nsmall budget ({BUDGET}): full after {acked:.0f} MB and {time.monotonic() - began:.1f} s; at most "
+                f"{most / (1 << 20):.1f} MiB on the disk; {len(refused)} refusals, p50 {ms(quantile(refused, 0.5))} ms, "
+                f"p99 {ms(quantile(refused, 0.99))} ms"
+            )
+            if most > BUDGET_BYTES:
+                wrong.append(f"{most} bytes on the disk")
+            if quantile(refused, 0.99) > REFUSAL_SECONDS_MAX:
+                wrong.append("refusals take too long")
+            world.s3.set_faults()
+            meter.clear()
+            healed = time.monotonic()
+            kit.wait_for(lambda: len(meter.seconds(Outcome.ACKED)) > 100, 120, "records to be taken again")
+            print(f"records are taken again {time.monotonic() - healed:.1f} s after the outage, by itself")
+        world.drain(300)
+        verdict = checker.judge(world.evidence())
+        print(f"judged: {verdict}; {verdict.counts}")
+        return wrong + [str(violation) for violation in verdict.violations]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--window", type=float, default=60, help="seconds of a window")
+    parser.add_argument("--windows", type=int, default=8)
+    parser.add_argument("--megabytes", type=float, default=5, help="of records in a second")
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    wrong = []
+    for part in (windows, small_budget):
+        folder = run.TARGET / "work" / f"outage-{part.__name__}"
+        shutil.rmtree(folder, ignore_errors=True)
+        wrong += part(folder, options)
+    for each in wrong:
+        print(f"DOES NOT HOLD: {each}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
