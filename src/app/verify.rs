@@ -38,6 +38,8 @@ const VOLUME_NAMES: [&str; 1] = ["lost+found"];
 const STREAM_NAMES: [&str; 2] = ["stream.json", "table.json"];
 /// What the folder of a log holds.
 const LOG_NAMES: [&str; 3] = ["journal", "checkpoint", "outbox"];
+/// What a leg notes for the case that the process dies under it; read by nobody else.
+const NOTE_NAME: &str = "running";
 /// Logs with a folder of their own inside that of their stream.
 const OTHER_LOGS: [&str; 2] = ["scratch", "backup"];
 
@@ -206,8 +208,12 @@ impl Verifier<'_> {
             return Ok(());
         };
         self.totals.streams += 1;
-        let known: Vec<&str> =
-            STREAM_NAMES.into_iter().chain(LOG_NAMES).chain(OTHER_LOGS).collect();
+        let known: Vec<&str> = STREAM_NAMES
+            .into_iter()
+            .chain(LOG_NAMES)
+            .chain(OTHER_LOGS)
+            .chain([NOTE_NAME])
+            .collect();
         self.names(path, &names, &known, Some(name));
         let is_there = |wanted: &str| names.iter().any(|name| name == wanted);
         let file = format!("streams/{name}/stream.json");
@@ -226,7 +232,8 @@ impl Verifier<'_> {
         }
         for log in OTHER_LOGS {
             if let Ok(names) = self.disk.list(&path.join(log)) {
-                self.names(&path.join(log), &names, &LOG_NAMES, Some(name));
+                let known: Vec<&str> = LOG_NAMES.into_iter().chain([NOTE_NAME]).collect();
+                self.names(&path.join(log), &names, &known, Some(name));
             }
         }
         let has_log = |folder: &str| {
