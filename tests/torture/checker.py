@@ -109,6 +109,8 @@ class Evidence:
     # The store's own account: (key, sha256) of every put that it carried out.
     writes: list = dataclasses.field(default_factory=list)
     rewritten_keys: int = 0
+    # Objects of somebody else, by their paths: they are to stay what they are.
+    foreign: dict = dataclasses.field(default_factory=dict)
     data_dirs: list = dataclasses.field(default_factory=list)
 
 
@@ -125,11 +127,10 @@ def judge(evidence):
     return _Judge(evidence).run()
 
 
-def objects_below(lake, prefix):
-    """Keys of the objects below a prefix of the lake's folder."""
-    root = lake / prefix
-    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return sorted(str(path.relative_to(lake)) for path in found)
+def objects_below(lake, prefix, foreign=()):
+    """Keys of the objects below a prefix of the lake's folder, without those of somebody else."""
+    found = (path for path in (lake / prefix).rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(str(path.relative_to(lake)) for path in found if path not in foreign)
 
 
 def segments_of(key):
@@ -148,6 +149,9 @@ class _Judge:
 
     def bad(self, invariant, what, subjects=()):
         self.violations.append(Violation(invariant, what, tuple(subjects)))
+
+    def _objects(self, prefix):
+        return objects_below(self.evidence.lake, prefix, self.evidence.foreign)
 
     def run(self):
         outcomes = collections.Counter(entry.outcome.value for entry in self.records.values())
@@ -182,7 +186,7 @@ class _Judge:
     def _rows(self, stream, records):
         """All rows by id; what objects and folders say of themselves is judged on the way."""
         rows, dense = collections.defaultdict(list), collections.defaultdict(list)
-        for key in objects_below(self.evidence.lake, stream):
+        for key in self._objects(stream):
             if not key.endswith(".parquet"):
                 self.bad("I7", "not a Parquet file under the stream's prefix", [key])
                 continue
@@ -235,7 +239,7 @@ class _Judge:
     def _failures(self, stream, facts, records):
         """Lines of error objects by id."""
         found = collections.Counter()
-        for key in objects_below(self.evidence.lake, f"errors/{stream}"):
+        for key in self._objects(f"errors/{stream}"):
             entries = []
             for number, text in enumerate((self.evidence.lake / key).read_bytes().splitlines()):
                 try:
@@ -351,7 +355,7 @@ class _Judge:
     def _backup(self, stream, records):
         """Ids in the backup, once for each time."""
         kept = collections.Counter()
-        for key in objects_below(self.evidence.lake, f"raw/{stream}"):
+        for key in self._objects(f"raw/{stream}"):
             entries = []
             try:
                 lines = gzip.decompress((self.evidence.lake / key).read_bytes()).splitlines()
@@ -399,7 +403,7 @@ class _Judge:
                     self.bad("I6", f"two locations for partition {values} of {stream}", [location])
         if not self.evidence.catalogs.get(stream):
             return
-        folders = {key.rpartition("/")[0] for key in objects_below(self.evidence.lake, stream)}
+        folders = {key.rpartition("/")[0] for key in self._objects(stream)}
         wanted = {f"{self.evidence.url}/{folder}" for folder in folders}
         found = {location.rstrip("/") for location in registered.values()}
         if wanted - found:
@@ -461,6 +465,9 @@ class _Judge:
         for key, sha in self.evidence.writes:
             if hashes.setdefault(key, sha) != sha:
                 self.bad("I7", "written twice with different bytes", [key])
+        for path, content in self.evidence.foreign.items():
+            if path.read_bytes() != content:
+                self.bad("I7", "somebody else's object was written over", [path])
 
     def _disk(self):
         for data_dir in self.evidence.data_dirs:

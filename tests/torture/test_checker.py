@@ -254,6 +254,7 @@ AROUND = {
     "a foreign file": (lambda s, e: s.put(f"{FIRST_KEY}/readme.txt", b"?"), "I7", "readme.txt"),
     "one key, two contents": (lambda s, e: e.writes.append(("b", "3")), "I7", "b"),
     "a key rewritten by the store's count": (lambda s, e: setattr(e, "rewritten_keys", 1), "I7", "1 keys"),
+    "a foreign object that was written over": (lambda s, e: e.foreign.update({s.lake / s.key(*CLICKS): b"other"}), "I7", "somebody"),
     "a count of delivered that is off by one": (in_status("clicks", accepted=15, delivered=11), "I8", "11 delivered"),
     "a status that does not add up": (in_status("clicks", accepted=15), "I8", "add up"),
     "a count of dropped that is off": (in_status("views", dropped=3, failed=3), "I8", "3 dropped"),

@@ -106,7 +106,7 @@ class World(contextlib.ExitStack):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.chance = random.Random(seed)
         self.identities = [kit.Identity(tenant, setup.streams) for tenant in setup.tenants]
-        self.instances, self.between, self.writes = [], None, []
+        self.instances, self.between, self.writes, self.foreign = [], None, [], {}
         self.s3 = self.hook = self.glue = None
 
     def __enter__(self):
@@ -244,6 +244,7 @@ class World(contextlib.ExitStack):
             statuses=statuses,
             metrics=metrics,
             writes=self.writes,
+            foreign=self.foreign,
             rewritten_keys=self.s3.state()["keys_rewritten_with_other_bytes"] if self.s3 else 0,
             data_dirs=[instance.data_dir for instance in self.instances] if stop else [],
         )
