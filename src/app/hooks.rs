@@ -31,17 +31,6 @@ pub(super) async fn chain(
     Ok((!steps.is_empty()).then(|| Chain::new(steps)))
 }
 
-/// Whether a step speaks to somebody outside this process.
-pub(super) fn is_outside(step: &Step) -> bool {
-    match step.kind {
-        StepKind::Http { .. } | StepKind::Lambda { .. } | StepKind::Command { .. } => true,
-        StepKind::Jq(_)
-        | StepKind::Filter(_)
-        | StepKind::Fields(_)
-        | StepKind::AppendDelimiter(_) => false,
-    }
-}
-
 async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String> {
     let origin = Origin {
         stream_arn: stream_arn(super::REGION, &name.stream),

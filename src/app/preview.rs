@@ -79,7 +79,8 @@ pub enum PreviewError {
 }
 
 /// Sends `records` through the pipeline of `stream` as if `tenant` had written them now. Hooks
-/// outside this process are called with `runs_hooks` only.
+/// outside this process are called with `runs_hooks` only; where they are left out, prefixes have
+/// `<key>` in the place of each key that they would give.
 ///
 /// # Errors
 /// When the table is not to be had, or the pipeline does not get through.
@@ -90,18 +91,22 @@ pub async fn preview(
     records: &[&[u8]],
     runs_hooks: bool,
 ) -> Result<Previewed, PreviewError> {
-    let recipe = recipe(config, stream).await?;
+    let mut recipe = recipe(config, stream).await?;
     let mut settings = config.delivery_streams[stream].clone();
     let mut skipped = Vec::new();
     if !runs_hooks {
         let steps = std::mem::take(&mut settings.transform);
         for (index, step) in steps.into_iter().enumerate() {
-            if hooks::is_outside(&step) {
+            if step.kind.is_outside() {
                 skipped.push(index);
             } else {
                 settings.transform.push(step);
             }
         }
+    }
+    if !skipped.is_empty() {
+        // Nobody gives the keys.
+        recipe.prefix = recipe.prefix.with_keys_shown();
     }
     let chain = hooks::chain(stream, &settings).await;
     let chain = chain.map_err(|fault| PreviewError::Faults(Faults::new(vec![fault])))?;

@@ -23,12 +23,12 @@ use super::tables::{self, Catalogs};
 use super::{DELIVERY_GRACE, REGION, StartError, system};
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
-use crate::config::{self, Buffering, Config, DeliveryStream, Fault, Faults, StoreUrl};
+use crate::config::{self, Buffering, Config, DeliveryStream, Fault, Faults, StepKind, StoreUrl};
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
 use crate::deliver::{Credentials, Stores};
 use crate::disk::Disk;
 use crate::fault::Action;
-use crate::ingest::{self, Auth, Content, Description, Token};
+use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
 use crate::pipeline::{Backup, Handle, Parts, Pipeline, Settings};
@@ -384,7 +384,41 @@ fn description(config: &Config, settings: &DeliveryStream, created: UnixMillis) 
         buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
         buffering_seconds: settings.buffering.interval.as_secs(),
         content: content(settings),
-        has_backup: settings.backup.is_some(),
+        processors: settings.transform.iter().filter_map(|step| processor(&step.kind)).collect(),
+        is_partitioned_by_keys: !settings.destination.prefix.hook_keys().is_empty(),
+        backup: settings.backup.as_ref().map(|backup| BackupDescription {
+            bucket: bucket(&config.stores[&backup.store].url),
+            prefix: backup.prefix_text.clone(),
+            buffering_mib: backup.buffering.size_bytes.div_ceil(1 << 20),
+            buffering_seconds: backup.buffering.interval.as_secs(),
+            compression: compression(backup.format.compression),
+        }),
+    }
+}
+
+/// What DescribeDeliveryStream says of a hook; nothing of those that Firehose has no word for.
+fn processor(step: &StepKind) -> Option<Processor> {
+    match step {
+        StepKind::Lambda { arn, retries, buffering, .. } => Some(Processor::Lambda {
+            arn: arn.to_string(),
+            retries: *retries,
+            buffer_bytes: buffering.size_bytes,
+            buffer_interval: buffering.interval,
+        }),
+        StepKind::AppendDelimiter(_) => Some(Processor::AppendDelimiter),
+        StepKind::Http { .. }
+        | StepKind::Command { .. }
+        | StepKind::Jq(_)
+        | StepKind::Filter(_)
+        | StepKind::Fields(_) => None,
+    }
+}
+
+fn compression(compression: RecordsCompression) -> &'static str {
+    match compression {
+        RecordsCompression::None => "UNCOMPRESSED",
+        RecordsCompression::Gzip => "GZIP",
+        RecordsCompression::Zstd => "ZSTD",
     }
 }
 
@@ -404,11 +438,7 @@ fn content(settings: &DeliveryStream) -> Content {
         },
         (config::Format::Parquet(_), None) => unreachable!("the check demands a schema of rows"),
         (config::Format::Records(options), _) => Content::Records {
-            compression: match options.compression {
-                RecordsCompression::None => "UNCOMPRESSED",
-                RecordsCompression::Gzip => "GZIP",
-                RecordsCompression::Zstd => "ZSTD",
-            },
+            compression: compression(options.compression),
             appends_delimiter: options.delimiter != Delimiter::None,
         },
     }
@@ -419,13 +449,17 @@ fn auth(config: &Config) -> Auth {
         return Auth::Open;
     }
     let identities = config.identities.iter().map(|identity| {
+        let token = identity.token.as_ref().map(|token| Token::new(token.expose()));
+        let credentials = identity.credentials.as_ref();
+        let access_key = credentials.map(|credentials| credentials.access_key.clone());
+        let sender = access_key.or_else(|| token.as_ref().map(Token::sender));
         let known = ingest::Identity {
-            secret: identity.secret.expose().to_owned(),
-            token: identity.token.as_ref().map(|token| Token::new(token.expose())),
+            secret: credentials.map(|credentials| credentials.secret.expose().to_owned()),
+            token,
             tenant: identity.tenant.clone(),
             streams: identity.streams.clone(),
         };
-        (identity.access_key.clone(), known)
+        (sender.expect("the check demands one of them"), known)
     });
     Auth::Signed(identities.collect())
 }

@@ -168,11 +168,14 @@ async fn send(app: &App, clock: &dyn Clock, records: u64) -> Result<u64, String>
         TENANTS.map(|tenant| Producer::new(endpoint.clone(), &access_key(tenant), &secret(tenant)));
     let started = clock.steady();
     let mut samples = sample::Samples::new(clock.now());
+    // Of a few records each tenant and stream gets some, as far as they go.
+    let per_call = records.div_ceil((TENANTS.len() * STREAMS.len()) as u64);
+    let per_call = per_call.min(CALL_RECORDS as u64);
     let (mut sent, mut accepted, mut call) = (0, 0, 0);
     while sent < records {
         let stream = STREAMS[call % STREAMS.len()];
         let producer = &producers[call / STREAMS.len() % TENANTS.len()];
-        let count = (records - sent).min(CALL_RECORDS as u64);
+        let count = (records - sent).min(per_call);
         let batch: Vec<String> = (0..count).map(|_| samples.next(stream)).collect();
         accepted += producer.put_record_batch(stream, &batch, clock.now()).await?;
         sent += count;
@@ -280,7 +283,11 @@ fn show_partitions(config: &Config, folder: &Path) -> Result<(), String> {
         };
         let table = &schema.table;
         let path = folder.join(format!("catalog/demo/{table}.partitions.json"));
-        let file: File = serde_json::from_slice(&read(&path)?).map_err(|e| e.to_string())?;
+        // Until a record has come there are none.
+        let Some(bytes) = read_if_there(&path)? else {
+            continue;
+        };
+        let file: File = serde_json::from_slice(&bytes).map_err(|e| e.to_string())?;
         let keys = stream.destination.prefix.partition_keys();
         for partition in file.partitions {
             let named = keys.iter().zip(&partition.values).map(|(k, v)| format!("{k}={v}"));
@@ -311,6 +318,9 @@ fn show_failures(lake: &Path, objects: &[PathBuf]) -> Result<(), String> {
             }
         }
     }
+    if shown == 0 {
+        println!("  (none)");
+    }
     if shown > SHOWN_MAX {
         println!("  ... and {} more", shown - SHOWN_MAX);
     }
@@ -332,6 +342,13 @@ fn files_below(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
-    read_file(&OsDisk, path, FILE_BYTES_MAX)
-        .map_err(|error| format!("could not read {}: {error}", path.display()))
+    read_if_there(path)?.ok_or_else(|| format!("{} is not there", path.display()))
+}
+
+fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match read_file(&OsDisk, path, FILE_BYTES_MAX) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(format!("could not read {}: {error}", path.display())),
+    }
 }

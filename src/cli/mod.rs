@@ -78,7 +78,7 @@ enum Command {
         #[arg(long)]
         keep: bool,
         /// How many records to send.
-        #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(100..=5_000_000))]
+        #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(1..=5_000_000))]
         records: u64,
     },
     /// Show each stream of a running service: what came in, what went out, what waits.

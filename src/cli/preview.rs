@@ -95,6 +95,11 @@ pub(super) async fn run(question: Question) -> ExitCode {
     for index in &previewed.skipped {
         println!("left out: transform[{index}] calls others, which only --run-hooks does");
     }
+    for key in config.delivery_streams[stream].destination.prefix.hook_keys() {
+        if !previewed.skipped.is_empty() {
+            println!("left out: the values of the key {key}, which a hook gives: <{key}> below");
+        }
+    }
     // Behind steps, failures are numbered by what the steps made.
     let is_as_sent = config.delivery_streams[stream].transform.is_empty();
     let records = if is_as_sent { taken.as_slice() } else { &[] };

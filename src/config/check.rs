@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::faults::{Place, listed, shown};
 use super::formats::format;
-use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
+use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, check_keys, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::secret::Secret;
 use super::settings::{
@@ -220,7 +220,8 @@ fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
     let mut access_keys = HashSet::new();
     let mut tokens = HashSet::new();
     let mut identities = Vec::new();
-    for section in fields.iter().filter_map(Field::value) {
+    for At { value: section, place } in fields.iter().filter_map(Field::given) {
+        check_proof(section, place, reader);
         if let Some(At { value, place }) = section.access_key.given()
             && !access_keys.insert(value.0.as_str())
         {
@@ -236,6 +237,29 @@ fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
         identities.extend(identity(section));
     }
     Some(identities)
+}
+
+/// Somebody who cannot prove who they are could not write.
+fn check_proof(section: &IdentitySection, place: &Place, reader: &mut Reader<'_>) {
+    let IdentitySection { access_key, secret, token, .. } = section;
+    let message = match (access_key.is_absent(), secret.is_absent()) {
+        (false, false) => return,
+        (true, true) if !token.is_absent() => return,
+        (true, true) => {
+            // An unknown key was told already, and is likely the one that is missing.
+            if !reader.has_fault_below(place) {
+                let message = "nobody could write as this identity: write access_key and secret \
+                               for the Firehose API, token for the plain endpoint, or all three";
+                reader.fault(place.clone(), message);
+            }
+            return;
+        }
+        (false, true) => ("secret", "access_key"),
+        (true, false) => ("access_key", "secret"),
+    };
+    let (missing, other) = message;
+    let message = format_args!("it is missing beside {other}: write both, or token alone");
+    reader.fault(place.below(missing), message);
 }
 
 /// A token that cannot stand in a header, that can be guessed or that two have is of no use.
@@ -258,10 +282,18 @@ fn check_token<'a>(
 }
 
 fn identity(section: &IdentitySection) -> Option<Identity> {
+    let credentials = section.access_key.value().zip(section.secret.value());
+    let credentials = credentials.map(|(access_key, secret)| Credentials {
+        access_key: access_key.0.clone(),
+        secret: secret.clone(),
+    });
+    let token = section.token.value().cloned();
+    if credentials.is_none() && token.is_none() {
+        return None;
+    }
     Some(Identity {
-        access_key: section.access_key.value()?.0.clone(),
-        secret: section.secret.value()?.clone(),
-        token: section.token.value().cloned(),
+        credentials,
+        token,
         tenant: section.tenant.value().cloned(),
         streams: writable(&section.streams),
     })
@@ -371,6 +403,10 @@ fn stream(
         let prefixes = prefixes(name, at, writers, reader);
         Some(destination(store?, prefixes?))
     });
+    if let (Some(destination), Some(transform)) = (&destination, &transform) {
+        let Destination { prefix, prefix_place, .. } = destination;
+        check_keys(prefix, prefix_place, transform, reader);
+    }
     let backup = match &section.backup {
         Field::Given(at) => backup(name, at, &file.stores, writers, reader).map(Some),
         Field::Absent => Some(None),

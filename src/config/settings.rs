@@ -62,10 +62,9 @@ pub struct Tls {
 /// Someone who may write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// The public half of the credentials; unique.
-    pub access_key: String,
-    /// The secret half.
-    pub secret: Secret,
+    /// What calls of the Firehose API are signed with, their access key unique. The API is closed to
+    /// the identity if absent; then there is a token.
+    pub credentials: Option<Credentials>,
     /// What the plain endpoint is called with; unique. It is closed to the identity if absent.
     pub token: Option<Secret>,
     /// Whose records they are.

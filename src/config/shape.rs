@@ -72,11 +72,12 @@ section! {
 
 section! {
     /// Someone who may write.
-    IdentitySection expects "a mapping with access_key and secret" {
-        /// The public half of the credentials.
-        access_key: AccessKey = Required,
+    IdentitySection expects "a mapping with access_key and secret, or with token" {
+        /// The public half of what the Firehose API is called with; it is closed to the identity if
+        /// absent.
+        access_key: AccessKey = Optional,
         /// The secret half.
-        secret: Secret = Required,
+        secret: Secret = Optional,
         /// What the plain endpoint is called with; it is closed to the identity if absent.
         token: Secret = Optional,
         /// Whose records they are.

@@ -107,7 +107,9 @@ fn every_key_reaches_its_setting() {
     assert_eq!(config.data_dir, Path::new("/var/lib/lakehose"));
     assert_eq!(config.disk_budget_bytes, 1 << 30);
     let [acme, globex] = config.identities.as_slice() else { panic!("two identities") };
-    assert_eq!((acme.access_key.as_str(), acme.secret.expose()), ("ACME", "acme-hunter2"));
+    let credentials = acme.credentials.as_ref().expect("it signs");
+    let (key, secret) = (credentials.access_key.as_str(), credentials.secret.expose());
+    assert_eq!((key, secret), ("ACME", "acme-hunter2"));
     assert_eq!(acme.tenant.as_ref().map(|tenant| tenant.as_str()), Some("acme"));
     assert!(acme.may_write(&name("clicks")) && !acme.may_write(&name("Web.Orders-2")));
     assert!(globex.may_write(&name("Web.Orders-2")) && globex.streams.is_none());
@@ -208,7 +210,7 @@ delivery_streams:
     assert_eq!((argv[0].as_str(), argv[1].as_str()), ("python3", "/hook.py"));
     assert_eq!((*timeout, *retries), (Duration::from_secs(60), 3));
     assert_eq!(environment["KEY"].expose(), "acme-hunter2");
-    assert!(environment.contains_key("PATH") && !environment.contains_key("ACME_SECRET"));
+    assert!(!environment.contains_key("ACME_SECRET"));
     assert_eq!(*kinds[3], StepKind::Jq(".a\n| .b\n".into()));
     assert_eq!(*kinds[4], StepKind::Filter(".a > 1".into()));
     let StepKind::Fields(fields) = kinds[5] else { panic!("{kinds:?}") };
@@ -318,6 +320,22 @@ fn tokens_and_certificates_reach_their_settings() {
     );
     let plain = load_good(FULL);
     assert!(plain.server.tls.is_none() && plain.identities[0].token.is_none());
+}
+
+#[test]
+fn a_token_alone_is_enough_to_write_and_so_are_an_access_key_and_its_secret() {
+    let both = with_tokens(&["ACME_TOKEN"]);
+    let proof = "access_key: A0, secret: \"${env:ACME_SECRET}\"";
+    let token = ", token: \"${env:ACME_TOKEN}\"";
+    for (text, signs, shows) in [
+        (both.clone(), true, true),
+        (both.replace(&format!("{proof}, "), ""), false, true),
+        (both.replace(token, ""), true, false),
+    ] {
+        let config = load_good(&text);
+        let [identity] = config.identities.as_slice() else { panic!("one identity") };
+        assert_eq!((identity.credentials.is_some(), identity.token.is_some()), (signs, shows));
+    }
 }
 
 #[test]

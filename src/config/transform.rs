@@ -89,6 +89,18 @@ pub enum StepKind {
     AppendDelimiter(String),
 }
 
+impl StepKind {
+    /// Whether the step asks somebody outside this process, who alone can give values for
+    /// `!{partitionKeyFromLambda:...}`.
+    #[must_use]
+    pub fn is_outside(&self) -> bool {
+        match self {
+            Self::Http { .. } | Self::Lambda { .. } | Self::Command { .. } => true,
+            Self::Jq(_) | Self::Filter(_) | Self::Fields(_) | Self::AppendDelimiter(_) => false,
+        }
+    }
+}
+
 section! {
     /// One step: exactly one of the keys.
     StepSection expects "one step, such as jq: PROGRAM or http: {url: URL}" {

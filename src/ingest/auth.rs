@@ -41,14 +41,14 @@ const SKEW_SECONDS_MAX: i64 = 5 * 60;
 /// Signs for access keys that nobody has; its length is a real secret's.
 const DUMMY_SECRET: &str = "no-identity-has-this-secret-0000000000000";
 
-/// Who may call; by access key.
+/// Who may call; by access key or, where there is none, by [`Token::sender`].
 pub type Identities = BTreeMap<String, Identity>;
 
-/// The holder of an access key.
+/// The holder of an access key or a token.
 #[derive(Clone)]
 pub struct Identity {
-    /// What the holder signs with.
-    pub secret: String,
+    /// What the holder signs with; without one the Firehose API is closed to them.
+    pub secret: Option<String>,
     /// What the holder shows to the plain endpoint; without one it is closed to them.
     pub token: Option<Token>,
     /// Whose records the calls carry.
@@ -80,7 +80,8 @@ pub enum Auth {
 /// The verified origin of a call.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Caller<'a> {
-    /// The access key of the identity; empty where nobody has to say who they are.
+    /// The access key of the identity, or what stands for it; empty where nobody has to say who
+    /// they are.
     pub access_key: &'a str,
     /// Whose records the call carries.
     pub tenant: Option<&'a Tenant>,
@@ -172,12 +173,14 @@ impl Auth {
         let body_hash_text = checked_hash(&parts.headers, body_hash)?;
 
         let identity = identities.get_key_value(claim.access_key);
-        let secret = identity.map_or(DUMMY_SECRET, |(_, identity)| &identity.secret);
+        let identity =
+            identity.and_then(|(key, identity)| Some((key, identity, identity.secret.as_deref()?)));
+        let secret = identity.map_or(DUMMY_SECRET, |(_, _, secret)| secret);
         let holds = claim.holds(secret, signed_at, &headers, body_hash_text);
         match identity {
             None => Err(AuthError::UnknownAccessKey),
             Some(_) if !holds => Err(AuthError::Mismatch),
-            Some((access_key, identity)) => {
+            Some((access_key, identity, _)) => {
                 Ok(Caller { body: Some(body_hash), ..Caller::new(access_key, identity) })
             }
         }

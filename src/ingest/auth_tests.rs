@@ -136,7 +136,7 @@ fn authorization(region: &str, names: &str, signature: &str) -> String {
 
 fn identities() -> Auth {
     let identity = Identity {
-        secret: SECRET.into(),
+        secret: Some(SECRET.into()),
         token: None,
         tenant: Some(Tenant::new("acme").unwrap()),
         streams: None,

@@ -1,8 +1,12 @@
 //! How DescribeDeliveryStream shows a stream.
 //!
 //! Owns the facts that are shown and the shape of the answer: a DirectPut stream with an
-//! ExtendedS3 destination that converts JSON to Parquet or delivers records as they are. Does not own the settings of a stream: who
-//! makes a [`Description`] copies them.
+//! ExtendedS3 destination that converts JSON to Parquet or delivers records as they are. Of hooks it
+//! shows those that Firehose has a word for. Does not own the settings of a stream: who makes a
+//! [`Description`] copies them.
+
+use std::borrow::Cow;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -14,6 +18,7 @@ pub(super) const STREAM_TYPE: &str = "DirectPut";
 /// Streams do not change while the program runs, so there is one version and one destination.
 const VERSION_ID: &str = "1";
 const DESTINATION_ID: &str = "destinationId-000000000001";
+const NO_ENCRYPTION: NoEncryption = NoEncryption { no_encryption_config: "NoEncryption" };
 
 /// The facts of a stream that producers and tools may see.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +37,45 @@ pub struct Description {
     pub buffering_seconds: u64,
     /// What the objects contain.
     pub content: Content,
-    /// Whether the source records are kept besides.
-    pub has_backup: bool,
+    /// The hooks that Firehose knows, in their order.
+    pub processors: Vec<Processor>,
+    /// Whether hooks give keys to the prefix.
+    pub is_partitioned_by_keys: bool,
+    /// Where the source records are kept besides.
+    pub backup: Option<BackupDescription>,
+}
+
+/// A hook, in Firehose's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Processor {
+    /// An AWS Lambda function.
+    Lambda {
+        /// The function.
+        arn: String,
+        /// How many attempts follow one that failed.
+        retries: u32,
+        /// What it would like to be given at once, in bytes.
+        buffer_bytes: u64,
+        /// How long that is waited for.
+        buffer_interval: Duration,
+    },
+    /// Ends every record with a delimiter.
+    AppendDelimiter,
+}
+
+/// Where the source records of a stream are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupDescription {
+    /// The bucket, or what stands for it where the store is a folder.
+    pub bucket: String,
+    /// The prefix of its objects, with its expressions.
+    pub prefix: String,
+    /// The size at which an object is closed, in MiB.
+    pub buffering_mib: u64,
+    /// The age at which an object is closed, in seconds.
+    pub buffering_seconds: u64,
+    /// `UNCOMPRESSED` or `GZIP`; also `ZSTD`, which Firehose does not have.
+    pub compression: &'static str,
 }
 
 /// What the objects of a stream contain, in Firehose's words.
@@ -104,7 +146,8 @@ struct S3Destination<'a> {
     #[serde(rename = "BucketARN")]
     bucket_arn: String,
     prefix: &'a str,
-    error_output_prefix: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_output_prefix: Option<&'a str>,
     buffering_hints: BufferingHints,
     compression_format: &'static str,
     encryption_configuration: NoEncryption,
@@ -117,8 +160,12 @@ struct ExtendedS3Destination<'a> {
     #[serde(flatten)]
     destination: S3Destination<'a>,
     s3_backup_mode: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    s3_backup_description: Option<S3Destination<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dynamic_partitioning_configuration: Option<Enabled>,
     data_format_conversion_configuration: Conversion<'a>,
-    processing_configuration: Processing,
+    processing_configuration: Processing<'a>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -159,16 +206,23 @@ struct ConversionSettings<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Processing {
+struct Processing<'a> {
     enabled: bool,
-    processors: Vec<Processor>,
+    processors: Vec<ShownProcessor<'a>>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Processor {
+struct ShownProcessor<'a> {
     r#type: &'static str,
-    parameters: [(); 0],
+    parameters: Vec<Parameter<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Parameter<'a> {
+    parameter_name: &'static str,
+    parameter_value: Cow<'a, str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -241,9 +295,16 @@ impl<'a> Answer<'a> {
                     s3_destination_description: destination.clone(),
                     extended_s3_destination_description: ExtendedS3Destination {
                         destination,
-                        s3_backup_mode: if facts.has_backup { "Enabled" } else { "Disabled" },
+                        s3_backup_mode: match facts.backup {
+                            Some(_) => "Enabled",
+                            None => "Disabled",
+                        },
+                        s3_backup_description: facts.backup.as_ref().map(S3Destination::of_backup),
+                        dynamic_partitioning_configuration: facts
+                            .is_partitioned_by_keys
+                            .then_some(Enabled { enabled: true }),
                         data_format_conversion_configuration: Conversion::new(&facts.content),
-                        processing_configuration: Processing::new(&facts.content),
+                        processing_configuration: Processing::new(facts),
                     },
                 }],
                 has_more_destinations: false,
@@ -258,7 +319,7 @@ impl<'a> S3Destination<'a> {
             role_arn: role_arn(),
             bucket_arn: format!("arn:aws:s3:::{}", facts.bucket),
             prefix: &facts.prefix,
-            error_output_prefix: &facts.error_prefix,
+            error_output_prefix: Some(&facts.error_prefix),
             buffering_hints: BufferingHints {
                 size_mib: facts.buffering_mib,
                 interval_seconds: facts.buffering_seconds,
@@ -268,7 +329,24 @@ impl<'a> S3Destination<'a> {
                 Content::Parquet { .. } => "UNCOMPRESSED",
                 Content::Records { compression, .. } => compression,
             },
-            encryption_configuration: NoEncryption { no_encryption_config: "NoEncryption" },
+            encryption_configuration: NO_ENCRYPTION,
+            cloud_watch_logging_options: Enabled { enabled: false },
+        }
+    }
+
+    fn of_backup(backup: &'a BackupDescription) -> Self {
+        Self {
+            role_arn: role_arn(),
+            bucket_arn: format!("arn:aws:s3:::{}", backup.bucket),
+            prefix: &backup.prefix,
+            // No source record can fail.
+            error_output_prefix: None,
+            buffering_hints: BufferingHints {
+                size_mib: backup.buffering_mib,
+                interval_seconds: backup.buffering_seconds,
+            },
+            compression_format: backup.compression,
+            encryption_configuration: NO_ENCRYPTION,
             cloud_watch_logging_options: Enabled { enabled: false },
         }
     }
@@ -298,12 +376,35 @@ impl<'a> Conversion<'a> {
     }
 }
 
-impl Processing {
-    fn new(content: &Content) -> Self {
-        let appends = matches!(content, Content::Records { appends_delimiter: true, .. });
-        let delimiter = Processor { r#type: "AppendDelimiterToRecord", parameters: [] };
-        let processors = if appends { vec![delimiter] } else { vec![] };
-        Self { enabled: appends, processors }
+impl<'a> Processing<'a> {
+    fn new(facts: &'a Description) -> Self {
+        // What stands between records of an object is a processor in Firehose.
+        let appends = matches!(facts.content, Content::Records { appends_delimiter: true, .. });
+        let is_among = facts.processors.contains(&Processor::AppendDelimiter);
+        let delimiter = (appends && !is_among).then_some(&Processor::AppendDelimiter);
+        let processors = facts.processors.iter().chain(delimiter).map(ShownProcessor::new);
+        let processors: Vec<_> = processors.collect();
+        Self { enabled: !processors.is_empty(), processors }
+    }
+}
+
+impl<'a> ShownProcessor<'a> {
+    fn new(processor: &'a Processor) -> Self {
+        let Processor::Lambda { arn, retries, buffer_bytes, buffer_interval } = processor else {
+            return Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() };
+        };
+        let parameter =
+            |parameter_name, parameter_value| Parameter { parameter_name, parameter_value };
+        let buffer_mib = *buffer_bytes as f64 / f64::from(1 << 20);
+        // In Firehose's order, which tools compare.
+        let parameters = vec![
+            parameter("LambdaArn", Cow::from(arn)),
+            parameter("NumberOfRetries", retries.to_string().into()),
+            parameter("RoleArn", role_arn().into()),
+            parameter("BufferSizeInMBs", buffer_mib.to_string().into()),
+            parameter("BufferIntervalInSeconds", buffer_interval.as_secs_f64().to_string().into()),
+        ];
+        Self { r#type: "Lambda", parameters }
     }
 }
 

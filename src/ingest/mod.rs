@@ -47,7 +47,7 @@ pub use body::Bodies;
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
 pub use bearer::Token;
 pub use counters::Counters;
-pub use description::{Content, Description, stream_arn};
+pub use description::{BackupDescription, Content, Description, Processor, stream_arn};
 pub use record_id::{RECORD_ID_CHARS, RecordId};
 pub use server::{ConnectionLimits, Listener, serve};
 pub use tls::{Tls, TlsError, TlsFiles};

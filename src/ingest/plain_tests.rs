@@ -20,7 +20,7 @@ const OTHER: &str = "token-of-globex-01";
 
 fn identity(tenant: &str, token: Option<&str>, streams: &[&str]) -> Identity {
     Identity {
-        secret: "unused".into(),
+        secret: Some("unused".into()),
         token: token.map(Token::new),
         tenant: Some(Tenant::new(tenant).unwrap()),
         streams: Some(streams.iter().map(|text| name(text)).collect()),

@@ -50,7 +50,9 @@ fn description() -> Description {
             table: "clicks".into(),
             catalog_region: "eu-west-1".into(),
         },
-        has_backup: false,
+        processors: Vec::new(),
+        is_partitioned_by_keys: false,
+        backup: None,
     }
 }
 
@@ -77,7 +79,7 @@ pub(super) fn open() -> Router {
 
 fn signed_by(secret: &str, streams: Option<&[&str]>) -> Auth {
     let identity = Identity {
-        secret: secret.into(),
+        secret: Some(secret.into()),
         token: None,
         tenant: Some(Tenant::new("acme").unwrap()),
         streams: streams.map(|names| names.iter().map(|text| name(text)).collect()),

@@ -10,8 +10,9 @@ use std::fmt::Write as _;
 /// The folder value of records that have no value, as Hive, Spark and Athena read it.
 pub const DEFAULT_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Escapes `value` with `%XX`. Characters beyond ASCII stay as they are. An empty value stays empty
-/// and is no segment: callers write [`DEFAULT_PARTITION`] for it.
+/// Escapes `value` with `%XX`. Characters beyond ASCII stay as they are, but for those that control,
+/// of which each byte is escaped. An empty value stays empty and is no segment: callers write
+/// [`DEFAULT_PARTITION`] for it, or have none.
 #[must_use]
 pub fn escape(value: &str) -> String {
     // Dots alone would name this folder or the one above.
@@ -19,7 +20,9 @@ pub fn escape(value: &str) -> String {
     let mut escaped = String::with_capacity(value.len());
     for character in value.chars() {
         if needs_escape(character) || dots_alone {
-            write!(escaped, "%{:02X}", u32::from(character)).expect("a String takes every write");
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                write!(escaped, "%{byte:02X}").expect("a String takes every write");
+            }
         } else {
             escaped.push(character);
         }
@@ -45,9 +48,9 @@ pub fn unescape(text: &str) -> String {
     String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
-/// Hive's set, and `}` and NUL besides. All of them are ASCII, so that one escape is one character.
+/// Hive's set, and besides it `}` and every control character, which stores refuse.
 fn needs_escape(character: char) -> bool {
-    character.is_ascii_control()
+    character.is_control()
         || matches!(
             character,
             '"' | '#'
@@ -83,11 +86,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_reads_back_and_stays_one_segment(value in ".*") {
+        fn every_value_reads_back_and_stays_one_segment(value in "(?s).*") {
             let escaped = escape(&value);
             prop_assert_eq!(unescape(&escaped), value);
             prop_assert!(!escaped.contains('/'));
-            prop_assert!(!escaped.contains(|c: char| c.is_ascii_control()));
+            prop_assert!(!escaped.contains(char::is_control));
             prop_assert!(escaped != "." && escaped != "..");
         }
 
@@ -118,6 +121,7 @@ mod tests {
             ("%2e%2e%2f", "%252e%252e%252f"),
             ("x\ny\r\0", "x%0Ay%0D%00"),
             ("\u{7f}", "%7F"),
+            ("\u{85}", "%C2%85"),
             ("\"#'*:?\\{}[]^", "%22%23%27%2A%3A%3F%5C%7B%7D%5B%5D%5E"),
             ("Zürich 東京 a_b-c.d~", "Zürich 東京 a_b-c.d~"),
         ] {

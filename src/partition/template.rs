@@ -4,16 +4,17 @@
 //! defaults of prefixes, nor which tenants write to a stream.
 //!
 //! Invariants: whatever the inputs, an evaluated prefix has the folders that the template shows: no
-//! value can add one, since times and random strings have no `/` and tenants are escaped.
+//! value can add one, since times and random strings have no `/`, and tenants and keys are escaped.
 
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 
+use super::Group;
 use super::escape::{DEFAULT_PARTITION, escape, unescape};
 use super::key::uuid_v4;
 use super::pattern::{self, PatternError, civil};
-use crate::record::{ErrorOutputType, Tenant, UnixMillis};
+use crate::record::{ErrorOutputType, UnixMillis};
 
 /// The most characters that a template may have, Firehose's bound.
 const TEMPLATE_CHARS_MAX: usize = 1_024;
@@ -37,6 +38,8 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     pub(super) pieces: Vec<Piece>,
+    /// The keys of hooks in it, each once.
+    hook_keys: Vec<String>,
     has_timestamp: bool,
     has_expressions: bool,
     /// Where the implicit date begins among the pieces; the bound does not count it.
@@ -50,6 +53,8 @@ pub(super) enum Piece {
     RandomString,
     ErrorOutputType,
     Tenant,
+    /// What hooks say of this key.
+    HookKey(String),
 }
 
 /// A prefix for one object.
@@ -76,13 +81,22 @@ pub enum TemplateError {
     #[error("'!{{{0}}}' has no colon: write !{{namespace:value}}, such as !{{timestamp:yyyy}}")]
     NoColon(String),
     /// A namespace that does not exist.
-    #[error("unknown namespace '{0}': write timestamp, firehose or lakehose")]
-    Namespace(String),
-    /// A namespace of dynamic partitioning.
     #[error(
-        "!{{{0}:...}} is not supported yet: partition by !{{timestamp:...}} and !{{lakehose:tenant}}"
+        "unknown namespace '{0}': write timestamp, firehose, lakehose or partitionKeyFromLambda"
     )]
-    DynamicPartitioning(String),
+    Namespace(String),
+    /// Keys that a query takes out of records.
+    #[error(
+        "!{{partitionKeyFromQuery:...}} is not supported yet: let a hook give the key, and write \
+         !{{partitionKeyFromLambda:...}}"
+    )]
+    KeyFromQuery,
+    /// A key of hooks outside a prefix of records that hooks have passed.
+    #[error(
+        "!{{partitionKeyFromLambda:{0}}} has a value in the prefix of delivered records only: \
+         remove it here"
+    )]
+    KeyOutsidePrefix(String),
     /// A value that the namespace does not have.
     #[error("unknown expression '!{{{namespace}:{value}}}': write {allowed}")]
     Value {
@@ -132,12 +146,15 @@ pub enum TemplateError {
 pub enum EvaluateError {
     /// More characters than Firehose takes.
     #[error(
-        "the evaluated prefix has {0} characters, at most {EVALUATED_CHARS_MAX} are possible: shorten it or the tenant"
+        "the evaluated prefix has {0} characters, at most {EVALUATED_CHARS_MAX} are possible: shorten it or its values"
     )]
     TooLong(usize),
     /// The template asks for the error type, and there is no error.
     #[error("the prefix has !{{firehose:error-output-type}} and the object has no error type")]
     NoErrorOutputType,
+    /// The template asks for a key, and the group has none; in Firehose's words.
+    #[error("partitionKeys values must not be null or empty: there is none for '{0}'")]
+    NoKey(String),
 }
 
 impl Template {
@@ -153,6 +170,7 @@ impl Template {
         }
         let mut template = Self {
             pieces: Vec::new(),
+            hook_keys: Vec::new(),
             has_timestamp: false,
             has_expressions: false,
             implicit_from: None,
@@ -208,6 +226,24 @@ impl Template {
         self.pieces.contains(&Piece::Tenant)
     }
 
+    /// The keys of hooks that it has, each once.
+    #[must_use]
+    pub fn hook_keys(&self) -> &[String] {
+        &self.hook_keys
+    }
+
+    /// The template with `<key>` in the place of each key of hooks.
+    #[must_use]
+    pub fn with_keys_shown(mut self) -> Self {
+        for piece in &mut self.pieces {
+            if let Piece::HookKey(key) = piece {
+                *piece = Piece::Literal(escape(&format!("<{key}>")));
+            }
+        }
+        self.hook_keys.clear();
+        self
+    }
+
     /// The template with the date appended that Firehose gives to a prefix without a time:
     /// `yyyy/MM/dd/HH/`, without a slash before it.
     #[must_use]
@@ -231,11 +267,11 @@ impl Template {
     ///
     /// # Errors
     /// When the prefix has more than 512 characters (the implicit date not counted), or needs an
-    /// error type that is not given.
+    /// error type or a key that is not given.
     pub fn evaluate(
         &self,
         instant: UnixMillis,
-        tenant: Option<&Tenant>,
+        group: &Group,
         error: Option<ErrorOutputType>,
         random: &mut dyn FnMut() -> u128,
     ) -> Result<Evaluated, EvaluateError> {
@@ -250,10 +286,15 @@ impl Template {
                     let error = error.ok_or(EvaluateError::NoErrorOutputType)?;
                     prefix.push_str(error.as_str());
                 }
-                Piece::Tenant => match tenant {
+                Piece::Tenant => match &group.tenant {
                     Some(tenant) => prefix.push_str(&escape(tenant.as_str())),
                     None => prefix.push_str(DEFAULT_PARTITION),
                 },
+                Piece::HookKey(key) => {
+                    let value = group.keys.get(key).filter(|value| !value.is_empty());
+                    let value = value.ok_or_else(|| EvaluateError::NoKey(key.clone()))?;
+                    prefix.push_str(&escape(value));
+                }
                 Piece::Literal(_) | Piece::Time(_) => piece.print(&time, &mut prefix),
             }
         }
@@ -297,9 +338,23 @@ impl Template {
                     allowed: "!{lakehose:tenant}",
                 });
             }
-            ("partitionKeyFromQuery" | "partitionKeyFromLambda", _) => {
-                return Err(TemplateError::DynamicPartitioning(namespace.to_owned()));
+            ("partitionKeyFromLambda", "") => {
+                return Err(TemplateError::Value {
+                    namespace: "partitionKeyFromLambda",
+                    value: String::new(),
+                    allowed: "the name of a key, such as !{partitionKeyFromLambda:customer}",
+                });
             }
+            ("partitionKeyFromLambda", key) if place == Place::ErrorPrefix => {
+                return Err(TemplateError::KeyOutsidePrefix(key.to_owned()));
+            }
+            ("partitionKeyFromLambda", key) => {
+                if !self.hook_keys.iter().any(|known| known == key) {
+                    self.hook_keys.push(key.to_owned());
+                }
+                self.pieces.push(Piece::HookKey(key.to_owned()));
+            }
+            ("partitionKeyFromQuery", _) => return Err(TemplateError::KeyFromQuery),
             _ => return Err(TemplateError::Namespace(namespace.to_owned())),
         }
         Ok(())
@@ -375,7 +430,7 @@ impl Piece {
         match self {
             Self::Literal(text) => into.push_str(text),
             Self::Time(field) => field.print(time, into),
-            Self::RandomString | Self::ErrorOutputType | Self::Tenant => {}
+            Self::RandomString | Self::ErrorOutputType | Self::Tenant | Self::HookKey(_) => {}
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Prefixes from end to end: what is refused, what is printed, and what no input can change.
 
+use std::collections::BTreeMap;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -14,10 +16,19 @@ fn prefix(text: &str) -> Template {
 }
 
 fn evaluate(template: &Template, tenant: Option<&str>) -> Evaluated {
-    let tenant = tenant.map(|tenant| Tenant::new(tenant).expect(tenant));
-    let mut random = counted_randoms();
-    let evaluated = template.evaluate(INSTANT, tenant.as_ref(), Some(FAILED), &mut random);
+    let group = Group::of(tenant.map(|tenant| Tenant::new(tenant).expect(tenant)));
+    let evaluated = template.evaluate(INSTANT, &group, Some(FAILED), &mut counted_randoms());
     evaluated.expect("a short prefix")
+}
+
+fn keys(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+/// The prefix of a record without a tenant whose hooks gave `pairs`.
+fn keyed(template: &Template, pairs: &[(&str, &str)]) -> Result<Evaluated, EvaluateError> {
+    let group = Group::with_keys(None, template.hook_keys(), &keys(pairs));
+    template.evaluate(INSTANT, &group, None, &mut || 0)
 }
 
 fn counted_randoms() -> impl FnMut() -> u128 {
@@ -98,14 +109,64 @@ fn tenants_cannot_leave_their_folder() {
 }
 
 #[test]
+fn keys_of_hooks_are_folders_that_no_value_can_leave() {
+    let text = "c/!{partitionKeyFromLambda:area}/customer=!{partitionKeyFromLambda:customer}/\
+                day=!{timestamp:dd}/again-!{partitionKeyFromLambda:area}";
+    let template = prefix(text);
+    assert_eq!(template.hook_keys(), ["area", "customer"], "each once");
+    assert_eq!(template.partition_keys(), ["customer", "day"]);
+    for (value, printed) in [
+        ("7", "7"),
+        ("../../other/x=1", "..%2F..%2Fother%2Fx%3D1"),
+        ("..", "%2E%2E"),
+        ("a\n\u{85}b", "a%0A%C2%85b"),
+        ("Zürich", "Zürich"),
+    ] {
+        let given = [("area", value), ("customer", value), ("unused", "u")];
+        let evaluated = keyed(&template, &given).expect("all keys");
+        let folder = format!("c/{printed}/customer={printed}/day=27/");
+        assert_eq!(evaluated.prefix, format!("{folder}again-{printed}"));
+        assert_eq!(evaluated.partition_folder, folder);
+        let customer = ("customer".to_owned(), value.to_owned());
+        assert_eq!(evaluated.partition[0], customer, "catalogs get the value itself");
+    }
+    let shown = evaluate(&template.with_keys_shown(), None).prefix;
+    assert_eq!(shown, "c/<area>/customer=<customer>/day=27/again-<area>");
+}
+
+#[test]
+fn a_record_without_all_keys_has_no_place_and_is_told_from_no_other() {
+    let template = prefix("!{partitionKeyFromLambda:a}/!{partitionKeyFromLambda:b}/");
+    for (given, missing) in [
+        (&[][..], "a"),
+        (&[("b", "1")], "a"),
+        (&[("a", "1")], "b"),
+        (&[("a", "1"), ("b", "")], "b"),
+        (&[("a", "1"), ("B", "2")], "b"),
+    ] {
+        assert_eq!(missing_key(template.hook_keys(), &keys(given)), Some(missing));
+        let group = Group::with_keys(None, template.hook_keys(), &keys(given));
+        assert_eq!(group, Group::default());
+        assert_eq!(keyed(&template, given), Err(EvaluateError::NoKey("a".to_owned())));
+    }
+    let group = |given: &[(&str, &str)]| Group::with_keys(None, template.hook_keys(), &keys(given));
+    let whole = group(&[("a", "1"), ("b", "2")]);
+    assert_eq!(whole, group(&[("a", "1"), ("b", "2"), ("unused", "3")]), "it sets nothing apart");
+    assert_ne!(whole, group(&[("a", "1"), ("b", "3")]));
+    let long = "x".repeat(600);
+    assert_eq!(keyed(&template, &[("a", &long), ("b", "2")]), Err(EvaluateError::TooLong(603)));
+}
+
+#[test]
 fn evaluated_prefixes_are_bounded_without_the_implicit_date() {
     let longest = prefix(&"x".repeat(512)).with_implicit_date();
     assert_eq!(evaluate(&longest, None).prefix.len(), 512 + "yyyy/MM/dd/HH/".len());
     let longer = prefix(&"x".repeat(513)).with_implicit_date();
-    let error = longer.evaluate(INSTANT, None, None, &mut || 0).expect_err("513");
+    let error = longer.evaluate(INSTANT, &Group::default(), None, &mut || 0).expect_err("513");
     assert_eq!(error, EvaluateError::TooLong(513));
     let no_error = Template::parse("!{firehose:error-output-type}/", Place::ErrorPrefix);
-    let no_error = no_error.expect("a prefix").evaluate(INSTANT, None, None, &mut || 0);
+    let no_error = no_error.expect("a prefix");
+    let no_error = no_error.evaluate(INSTANT, &Group::default(), None, &mut || 0);
     assert_eq!(no_error, Err(EvaluateError::NoErrorOutputType));
 }
 
@@ -115,11 +176,12 @@ fn faulty_prefixes_are_refused_with_what_to_write() {
         ("a/!{timestamp:yyyy", "'}' is missing"),
         ("a/!{", "'}' is missing"),
         ("!{timestamp}/", "has no colon"),
-        ("!{time:yyyy}/", "unknown namespace 'time': write timestamp, firehose or lakehose"),
+        ("!{time:yyyy}/", "unknown namespace 'time': write timestamp, firehose, lakehose or"),
         ("!{firehose:random}/", "write !{firehose:random-string}"),
         ("!{lakehose:stream}/", "write !{lakehose:tenant}"),
-        ("!{partitionKeyFromQuery:id}/", "not supported yet"),
-        ("!{partitionKeyFromLambda:id}/", "not supported yet"),
+        ("!{partitionKeyFromQuery:id}/", "not supported yet: let a hook give the key"),
+        ("!{partitionKeyFromLambda:}/", "write the name of a key"),
+        ("!{partitionKeyFromLambda:id}=x/", "name itself"),
         ("!{firehose:error-output-type}/", "error_prefix only"),
         ("!{timestamp:YYYY}/", "y (year)"),
         ("!{timestamp:!{timestamp:yyyy}}", "'{' has no meaning"),
@@ -144,6 +206,7 @@ fn faulty_prefixes_are_refused_with_what_to_write() {
     for (text, part) in [
         ("errors/!{timestamp:yyyy}/", "also needs !{firehose:error-output-type}"),
         ("!{firehose:type}/", "write !{firehose:error-output-type} or"),
+        ("!{partitionKeyFromLambda:id}/", "!{partitionKeyFromLambda:id} has a value in the prefix"),
     ] {
         let error = Template::parse(text, Place::ErrorPrefix).expect_err(text).to_string();
         assert!(error.contains(part), "{text}: {error}");
@@ -157,6 +220,7 @@ fn template_text() -> impl Strategy<Value = String> {
         Just("!{timestamp:yyyy}".to_owned()),
         Just("!{timestamp:'x='MM'/'}".to_owned()),
         Just("!{lakehose:tenant}".to_owned()),
+        Just("!{partitionKeyFromLambda:k}".to_owned()),
         Just("!{firehose:random-string}".to_owned()),
         Just("!{firehose:error-output-type}".to_owned()),
         "!\\{[a-z:'}/]{0,8}",
@@ -169,7 +233,8 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
     #[test]
     fn no_input_changes_the_folders_of_a_prefix(
-        text in template_text(), tenant in "\\PC{1,30}", at: i64, seed: u128, dated: bool,
+        text in template_text(), tenant in "\\PC{1,30}", key in "(?s).{1,30}", at: i64, seed: u128,
+        dated: bool,
     ) {
         for place in [Place::Prefix, Place::ErrorPrefix] {
             let Ok(mut template) = Template::parse(&text, place) else { continue };
@@ -178,10 +243,16 @@ proptest! {
             }
             let Ok(tenant) = Tenant::new(&tenant) else { continue };
             let at = UnixMillis(at);
-            let Ok(one) = template.evaluate(at, Some(&tenant), Some(FAILED), &mut || seed) else {
+            let group = |tenant, value: &str| {
+                Group::with_keys(Some(tenant), template.hook_keys(), &keys(&[("k", value)]))
+            };
+            let group_of_one = group(tenant, &key);
+            let Ok(one) = template.evaluate(at, &group_of_one, Some(FAILED), &mut || seed) else {
                 continue;
             };
-            let other = evaluate(&template, Some("acme"));
+            let acme = group(Tenant::new("acme").expect("a tenant"), "7");
+            let other = template.evaluate(INSTANT, &acme, Some(FAILED), &mut counted_randoms());
+            let other = other.expect("a short prefix");
             let slashes = |prefix: &str| prefix.matches('/').count();
             prop_assert_eq!(slashes(&one.prefix), slashes(&other.prefix));
             let names = |one: &Evaluated| one.partition.iter().map(|(k, _)| k.clone()).collect::<Vec<_>>();

@@ -408,7 +408,7 @@ mod tests {
 
     fn batch(first: u64, count: u64) -> Batch {
         Batch {
-            group: Group { tenant: None },
+            group: Group::default(),
             positions: Positions::from_run(Position(first), count),
             data_bytes: 1,
             oldest_arrival: UnixMillis(0),

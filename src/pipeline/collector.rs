@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use super::freeze::{Batch, take_round};
-use super::intake::{self, Kind, Stretch};
+use super::intake::{self, Reading, Stretch};
 use super::orders::Surroundings;
 use super::progress::Progress;
 use super::{blocking, rest_after};
@@ -32,7 +32,7 @@ const PRESSURE_BYTES_MIN: u64 = 1 << 20;
 #[derive(Debug)]
 pub(super) struct Collector {
     records: Journal,
-    kind: Kind,
+    reading: Reading,
     surroundings: Surroundings,
     hints: Hints,
     buffer: Buffer<Group>,
@@ -50,14 +50,14 @@ impl Collector {
     /// Begins with the first position of `records` that is not settled.
     pub(super) fn new(
         records: Journal,
-        kind: Kind,
+        reading: Reading,
         hints: Hints,
         progress: &Progress,
         surroundings: Surroundings,
     ) -> Self {
         Self {
             records,
-            kind,
+            reading,
             surroundings,
             hints,
             buffer: Buffer::new(hints),
@@ -82,9 +82,10 @@ impl Collector {
     /// Looks at what comes next. One look at a time; its end is told by [`Collector::looked`].
     pub(super) fn look(&mut self) -> impl Future<Output = io::Result<Stretch>> + use<> {
         self.is_looking = true;
-        let (records, kind, from) = (self.records.clone(), self.kind, self.next);
+        let (records, reading, from) = (self.records.clone(), self.reading.clone(), self.next);
         async move {
-            let stretch = blocking(move || intake::look(&records, kind, from, SCAN_BYTES)).await;
+            let look = move || intake::look(&records, &reading, from, SCAN_BYTES);
+            let stretch = blocking(look).await;
             rest_after(stretch, |_| true).await
         }
     }
@@ -208,6 +209,16 @@ impl Collector {
         self.buffer.change_hints(hints);
     }
 
+    /// The keys of hooks that set groups apart.
+    pub(super) fn keys(&self) -> &[String] {
+        &self.reading.keys
+    }
+
+    /// Sets groups apart by these keys of hooks; what was read before has to be read again.
+    pub(super) fn change_keys(&mut self, keys: &[String]) {
+        self.reading.keys = keys.to_vec();
+    }
+
     /// Forgets what was read, and reads everything again that is not settled.
     pub(super) fn start_over(&mut self, progress: &Progress) {
         self.buffer = Buffer::new(self.hints);
@@ -242,7 +253,7 @@ impl Collector {
 pub(super) fn as_runs(lost: &Positions, surroundings: &Surroundings) -> Vec<intake::Run> {
     let arrival = surroundings.clock.now();
     let run = |run: &positions::Run| intake::Run {
-        group: Group { tenant: None },
+        group: Group::default(),
         first: run.first,
         lengths: vec![0; run.count as usize],
         arrival,

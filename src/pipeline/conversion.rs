@@ -10,15 +10,21 @@ use super::caution::Caution;
 use super::entry::{Content, Entry};
 use super::freeze::{Batch, FreezeError, Recipe};
 use super::intake::Kind;
+use super::naming::{NameError, name};
 use crate::clock::Clock;
 use crate::convert::{
-    EncodeError, Encoded, Encoder, FailureLine, Format, Origin, ProcessingFailureLine, PushError,
-    TableName,
+    EncodeError, Encoded, Encoder, FailureLine, Origin, ProcessingFailureLine, PushError, TableName,
 };
 use crate::journal::Journal;
-use crate::plan::PlanId;
+use crate::partition::{EvaluateError, missing_key};
+use crate::plan::{ObjectHeader, PlanId};
 use crate::positions::{Positions, Run};
 use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
+
+/// Firehose's code of records whose keys give them no place in the prefix.
+const NO_PLACE: &str = "DynamicPartitioning.MetadataExtractionFailed";
+/// The code of records that conversion does not survive.
+const POISON: &str = "Lakehose.Poison";
 
 /// Everything that the conversion of a leg's records touches.
 #[derive(Clone, Debug)]
@@ -38,11 +44,20 @@ pub(super) struct Converter {
 #[derive(Debug)]
 pub(super) struct Converted {
     /// Its rows, when it has any.
-    pub(super) rows: Option<(Positions, Encoded)>,
+    pub(super) rows: Option<Rows>,
     /// What failed, by the folder of the error prefix.
     pub(super) failed: BTreeMap<ErrorOutputType, Failed>,
     /// What the disk has lost.
     pub(super) damaged: Positions,
+}
+
+/// The object of a batch's rows.
+#[derive(Debug)]
+pub(super) struct Rows {
+    /// Without what its bytes say.
+    pub(super) header: ObjectHeader,
+    pub(super) positions: Positions,
+    pub(super) encoded: Encoded,
 }
 
 /// Records that go to one folder of the error prefix.
@@ -63,8 +78,17 @@ impl Converter {
         id: PlanId,
         batches: &[Batch],
     ) -> Result<Vec<Converted>, FreezeError> {
-        let parts = batches.iter().map(|_| Parts::new(&self.recipe.format));
-        let mut parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let parts = batches.iter().map(|batch| {
+            Ok(Parts {
+                name: name(&self.stream, &self.recipe, batch, None),
+                encoder: Encoder::new(&self.recipe.format)?,
+                rows: Positions::default(),
+                arrivals: None,
+                failed: BTreeMap::new(),
+                damaged: Positions::default(),
+            })
+        });
+        let mut parts = parts.collect::<Result<Vec<_>, EncodeError>>()?;
         let mut owners = Owners::new(batches);
         let all = owners.positions();
         let mut failure = None;
@@ -88,7 +112,7 @@ impl Converter {
     }
 
     fn finish(&self, id: PlanId, batch: &Batch, parts: Parts) -> Result<Converted, FreezeError> {
-        let Parts { encoder, rows, arrivals, failed, damaged } = parts;
+        let Parts { name, encoder, rows, arrivals, failed, damaged } = parts;
         if rows.is_empty() {
             return Ok(Converted { rows: None, failed, damaged });
         }
@@ -105,7 +129,8 @@ impl Converter {
             schema_version: table.map_or("", |table| &table.version),
         };
         let encoded = encoder.finish(&origin.pairs())?;
-        Ok(Converted { rows: Some((rows, encoded)), failed, damaged })
+        let rows = Rows { header: name?, positions: rows, encoded };
+        Ok(Converted { rows: Some(rows), failed, damaged })
     }
 
     fn take(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
@@ -113,7 +138,16 @@ impl Converter {
             return self.convert_one(part, record);
         }
         match Entry::decode(record.data).map(|entry| entry.content) {
-            Some(Content::Part { data, .. }) => self.convert_one(part, Record { data, ..record }),
+            Some(Content::Part { partition_keys, data }) => {
+                let record = Record { data, ..record };
+                match self.no_place(part, &partition_keys) {
+                    Some(why) => {
+                        self.fail(part, record, NO_PLACE, &why, 1);
+                        Ok(())
+                    }
+                    None => self.convert_one(part, record),
+                }
+            }
             Some(Content::Failed { failure, raw }) => {
                 let line = ProcessingFailureLine {
                     record: Record { data: raw, ..record },
@@ -136,18 +170,35 @@ impl Converter {
         }
     }
 
+    /// Why keys that hooks gave a record leave it without a place in the prefix, if they do.
+    fn no_place(&self, part: &Parts, given: &BTreeMap<String, String>) -> Option<String> {
+        let used = self.recipe.prefix.hook_keys();
+        if used.is_empty() {
+            return None;
+        }
+        let error = part.name.as_ref().err()?;
+        // One record of the batch may lack another key than the next.
+        let missing = missing_key(used, given).map(|key| EvaluateError::NoKey(key.to_owned()));
+        Some(missing.map_or_else(|| error.to_string(), |missing| missing.to_string()))
+    }
+
+    fn fail(&self, part: &mut Parts, record: Record<'_>, code: &str, message: &str, attempts: u32) {
+        let attempt_ending = self.clock.now();
+        let line = ProcessingFailureLine {
+            record,
+            code,
+            message,
+            attempts,
+            attempt_ending,
+            lambda_arn: None,
+        };
+        let failed = part.failed.entry(ErrorOutputType::ProcessingFailed).or_default();
+        failed.push(record.position, |lines| line.append_to(lines));
+    }
+
     fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
         if let Some(verdict) = self.caution.verdict(record.position) {
-            let line = ProcessingFailureLine {
-                record,
-                code: "Lakehose.Poison",
-                message: &verdict.message,
-                attempts: verdict.attempts,
-                attempt_ending: self.clock.now(),
-                lambda_arn: None,
-            };
-            let failed = part.failed.entry(ErrorOutputType::ProcessingFailed).or_default();
-            failed.push(record.position, |lines| line.append_to(lines));
+            self.fail(part, record, POISON, &verdict.message, verdict.attempts);
             return Ok(());
         }
         self.caution.begin_record(record.position);
@@ -193,24 +244,15 @@ impl Failed {
 
 /// What becomes of one batch, while its records are read.
 struct Parts {
+    /// The object of its rows, without what their bytes say. Where keys of hooks give it no name,
+    /// there are no rows.
+    name: Result<ObjectHeader, NameError>,
     encoder: Encoder,
     rows: Positions,
     /// Of the oldest and the newest of them.
     arrivals: Option<(UnixMillis, UnixMillis)>,
     failed: BTreeMap<ErrorOutputType, Failed>,
     damaged: Positions,
-}
-
-impl Parts {
-    fn new(format: &Format) -> Result<Self, EncodeError> {
-        Ok(Self {
-            encoder: Encoder::new(format)?,
-            rows: Positions::default(),
-            arrivals: None,
-            failed: BTreeMap::new(),
-            damaged: Positions::default(),
-        })
-    }
 }
 
 /// Tells for ascending positions which batch they belong to.

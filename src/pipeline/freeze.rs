@@ -1,4 +1,4 @@
-//! From closed batches to a durable plan: convert, name, freeze, plan.
+//! From closed batches to a durable plan: convert, freeze, plan.
 //!
 //! Owns that step alone and keeps nothing between two calls. Before the plan is durable nothing has
 //! left the machine, and the step may be repeated with another result; after it nothing is computed
@@ -8,20 +8,17 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::caution::survive;
-use super::conversion::Converter;
+use super::conversion::{Converter, Rows};
+use super::naming::{NameError, name};
 use crate::buffer;
 use crate::convert::{EncodeError, Format};
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
-use crate::partition::{EvaluateError, Evaluated, Group, KeyTooLong, ObjectName, Template};
-use crate::plan::{
-    CatalogPartition, ObjectHeader, ObjectKind, Plan, PlanId, PlannedObject, Target,
-};
+use crate::partition::{Evaluated, Group, Template};
+use crate::plan::{CatalogPartition, Plan, PlanId, PlannedObject, Target};
 use crate::positions::Positions;
-use crate::record::{ErrorOutputType, Position};
+use crate::record::Position;
 use crate::table::Table;
 
 /// A closed batch of a stream.
@@ -71,9 +68,7 @@ pub(super) enum FreezeError {
     #[error("could not write the object: {0:?}")]
     Encode(#[from] EncodeError),
     #[error("could not name the object: {0}")]
-    Prefix(#[from] EvaluateError),
-    #[error("could not name the object: {0}")]
-    Key(#[from] KeyTooLong),
+    Name(#[from] NameError),
     #[error("could not append the plan to the journal: {0}")]
     Plan(#[from] AppendError),
     #[error("the conversion panicked: {0}")]
@@ -131,14 +126,14 @@ impl Freezer {
         let mut damaged = lost;
         for (batch, converted) in survive(&self.converter, id, batches)? {
             damaged = damaged.with(&converted.damaged);
-            if let Some((positions, encoded)) = converted.rows {
-                let mut header = self.name(&batch, ObjectKind::Data, None)?;
+            if let Some(Rows { mut header, positions, encoded }) = converted.rows {
                 header.row_count = encoded.row_count;
                 objects.push(PlannedObject { header, positions });
                 bytes.push(encoded.bytes);
             }
             for (error_type, failed) in converted.failed {
-                let mut header = self.name(&batch, ObjectKind::Error, Some(error_type))?;
+                let Converter { stream, recipe, .. } = &self.converter;
+                let mut header = name(stream, recipe, &batch, Some(error_type))?;
                 header.row_count = failed.positions.count();
                 objects.push(PlannedObject { header, positions: failed.positions });
                 bytes.push(failed.lines);
@@ -153,47 +148,6 @@ impl Freezer {
             }
         }
         Ok(Plan { id, objects, damaged, source_end })
-    }
-
-    /// Everything about an object but its bytes.
-    fn name(
-        &self,
-        batch: &Batch,
-        kind: ObjectKind,
-        error: Option<ErrorOutputType>,
-    ) -> Result<ObjectHeader, FreezeError> {
-        let recipe = &self.converter.recipe;
-        let template = match kind {
-            ObjectKind::Data => &recipe.prefix,
-            ObjectKind::Error => &recipe.error_prefix,
-        };
-        // Lines of failures are written plainly whatever the data is.
-        let (extension, content_encoding) = match kind {
-            ObjectKind::Data => (recipe.format.extension(), recipe.format.content_encoding()),
-            ObjectKind::Error => ("", None),
-        };
-        let mut random = || Uuid::new_v4().as_u128();
-        let tenant = batch.group.tenant.as_ref();
-        let place = template.evaluate(batch.oldest_arrival, tenant, error, &mut random)?;
-        let name = ObjectName {
-            stream: &self.converter.stream,
-            version: 1,
-            instant: batch.oldest_arrival,
-            random: random(),
-            extension,
-        };
-        Ok(ObjectHeader {
-            kind,
-            target: recipe.target.clone(),
-            key: name.key(&place.prefix)?,
-            offset: 0,
-            size_bytes: 0,
-            sha256: String::new(),
-            row_count: 0,
-            tenant: batch.group.tenant.clone(),
-            content_encoding: content_encoding.map(str::to_owned),
-            partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
-        })
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the look into a log, and the group that each record belongs to. Does not own what is settled
 //! already, nor when a batch closes.
 
+use std::collections::BTreeMap;
 use std::io;
 
 use super::entry::{Content, Entry};
@@ -45,19 +46,27 @@ pub(super) struct Stretch {
     pub(super) source_end: Position,
 }
 
+/// How a log is read.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) kind: Kind,
+    /// The keys of hooks that set groups apart.
+    pub(super) keys: Vec<String>,
+}
+
 /// Looks at what arrived from `from` on, until about `bytes_max` bytes or the durable end.
 ///
 /// # Errors
 /// What the disk answers.
 pub(super) fn look(
     log: &Journal,
-    kind: Kind,
+    reading: &Reading,
     from: Position,
     bytes_max: usize,
 ) -> io::Result<Stretch> {
     let end = *log.end().borrow();
     let mut stretch = Stretch::default();
-    stretch.next = log.walk(from, end, bytes_max, &mut |seen| stretch.take(kind, &seen))?;
+    stretch.next = log.walk(from, end, bytes_max, &mut |seen| stretch.take(reading, &seen))?;
     Ok(stretch)
 }
 
@@ -87,7 +96,7 @@ pub(super) fn last_source_end(scratch: &Journal) -> io::Result<Position> {
 }
 
 impl Stretch {
-    fn take(&mut self, kind: Kind, seen: &Seen<'_>) {
+    fn take(&mut self, reading: &Reading, seen: &Seen<'_>) {
         let call = match seen {
             Seen::Lost(run) => {
                 self.lost.push_run(run.first, run.count);
@@ -95,10 +104,9 @@ impl Stretch {
             }
             Seen::Call(call) => call,
         };
-        let group = Group { tenant: call.tenant.clone() };
-        if kind == Kind::Records {
+        if reading.kind == Kind::Records {
             self.runs.push(Run {
-                group,
+                group: Group::of(call.tenant.clone()),
                 first: call.first(),
                 lengths: call.lengths().collect(),
                 arrival: call.arrival,
@@ -111,9 +119,13 @@ impl Stretch {
                 continue;
             };
             self.source_end = self.source_end.max(entry.source.advanced_by(1));
+            let group = |keys| Group::with_keys(call.tenant.clone(), &reading.keys, keys);
             match entry.content {
-                Content::Part { data, .. } | Content::Failed { raw: data, .. } => {
-                    self.push(&group, position, data.len(), call.arrival);
+                Content::Part { partition_keys, data } => {
+                    self.push(group(&partition_keys), position, data.len(), call.arrival);
+                }
+                Content::Failed { raw, .. } => {
+                    self.push(group(&BTreeMap::new()), position, raw.len(), call.arrival);
                 }
                 Content::Dropped => self.dropped.push(position),
                 Content::Damaged => self.lost.push(position),
@@ -121,20 +133,15 @@ impl Stretch {
         }
     }
 
-    fn push(&mut self, group: &Group, position: Position, length: usize, arrival: UnixMillis) {
+    fn push(&mut self, group: Group, position: Position, length: usize, arrival: UnixMillis) {
         let length = u32::try_from(length).unwrap_or(u32::MAX);
         let fits = |run: &&mut Run| {
             let end = run.first.advanced_by(run.lengths.len() as u64);
-            run.group == *group && run.arrival == arrival && end == position
+            run.group == group && run.arrival == arrival && end == position
         };
         match self.runs.last_mut().filter(fits) {
             Some(run) => run.lengths.push(length),
-            None => self.runs.push(Run {
-                group: group.clone(),
-                first: position,
-                lengths: vec![length],
-                arrival,
-            }),
+            None => self.runs.push(Run { group, first: position, lengths: vec![length], arrival }),
         }
     }
 }

@@ -30,7 +30,7 @@ use super::conversion::Converter;
 use super::delivery::Delivery;
 use super::freeze::{Batch, FreezeError, Freezer};
 use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
-use super::intake::{Kind, Stretch};
+use super::intake::{Kind, Reading, Stretch};
 use super::orders::{Logs, Orders, Role, Surroundings};
 use super::registration::{RegisterError, Registrations, Report, register};
 use super::state::State;
@@ -158,6 +158,7 @@ impl Leg {
             .held
             .map_or((journal.clone(), None), |(records, hold)| (records, Some(Arc::new(hold))));
         let kind = if role == Role::Transformed { Kind::Entries } else { Kind::Records };
+        let reading = Reading { kind, keys: orders.keys().to_vec() };
         let caution = Arc::new(Caution::begin(disk, directory, *records.end().borrow()));
         let converter = Converter {
             stream: surroundings.stream.clone(),
@@ -170,7 +171,7 @@ impl Leg {
         let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
         let around = surroundings.clone();
         let collector =
-            Collector::new(records.clone(), kind, orders.hints, &state.progress, around);
+            Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
         let leg = Self {
             role,
             records,
@@ -323,10 +324,20 @@ impl Leg {
         if let Some(orders) = self.awaited.take() {
             self.give(orders);
             self.collector.start_over(&self.state.progress);
+            // What a flush had closed is open again.
+            let flushed = self.flushes.iter().map(|(until, _)| *until).chain(self.stop_at).max();
+            self.collector.flush(flushed.unwrap_or_default());
         }
     }
 
+    /// Whether records that were read for the present orders may go the way of these.
+    fn are_of_the_same_kind(&self, orders: &Orders) -> bool {
+        orders.transformer.is_some() == self.transformer.is_some()
+            && orders.keys() == self.collector.keys()
+    }
+
     fn give(&mut self, orders: Orders) {
+        self.collector.change_keys(orders.keys());
         self.freezer.converter.recipe = orders.recipe;
         self.collector.change_hints(orders.hints);
         self.transformer = orders.transformer;
@@ -551,7 +562,7 @@ impl Leg {
             let lost = std::mem::take(&mut stretch.lost);
             stretch.runs.extend(as_runs(&lost, &self.surroundings));
             stretch.runs.sort_by_key(|run| run.first);
-            stretch.runs.iter_mut().for_each(|run| run.group = Group { tenant: None });
+            stretch.runs.iter_mut().for_each(|run| run.group = Group::default());
         }
         self.collector.take(stretch, &self.state.progress);
     }
@@ -613,9 +624,7 @@ impl Leg {
                 self.show_table();
             }
             Request::Change(orders) => {
-                let is_of_the_same_kind =
-                    orders.transformer.is_some() == self.transformer.is_some();
-                if is_of_the_same_kind && self.awaited.is_none() {
+                if self.are_of_the_same_kind(&orders) && self.awaited.is_none() {
                     self.give(orders);
                 } else {
                     self.awaited = Some(orders);

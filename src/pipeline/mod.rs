@@ -28,6 +28,7 @@ mod intake;
 mod collector;
 mod transformer;
 mod transforms;
+mod naming;
 mod freeze;
 mod caution;
 mod conversion;

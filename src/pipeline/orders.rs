@@ -76,6 +76,11 @@ pub(super) struct Orders {
 }
 
 impl Orders {
+    /// The keys of hooks that set groups apart; none before the hooks.
+    pub(super) fn keys(&self) -> &[String] {
+        if self.transformer.is_some() { &[] } else { self.recipe.prefix.hook_keys() }
+    }
+
     /// Of the leg of transformed records.
     pub(super) fn of_parts(settings: &Settings) -> Self {
         Self {

@@ -17,14 +17,17 @@
 //! `ProcessingFailed`; `metadata.partitionKeys` and `parts` are those of the HTTP hook, with `data`
 //! or `dataBase64` in each part. What is written to stderr goes to the log.
 //!
+//! A line may have 16 MiB and, as by HTTP, a part 6 MiB: a record that is answered with a larger part
+//! fails, and no other with it.
+//!
 //! An attempt fails when the process ends, answers nothing for longer than the timeout while it owes
-//! answers, or writes a line that is no answer. Then it is killed, and after a pause a new one is
-//! given what is not answered yet; answers that came before stay. Attempts are counted from the last
-//! answer on. After the last one the records are given one by one, so that the one over which the
-//! program fails is found: that one has failed, and the others go on together. A program that has never answered anything is not blamed on the records: it
-//! counts as away, with the alarm, as one that cannot be started. When a record is answered twice
-//! before its batch is done, it fails; a further answer after that is ignored and logged, since the
-//! batch is gone.
+//! answers, or writes a line that is no answer or does not end. Then it is killed, and after a pause a
+//! new one is given what is not answered yet; answers that came before stay. Attempts are counted from
+//! the last answer on. After the last one the records are given one by one, so that the one over which
+//! the program fails is found: that one has failed, and the others go on together. A program that has
+//! never answered anything is not blamed on the records: it counts as away, with the alarm, as one that
+//! cannot be started. When a record is answered twice before its batch is done, it fails; a further
+//! answer after that is ignored and logged, since the batch is gone.
 
 mod process;
 

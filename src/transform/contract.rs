@@ -257,8 +257,12 @@ fn partition_keys(
         None | Some(Value::Null) => {}
         Some(Value::Object(keys)) => {
             for (key, value) in keys {
-                let value = value.as_str().ok_or(BAD_FORMAT)?;
-                all.insert(key.clone(), value.to_owned());
+                match value {
+                    // Whether a key is missed is for the prefix to say.
+                    Value::Null => all.remove(key),
+                    Value::String(value) => all.insert(key.clone(), value.clone()),
+                    _ => return Err(BAD_FORMAT),
+                };
             }
         }
         Some(_) => return Err(BAD_FORMAT),

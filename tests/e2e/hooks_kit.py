@@ -6,9 +6,12 @@ Owns how a hook misbehaves to order. A record says itself what its hook is to do
 any claim: those are the test files.
 
     {"id": "a-1", "do": "ok"}        ok drop fail parts missing duplicate result base64 nodata keys
-                                     differ (another answer each time), and for the whole invocation:
+                                     part-keys differ (another answer each time), and for the whole invocation:
                                      once-500 once-garbage once-timeout once-reset always-500
                                      always-garbage huge die (the command: once)
+                                     endless (the command: a line without end)
+
+A huge answer is the whole invocation's by HTTP, and the record's own by the command.
 """
 
 import base64
@@ -61,7 +64,11 @@ def answers_to(record_id, event):
     if do == "nodata":
         return [{"recordId": record_id, "result": "Ok"}]
     if do == "keys":
-        return [ok(done, metadata={"partitionKeys": {"customer": event["customer"]}})]
+        return [ok(done, metadata={"partitionKeys": event["keys"]})]
+    if do == "part-keys":
+        parts = [{"data": encoded({**done, "part": part}), "metadata": {"partitionKeys": keys}}
+                 for part, keys in enumerate(event["keys"])]
+        return [{"recordId": record_id, "result": "Ok", "parts": parts}]
     if do == "differ":
         # Never the same twice, and in another number of parts each time.
         token = uuid.uuid4().hex
@@ -230,6 +237,11 @@ def _run_as_command(folder):
             os._exit(8)
         elif do == "always-garbage":
             print("not json")
+        elif do == "endless":
+            while True:
+                sys.stdout.write("x" * 65_536)
+        elif do == "huge":
+            event["filler"] = "x" * SIX_MB
         for answer in answers_to(given["recordId"], event):
             for holder in [answer, *answer.get("parts", [])]:
                 if holder.get("data") not in (None, "", "%%%"):

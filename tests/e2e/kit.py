@@ -75,9 +75,11 @@ def plain_environment(**variables):
 
 
 def http(method, url, body=None, timeout=30):
-    """Status and text of one request; any status is an answer."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, method=method)
+    """Status and text of one request; any status is an answer. Bytes are sent as lines of records."""
+    lines = isinstance(body, bytes)
+    data = body if body is None or lines else json.dumps(body).encode()
+    headers = {"Content-Type": "application/x-ndjson"} if lines else {}
+    request = urllib.request.Request(url, data=data, headers=headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return answer.status, answer.read().decode()
@@ -232,6 +234,12 @@ class Lakehose(Process):
         status, text = http("GET", f"{self.admin}/status")
         assert status == 200, text
         return json.loads(text)["streams"][stream]
+
+    def memory_bytes(self):
+        """What the process holds now (`VmRSS`) and held at the most (`VmHWM`)."""
+        lines = pathlib.Path(f"/proc/{self.child.pid}/status").read_text().splitlines()
+        fields = dict(line.split(":", 1) for line in lines)
+        return {name: int(fields[name].split()[0]) << 10 for name in ("VmRSS", "VmHWM")}
 
     def flush(self, stream, timeout=180):
         """Waits, by way of the command line, until all that is buffered now has been delivered."""

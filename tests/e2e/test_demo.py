@@ -4,17 +4,22 @@ import json
 import re
 
 import duckdb
+import pytest
 
 import kit
+
+NAMES = ("clicks", "orders", "tenant=acme", "tenant=globex", "tenant=initech")
 
 
 def number(text):
     return int(text.replace(",", ""))
 
 
-def test_demo_delivers_what_it_sent_and_says_so(tmp_path):
+@pytest.mark.parametrize("asked", [None, 1, 2, 5, 100, 3_001])
+def test_demo_delivers_what_it_sent_and_says_so(tmp_path, asked):
     folder = tmp_path / "demo"
-    done = kit.run("demo", "--dir", folder, timeout=180, cwd=tmp_path)
+    count = [] if asked is None else ["--records", asked]
+    done = kit.run("demo", "--dir", folder, *count, timeout=180, cwd=tmp_path)
     assert done.returncode == 0, done
     totals = re.search(
         r"sent ([\d,]+) = delivered ([\d,]+) \+ failed ([\d,]+)", done.stdout + done.stderr
@@ -22,9 +27,11 @@ def test_demo_delivers_what_it_sent_and_says_so(tmp_path):
     assert totals, done
     sent, delivered, failed = map(number, totals.groups())
     assert sent == delivered + failed and delivered > 0, totals[0]
+    assert sent == (asked or 30_000), totals[0]
 
     objects = [path for path in folder.rglob("*.parquet") if "tenant=" in str(path)]
-    assert objects
+    folders = {tuple(part for part in path.parts if part in NAMES) for path in objects}
+    assert len(folders) == min(sent, 6), "each tenant and stream gets some"
     rows = duckdb.connect().read_parquet([str(path) for path in objects], union_by_name=True)
     assert rows.aggregate("count(*)").fetchone() == (delivered,)
     errors = [path for path in folder.rglob("*") if path.is_file() and "/errors/" in str(path)]

@@ -15,6 +15,8 @@ BEYOND_A_SCHEMA = {
     "anchors_and_tags",
     "duplicate_key",
     "error_output_type",
+    "hook_keys",
+    "identity_proofs",
     "nested_prefix",
     "open_listener",
     "partitions",

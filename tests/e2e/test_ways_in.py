@@ -2,6 +2,7 @@
 
 import datetime
 import gzip
+import hashlib
 import http.client
 import ipaddress
 import json
@@ -11,6 +12,7 @@ import ssl
 import subprocess
 import sys
 
+import botocore.exceptions
 import pyarrow
 import pytest
 import yaml
@@ -106,6 +108,35 @@ def test_every_kind_of_body_arrives_under_the_tenant_of_its_token(new_server, fo
     [failure] = kit.failures(folder_lake)
     assert failure.raw == b"no JSON" and "tenant=acme" in failure.key
     kit.assert_conserved(server.status("clicks"), 13)
+
+
+def test_a_token_alone_opens_the_plain_endpoint_and_an_access_key_alone_the_api(
+    new_server, folder_lake
+):
+    server = new_server()
+    settings = yaml.safe_load(server.settings_file.read_text())
+    acme, globex = settings["identities"]
+    del acme["access_key"], acme["secret"], globex["token"]
+    server.settings_file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    server.start()
+    once = accepted(post(server, lines("a", "b"), Idempotency_Key="k"))
+    assert accepted(post(server, lines("a", "b"), Idempotency_Key="k")) == once
+    server.kill()
+    server.start()
+    assert accepted(post(server, lines("a", "b"), Idempotency_Key="k")) == once
+    status, document, _ = post(server, lines("c"), tenant="globex")
+    assert (status, document["error"]["code"]) == (403, "forbidden"), document
+    kit.send(server.firehose(GLOBEX), "clicks", [b'{"id": "d", "number": 1}'])
+    # Nobody signs as who has no secret, not even under the name that stands for the access key.
+    stands_for_it = hashlib.sha256(b"token:" + hashlib.sha256(TOKENS["acme"].encode()).digest())
+    for key in (ACME.access_key, f"token:{stands_for_it.hexdigest()}"):
+        for secret in (ACME.secret, "no-identity-has-this-secret-0000000000000"):
+            firehose = kit.client("firehose", server.endpoint, key, secret)
+            with pytest.raises(botocore.exceptions.ClientError) as caught:
+                kit.send(firehose, "clicks", [b"{}"])
+            assert caught.value.response["Error"]["Code"] == "UnrecognizedClientException"
+    server.flush("clicks")
+    assert rows(folder_lake) == [("acme", "a", 1), ("acme", "b", 1), ("globex", "d", 1)]
 
 
 def test_refused_calls_say_why_and_store_nothing(new_server):

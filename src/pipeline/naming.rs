@@ -1,0 +1,57 @@
+//! What an object is called, and everything else about it but its bytes.
+//!
+//! Owns the step from a batch and a recipe to a header. Draws at random and keeps nothing: a name
+//! counts when it stands in a durable plan.
+
+use uuid::Uuid;
+
+use super::freeze::{Batch, Recipe};
+use crate::partition::{EvaluateError, KeyTooLong, ObjectName};
+use crate::plan::{ObjectHeader, ObjectKind};
+use crate::record::{ErrorOutputType, StreamName};
+
+/// Why an object has no name.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NameError {
+    #[error(transparent)]
+    Prefix(#[from] EvaluateError),
+    #[error(transparent)]
+    Key(#[from] KeyTooLong),
+}
+
+/// The header of the object of a batch's rows or, with `error`, of those of its records that failed
+/// in this way.
+pub(super) fn name(
+    stream: &StreamName,
+    recipe: &Recipe,
+    batch: &Batch,
+    error: Option<ErrorOutputType>,
+) -> Result<ObjectHeader, NameError> {
+    let format = &recipe.format;
+    // Lines of failures are written plainly whatever the data is.
+    let (kind, template, extension, content_encoding) = match error {
+        None => (ObjectKind::Data, &recipe.prefix, format.extension(), format.content_encoding()),
+        Some(_) => (ObjectKind::Error, &recipe.error_prefix, "", None),
+    };
+    let mut random = || Uuid::new_v4().as_u128();
+    let place = template.evaluate(batch.oldest_arrival, &batch.group, error, &mut random)?;
+    let name = ObjectName {
+        stream,
+        version: 1,
+        instant: batch.oldest_arrival,
+        random: random(),
+        extension,
+    };
+    Ok(ObjectHeader {
+        kind,
+        target: recipe.target.clone(),
+        key: name.key(&place.prefix)?,
+        offset: 0,
+        size_bytes: 0,
+        sha256: String::new(),
+        row_count: 0,
+        tenant: batch.group.tenant.clone(),
+        content_encoding: content_encoding.map(str::to_owned),
+        partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
+    })
+}
