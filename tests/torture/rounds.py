@@ -92,7 +92,7 @@ def open_plans(instance, streams):
 
 def kill(run, hooked=False, instances=1):
     """kill -9 with two thousand new records and a plan under way, then a start; again and again."""
-    with run.world(hooked=hooked, backup=hooked, instances=instances) as world:
+    with run.world(hooked=hooked, backup=hooked) as world:
         names = ["one", "two", "three"][:instances]
         servers = [world.new_instance(name).start() for name in names]
         world.s3.set_faults(put_delay_ms=150, put_lost_answer_every=7)

@@ -32,7 +32,7 @@ SHORT = {
 }
 # One pass of the long profile; it goes on with other seeds, pass after pass.
 LONG = {
-    "kill": 25, "kill-hooks": 25, "kill-two": 20, "write": 40, "fdatasync": 40, "rename": 40, "unlink": 40,
+    "kill": 30, "kill-hooks": 30, "kill-two": 30, "write": 40, "fdatasync": 40, "rename": 40, "unlink": 40,
     "sync-error": 10, "store": 24, "store-plain": 12, "network": 12, "hook": 10, "glue": 6, "clock": 6,
     "stop": 6, "term": 8, "slow-sync": 6, "full-disk": 3,
     "cut": 20,

@@ -83,7 +83,6 @@ class Instance(kit.Lakehose):
 class Setup:
     """How a world is to be."""
 
-    instances: int = 1
     streams: tuple = ("clicks",)
     tenants: tuple = ("acme", "globex")
     hooked: bool = False
@@ -266,7 +265,3 @@ def free_port():
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def settings_of(instance):
-    return yaml.safe_load(instance.settings_file.read_text())
