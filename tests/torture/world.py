@@ -14,7 +14,6 @@ import random
 import socket
 import time
 
-import yaml
 
 import checker
 import hook as hooks
