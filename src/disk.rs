@@ -14,6 +14,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 mod memory;
 #[cfg(test)]
@@ -233,6 +234,10 @@ pub fn create_shared_dir_all(path: &Path) -> io::Result<()> {
     fs::create_dir_all(path)
 }
 
+/// Attempts at a lock that is held, and the pause between them.
+const LOCK_ATTEMPTS: u32 = 3;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
 /// The lock of a data directory, held until it is dropped or the process ends.
 #[derive(Debug)]
 pub struct DirectoryLock {
@@ -247,9 +252,34 @@ pub fn lock_directory(directory: &Path) -> io::Result<DirectoryLock> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false).mode(0o600);
     let file = options.open(directory.join("LOCK"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirectoryLock { _file: file }),
-        Err(fs::TryLockError::WouldBlock) => Err(ErrorKind::WouldBlock.into()),
+    for attempt in 1.. {
+        match file.try_lock() {
+            Ok(()) => break,
+            // Who only looks whether there is a lock holds it for an instant.
+            Err(fs::TryLockError::WouldBlock) if attempt < LOCK_ATTEMPTS => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(ErrorKind::WouldBlock.into()),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Ok(DirectoryLock { _file: file })
+}
+
+/// Whether a process holds the lock on `directory/LOCK`; changes nothing. It is taken together with
+/// others who only look, and let go of at once.
+///
+/// # Errors
+/// What the file system answers; a missing file is no lock.
+pub fn is_directory_locked(directory: &Path) -> io::Result<bool> {
+    let file = match File::open(directory.join("LOCK")) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(fs::TryLockError::WouldBlock) => Ok(true),
         Err(fs::TryLockError::Error(error)) => Err(error),
     }
 }

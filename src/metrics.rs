@@ -23,6 +23,10 @@ pub struct Metrics {
     pub backup_records: Family<Labels, Gauge>,
     /// What accepted is more than the other states together; anything but 0 is a defect.
     pub conservation_delta: Family<Labels, Gauge>,
+    /// The same of the raw source backup.
+    pub backup_conservation_delta: Family<Labels, Gauge>,
+    /// 1 while the counts of a `stream` or its backup do not add up.
+    pub degraded: Family<Labels, Gauge>,
     /// Bytes on the local disk by `stream` and `place`: journal, scratch, outbox, backup.
     pub disk_bytes: Family<Labels, Gauge>,
     /// 1 while something holds a `stream` up.
@@ -58,6 +62,8 @@ impl Metrics {
             records: Family::default(),
             backup_records: Family::default(),
             conservation_delta: Family::default(),
+            backup_conservation_delta: Family::default(),
+            degraded: Family::default(),
             disk_bytes: Family::default(),
             blocked: Family::default(),
             closed_batches: Family::default(),
@@ -91,6 +97,16 @@ impl Metrics {
             "conservation_delta",
             "Accepted records that no state accounts for; anything but 0 is a defect",
             m.conservation_delta,
+        );
+        registry.register(
+            "backup_conservation_delta",
+            "Accepted records that no state of the backup accounts for; anything but 0 is a defect",
+            m.backup_conservation_delta,
+        );
+        registry.register(
+            "degraded",
+            "1 while the counts of the stream or its backup do not add up",
+            m.degraded,
         );
         registry.register("disk_bytes", "Bytes on the local disk", m.disk_bytes);
         registry.register("blocked", "1 while something holds the stream up", m.blocked);

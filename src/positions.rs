@@ -1,6 +1,11 @@
 //! Sets of positions, kept as runs: `[3..8, 20..21]`.
 //!
-//! Owns the set, its arithmetic and its bytes. Does not know what the positions stand for.
+//! Owns the set, its arithmetic, its bytes and its text. Does not know what the positions stand for.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::record::Position;
 
@@ -22,7 +27,8 @@ impl Run {
 }
 
 /// A set of positions as sorted runs that neither touch nor overlap.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Positions {
     runs: Vec<Run>,
 }
@@ -31,6 +37,41 @@ pub struct Positions {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("positions are not written as sorted runs")]
 pub struct PositionsError;
+
+/// Sorted runs for people and footers: `0-99,105,200-299`; the empty set is the empty text.
+impl fmt::Display for Positions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, run) in self.runs.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{}", run.first)?;
+            if run.count > 1 {
+                write!(f, "-{}", run.end().0 - 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Positions {
+    type Err = PositionsError;
+
+    fn from_str(text: &str) -> Result<Self, PositionsError> {
+        let number = |text: &str| text.parse::<u64>().map_err(|_| PositionsError);
+        let mut positions = Self::default();
+        let mut end = None;
+        for run in text.split(',').filter(|_| !text.is_empty()) {
+            let (first, last) = run.split_once('-').unwrap_or((run, run));
+            let (first, last) = (number(first)?, number(last)?);
+            // Runs that touch would be one.
+            if last < first || last == u64::MAX || end.is_some_and(|end| first <= end) {
+                return Err(PositionsError);
+            }
+            positions.push_run(Position(first), last - first + 1);
+            end = Some(last + 1);
+        }
+        Ok(positions)
+    }
+}
 
 impl Positions {
     /// The set of one run; empty when `count` is 0.
@@ -205,6 +246,20 @@ impl Positions {
     }
 }
 
+impl From<Positions> for String {
+    fn from(positions: Positions) -> Self {
+        positions.to_string()
+    }
+}
+
+impl TryFrom<String> for Positions {
+    type Error = PositionsError;
+
+    fn try_from(text: String) -> Result<Self, PositionsError> {
+        text.parse()
+    }
+}
+
 impl FromIterator<Position> for Positions {
     /// Collects positions that come in ascending order.
     fn from_iter<I: IntoIterator<Item = Position>>(iter: I) -> Self {
@@ -268,7 +323,8 @@ mod tests {
             set.encode(&mut bytes);
             bytes.push(7);
             let mut rest = bytes.as_slice();
-            prop_assert_eq!(Positions::decode(&mut rest), Ok(set));
+            prop_assert_eq!(Positions::decode(&mut rest), Ok(set.clone()));
+            prop_assert_eq!(set.to_string().parse(), Ok(set));
             prop_assert_eq!(rest, &[7u8][..]);
         }
 
@@ -291,6 +347,13 @@ mod tests {
             bytes in proptest::collection::vec(any::<u8>(), 0..64),
         ) {
             let _ = Positions::decode(&mut bytes.as_slice());
+        }
+
+        #[test]
+        fn foreign_texts_are_refused_or_read_without_panic(text in "[0-9,-]{0,24}|[0-9]{18,22}") {
+            if let Ok(positions) = text.parse::<Positions>() {
+                prop_assert_eq!(positions.to_string().parse(), Ok(positions));
+            }
         }
     }
 }

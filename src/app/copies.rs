@@ -17,7 +17,7 @@ use crate::disk::{Disk, read_file, replace_file};
 use crate::record::StreamName;
 use crate::table::{Column, HiveType, Table};
 
-const FILE_BYTES_MAX: u64 = 16 << 20;
+pub(super) const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// The copies of a data directory.
 #[derive(Clone, Debug)]
@@ -98,6 +98,11 @@ impl Copies {
     fn path(&self, stream: &StreamName) -> PathBuf {
         self.data_dir.join("streams").join(stream.as_str()).join("table.json")
     }
+}
+
+/// Whether the bytes are a copy.
+pub(super) fn is_copy(bytes: &[u8]) -> bool {
+    serde_json::from_slice::<CopyFile>(bytes).is_ok()
 }
 
 impl From<&Copy> for CopyFile {

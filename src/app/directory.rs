@@ -21,8 +21,8 @@ use crate::disk::{DirectoryLock, Disk, lock_directory, read_file, replace_file};
 use crate::record::{StreamName, UnixMillis};
 
 /// The layout that this program writes, and the only one that it reads.
-const FORMAT: u32 = 1;
-const FILE_BYTES_MAX: u64 = 1 << 20;
+pub(super) const FORMAT: u32 = 1;
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A data directory that belongs to this process.
 #[derive(Debug)]
@@ -77,15 +77,15 @@ pub enum DirectoryError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Identity {
-    instance: Uuid,
-    format: u32,
+pub(super) struct Identity {
+    pub(super) instance: Uuid,
+    pub(super) format: u32,
 }
 
 #[derive(Serialize, Deserialize)]
-struct StreamFile {
-    stream: StreamName,
-    created: UnixMillis,
+pub(super) struct StreamFile {
+    pub(super) stream: StreamName,
+    pub(super) created: UnixMillis,
 }
 
 #[derive(Serialize)]

@@ -16,6 +16,8 @@ mod copies;
 mod lake;
 mod follow;
 mod repair;
+mod verify;
+mod audit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -28,11 +30,15 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
+pub use self::audit::{
+    AuditCount, AuditError, Difference, RestError, StreamAudit, audit, books_at_rest,
+};
 pub use self::directory::DirectoryError;
 pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
 pub use self::repair::{Repair, StreamError, repair};
 pub use self::streams::Handles;
+pub use self::verify::{Finding, Severity, Verified, VerifyError, verify};
 
 use self::copies::Copies;
 use self::directory::DataDirectory;

@@ -10,11 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
-use crate::pipeline::Status;
+use crate::pipeline::{Status, StreamBooks};
 use crate::record::{StreamName, UnixMillis};
 
 /// A reload asks the catalogs, which may be slow.
 const RELOAD_PATIENCE: Duration = Duration::from_secs(120);
+/// Books may be long.
+const BOOKS_PATIENCE: Duration = Duration::from_secs(120);
 const READY_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The admin listener of a running service.
@@ -100,6 +102,19 @@ impl Admin {
             return Ok(text);
         }
         Err(Refused { text, is_configuration: status.is_client_error() })
+    }
+
+    /// The books of a stream; `None` when the service does not have it.
+    pub(super) async fn books(&self, stream: &StreamName) -> Result<Option<StreamBooks>, String> {
+        let url = format!("{}/books/{stream}", self.url);
+        let answer = self.http.get(&url).timeout(BOOKS_PATIENCE).send().await;
+        let answer = answer.map_err(|error| unreachable(&url, &error))?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        let answer = answer.error_for_status().map_err(|error| unreachable(&url, &error))?;
+        let books = answer.json().await;
+        books.map(Some).map_err(|error| format!("{url} did not give the books: {error}"))
     }
 
     /// Asks whether the service takes records; the error says why not.

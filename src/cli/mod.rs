@@ -1,8 +1,11 @@
 //! The command line.
 //!
 //! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 78
-//! the configuration has faults (the last two by `sysexits.h`). Does not own what the service does.
+//! the configuration has faults (the last two by `sysexits.h`). A command that judges something ends
+//! with 1 when it finds a problem, and with 2 when it could not find out. Does not own what the
+//! service does.
 
+mod audit;
 mod client;
 mod defaults;
 mod demo;
@@ -12,6 +15,7 @@ mod sample;
 mod serve;
 mod partitions;
 mod table;
+mod verify;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,6 +28,8 @@ use crate::pipeline::Status;
 
 use self::client::Admin;
 
+/// Nothing was found out, or not everything.
+const EXIT_UNCHECKED: u8 = 2;
 const EXIT_DISK: u8 = 74;
 const EXIT_CONFIG: u8 = 78;
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9573";
@@ -66,6 +72,28 @@ enum Command {
     Preview {
         #[command(flatten)]
         question: preview::Question,
+    },
+    /// Check a data directory that no service uses, and change nothing: every problem is a line, with
+    /// what it costs and what to do. Exits with 0 when there is none, 1 when there is one, 2 when it
+    /// could not be checked.
+    Verify {
+        /// The data directory.
+        dir: PathBuf,
+    },
+    /// Recount what lies in the stores, by the footers and lines of the objects, and compare it with
+    /// what was delivered by the books: gaps, overlaps, strangers. The service may run meanwhile or
+    /// not; nothing is changed. Exits with 0 when all agrees, 1 when it does not, 2 when it could not
+    /// be found out.
+    Audit {
+        /// The YAML file.
+        #[arg(long)]
+        config: PathBuf,
+        /// The delivery stream; by default every one.
+        #[arg(long)]
+        stream: Option<String>,
+        /// Print the result as JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON Schema of the YAML file, with which editors complete it.
     Schema,
@@ -164,6 +192,10 @@ pub fn run() -> ExitCode {
             Command::Check { file } => check(&file).await,
             Command::Infer { samples, stream, glue } => infer::infer(&samples, stream, glue),
             Command::Preview { question } => preview::run(question).await,
+            Command::Audit { config, stream, json } => {
+                audit::run(&config, stream.as_deref(), json).await
+            }
+            Command::Verify { dir } => verify::verify(&dir).await,
             Command::Schema => {
                 print!("{}", config::json_schema());
                 ExitCode::SUCCESS
@@ -233,6 +265,9 @@ fn show_status(name: &str, status: &Status) {
         thousands(status.damaged),
         thousands(status.pending),
     );
+    if let Some(degraded) = &status.degraded {
+        println!("    DEGRADED: {degraded}");
+    }
     if let Some(seconds) = status.closes_in_seconds {
         println!(
             "    buffered: {} records, {} bytes in {} batches; a batch closes at {} bytes, the \
@@ -312,6 +347,11 @@ fn load_text(text: &str, name: &str, environment: &dyn Environment) -> Result<Co
 fn show_faults(faults: &Faults, file: &str) -> ExitCode {
     eprintln!("{}", faults.in_file(file));
     EXIT_CONFIG.into()
+}
+
+fn fail_with(code: u8, error: &str) -> ExitCode {
+    eprintln!("{error}");
+    code.into()
 }
 
 fn fail(error: &str) -> ExitCode {

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::app::{Handles, Reload, ReloadError, Standing};
-use crate::pipeline::Status;
+use crate::pipeline::{Handle, Status};
 use crate::record::StreamName;
 
 /// What the answers are made from.
@@ -38,10 +38,11 @@ pub struct Console {
 pub fn router(console: Arc<Console>) -> Router {
     Router::new()
         .route("/", get(index))
-        .route("/health", get(|| async { "ok\n" }))
+        .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
+        .route("/books/{stream}", get(books))
         .route("/flush/{stream}", post(flush))
         .route("/reload", post(reload))
         .with_state(console)
@@ -49,12 +50,25 @@ pub fn router(console: Arc<Console>) -> Router {
 
 async fn index() -> &'static str {
     "Lakehose\n\n\
-     GET  /health          the process runs\n\
+     GET  /health          the process runs; whether its counts add up\n\
      GET  /ready           producers are served\n\
      GET  /status          each stream as it stands\n\
      GET  /metrics         Prometheus metrics\n\
+     GET  /books/{stream}  which records are settled, for lakehose audit\n\
      POST /flush/{stream}  deliver what is buffered, and wait for it\n\
      POST /reload          read the configuration file again\n"
+}
+
+/// Answers with 200 also when something is wrong with the counts: a restart would not mend it. The
+/// text says so.
+async fn health(State(console): State<Arc<Console>>) -> String {
+    let mut text = String::new();
+    for (name, handle) in console.handles().iter() {
+        if let Some(degraded) = handle.degraded() {
+            text.push_str(&format!("stream {name}: {degraded}\n"));
+        }
+    }
+    if text.is_empty() { "ok\n".to_owned() } else { format!("degraded\n{text}") }
 }
 
 async fn ready(State(console): State<Arc<Console>>) -> Response {
@@ -69,7 +83,9 @@ async fn ready(State(console): State<Arc<Console>>) -> Response {
 async fn status(State(console): State<Arc<Console>>) -> Json<Value> {
     let streams = statuses(&console.handles()).await;
     let Standing { read_at, refused, last_refusal } = console.reload.standing();
+    let is_degraded = streams.values().any(|status| status.degraded.is_some());
     Json(json!({
+        "degraded": is_degraded,
         "accepting": console.accepting.load(Ordering::Relaxed),
         "configuration": {
             "read_at": read_at,
@@ -91,13 +107,31 @@ async fn metrics(State(console): State<Arc<Console>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }
 
+async fn books(State(console): State<Arc<Console>>, Path(stream): Path<String>) -> Response {
+    let handles = console.handles();
+    let Some(handle) = find(&handles, &stream) else {
+        return unknown_stream(&handles);
+    };
+    match handle.books().await {
+        Some(books) => Json(books).into_response(),
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the stream has stopped\n").into_response(),
+    }
+}
+
+fn find<'a>(handles: &'a Handles, stream: &str) -> Option<&'a Handle> {
+    StreamName::new(stream).ok().and_then(|name| handles.get(&name))
+}
+
+fn unknown_stream(handles: &Handles) -> Response {
+    let known: Vec<_> = handles.keys().map(StreamName::as_str).collect();
+    let text = format!("there is no stream of this name, only {}\n", known.join(", "));
+    (StatusCode::NOT_FOUND, text).into_response()
+}
+
 async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) -> Response {
     let handles = console.handles();
-    let handle = StreamName::new(&stream).ok().and_then(|name| handles.get(&name));
-    let Some(handle) = handle else {
-        let known: Vec<_> = handles.keys().map(StreamName::as_str).collect();
-        let text = format!("there is no stream of this name, only {}\n", known.join(", "));
-        return (StatusCode::NOT_FOUND, text).into_response();
+    let Some(handle) = find(&handles, &stream) else {
+        return unknown_stream(&handles);
     };
     if handle.flush().await {
         "delivered\n".into_response()

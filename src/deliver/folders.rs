@@ -98,7 +98,7 @@ fn path(target: &Target, folder: &str) -> Result<Path, ListError> {
     Ok(stores::object_path(target, folder.trim_end_matches('/'))?)
 }
 
-fn list_error(target: &Target, folder: &str, error: object_store::Error) -> ListError {
+pub(super) fn list_error(target: &Target, folder: &str, error: object_store::Error) -> ListError {
     ListError::Store { folder: folder.to_owned(), url: target.url.clone(), error }
 }
 

@@ -4,6 +4,7 @@
 //! does not touch the journal or the outbox, and judges no failure as final.
 
 pub mod backoff;
+pub mod contents;
 mod folders;
 mod stores;
 
@@ -29,6 +30,8 @@ const SLOWEST_BYTES_PER_SECOND: u64 = 256 << 10;
 pub const ATTEMPTS: u32 = 5;
 /// The user metadata that holds an object's SHA-256.
 const HASH_METADATA: &str = "lakehose-sha256";
+/// The user metadata that holds the number of its rows.
+const ROWS_METADATA: &str = "lakehose-rows";
 /// The user metadata that tells data from errors.
 pub const KIND_METADATA: &str = "lakehose-kind";
 
@@ -176,7 +179,7 @@ async fn put(
         let mut attributes = Attributes::new();
         let metadata = |name: &'static str| Attribute::Metadata(name.into());
         attributes.insert(metadata(HASH_METADATA), header.sha256.clone().into());
-        attributes.insert(metadata("lakehose-rows"), header.row_count.to_string().into());
+        attributes.insert(metadata(ROWS_METADATA), header.row_count.to_string().into());
         attributes.insert(Attribute::ContentType, CONTENT_TYPE.into());
         if let Some(encoding) = &header.content_encoding {
             attributes.insert(Attribute::ContentEncoding, encoding.clone().into());

@@ -140,12 +140,17 @@ pub(super) fn keeps_metadata(target: &Target) -> bool {
 
 /// The path of `key` in the client of `target`. The key is escaped already and is taken as it is.
 pub(super) fn object_path(target: &Target, key: &str) -> Result<Path, StoreError> {
+    let joined = format!("{}/{key}", base_path(target));
+    Path::parse(joined.trim_start_matches('/')).map_err(|error| refuse(target, error.to_string()))
+}
+
+/// What the paths of the target's objects begin with, in its client; may be empty.
+pub(super) fn base_path(target: &Target) -> &str {
     let base = match file_path(target) {
         Some(path) => path,
         None => bucket_and_path(target).map_or("", |(_, path)| path),
     };
-    let joined = format!("{}/{key}", base.trim_matches('/'));
-    Path::parse(joined.trim_start_matches('/')).map_err(|error| refuse(target, error.to_string()))
+    base.trim_matches('/')
 }
 
 fn file_path(target: &Target) -> Option<&str> {

@@ -107,9 +107,9 @@ struct CheckpointText {
 }
 
 const CHECKPOINT_MAGIC: &[u8; 8] = b"LKHCKP01";
-const CHECKPOINT_FORMAT: u16 = 1;
+pub(super) const CHECKPOINT_FORMAT: u16 = 1;
 const CHECKPOINT_HEADER_BYTES: usize = 16;
-const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
+pub(super) const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 /// Checkpoints kept: the newest may be damaged.
 const CHECKPOINTS_KEPT: usize = 2;
 
@@ -143,7 +143,7 @@ impl Checkpoint {
         out
     }
 
-    fn decode(bytes: &[u8]) -> Option<(Self, Vec<KeyedCall>)> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, Vec<KeyedCall>)> {
         let (header, mut body) = bytes.split_at_checked(CHECKPOINT_HEADER_BYTES)?;
         let whole = &header[..8] == CHECKPOINT_MAGIC
             && u32_at(header, 8) as usize == body.len()
@@ -261,13 +261,13 @@ fn file_name(number: u64) -> String {
     format!("{number:016x}.ckpt")
 }
 
-fn parse_name(name: &str) -> Option<u64> {
+pub(super) fn parse_name(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(name.strip_suffix(".ckpt")?, 16).ok()?;
     (file_name(number) == name).then_some(number)
 }
 
 /// The format of a checkpoint that a newer program wrote.
-fn newer_format(bytes: &[u8]) -> Option<u16> {
+pub(super) fn newer_format(bytes: &[u8]) -> Option<u16> {
     let digits = bytes.get(..8)?.strip_prefix(b"LKHCKP")?;
     let format = std::str::from_utf8(digits).ok()?.parse().ok()?;
     (format > CHECKPOINT_FORMAT).then_some(format)

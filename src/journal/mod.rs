@@ -58,6 +58,7 @@ mod reader;
 mod recovery;
 mod segment;
 mod shared;
+mod survey;
 mod window;
 #[cfg(test)]
 mod tests;
@@ -73,6 +74,7 @@ use uuid::Uuid;
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
 pub use self::reader::{Call, Seen};
+pub use self::survey::{Flaw, FlawKind, Look, Survey};
 pub use self::window::{CALL_KEY_BYTES, CallKey};
 
 use self::committer::{Lane, Payload};
@@ -404,9 +406,6 @@ impl Journal {
             next_sequence: found.next_sequence,
         });
         let hash = crc32c::crc32c(stream.as_str().as_bytes());
-        let mut stamp = [0; 8];
-        stamp[..4].copy_from_slice(&environment.instance.as_bytes()[..4]);
-        stamp[4..].copy_from_slice(&hash.to_le_bytes());
         let inner = Inner {
             directory: segments_directory,
             disk: disk.clone(),
@@ -414,7 +413,7 @@ impl Journal {
             lane: environment.committer.lane(log, hash as usize),
             shared,
             window,
-            stamp,
+            stamp: stamp_of(environment.instance, stream),
             keeper: Mutex::new(Keeper {
                 files,
                 last: None,
@@ -591,6 +590,15 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The stamp of the journals of a stream of an instance, which footers and record ids bear.
+#[must_use]
+pub fn stamp_of(instance: Uuid, stream: &StreamName) -> [u8; 8] {
+    let mut stamp = [0; 8];
+    stamp[..4].copy_from_slice(&instance.as_bytes()[..4]);
+    stamp[4..].copy_from_slice(&crc32c::crc32c(stream.as_str().as_bytes()).to_le_bytes());
+    stamp
 }
 
 #[cfg(test)]

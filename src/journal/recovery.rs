@@ -108,7 +108,7 @@ impl Found {
     }
 }
 
-struct SegmentScan<'a> {
+pub(super) struct SegmentScan<'a> {
     frames: Frames,
     file: Arc<dyn DiskFile>,
     header: &'a SegmentHeader,
@@ -119,7 +119,7 @@ struct SegmentScan<'a> {
 }
 
 impl<'a> SegmentScan<'a> {
-    fn new(
+    pub(super) fn new(
         file: Arc<dyn DiskFile>,
         header: &'a SegmentHeader,
         window: &'a Window,
@@ -147,7 +147,7 @@ impl<'a> SegmentScan<'a> {
         }
     }
 
-    fn run(&mut self, found: &mut Found) -> io::Result<Segment> {
+    pub(super) fn run(&mut self, found: &mut Found) -> io::Result<Segment> {
         let length = self.file.len_bytes()?;
         self.frames = Frames::new(self.file.clone(), self.header.salt, length);
         self.segment.capacity_bytes = length;

@@ -86,6 +86,16 @@ impl SegmentHeader {
         Ok(if first == Err(HeaderError::Damaged) { Self::decode(&bytes[COPY_AT..]) } else { first })
     }
 
+    /// Reads each copy by itself, and tells whether the bytes between them are as they were written.
+    pub(super) fn read_copies(
+        file: &dyn DiskFile,
+    ) -> io::Result<([Result<Self, HeaderError>; 2], bool)> {
+        let mut bytes = [0; HEADER_BYTES];
+        read_up_to(file, &mut bytes, 0)?;
+        let copies = [Self::decode(&bytes[..COPY_BYTES]), Self::decode(&bytes[COPY_AT..])];
+        Ok((copies, bytes[COPY_BYTES..COPY_AT].iter().all(|byte| *byte == 0)))
+    }
+
     fn decode(bytes: &[u8]) -> Result<Self, HeaderError> {
         if &bytes[..8] != MAGIC || u32_at(bytes, 60) != crc32c::crc32c(&bytes[..60]) {
             return Err(HeaderError::Damaged);
@@ -143,6 +153,11 @@ impl Frames {
     /// The part of that payload which names its content.
     pub(super) fn meta(&mut self, offset: u64, header: &Header) -> io::Result<&[u8]> {
         self.bytes(offset + frame::HEADER_BYTES as u64, header.meta_bytes)
+    }
+
+    /// All bytes of that frame, its header and padding too.
+    pub(super) fn whole(&mut self, offset: u64, header: &Header) -> io::Result<&[u8]> {
+        self.bytes(offset, header.frame_bytes())
     }
 
     /// The first frame at or after `offset`.

@@ -6,12 +6,16 @@
 //! Order of writes: file written -> synced -> folder synced; only then may the plan be appended to
 //! the journal. A file without a plan is an interrupted attempt and is removed at the next start.
 
+mod survey;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+
+pub use self::survey::{Flaw, FlawKind, survey};
 
 use crate::disk::{Disk, DiskBudget, OpenMode, read_up_to};
 use crate::plan::{ObjectHeader, PlanId, sha256_hex};

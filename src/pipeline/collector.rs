@@ -237,6 +237,15 @@ impl Collector {
         self.hints
     }
 
+    /// Records that wait: unread before `end`, in open batches, in closed ones, or lost.
+    pub(super) fn record_count(&self, end: Position, progress: &Progress) -> u64 {
+        let closed: u64 = self.closed.iter().map(|batch| batch.positions.count()).sum();
+        progress.unsettled_between(self.next, end)
+            + self.buffer.record_count()
+            + closed
+            + self.lost.count()
+    }
+
     /// What is open.
     pub(super) fn buffer(&self) -> &Buffer<Group> {
         &self.buffer

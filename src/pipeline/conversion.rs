@@ -13,7 +13,8 @@ use super::intake::Kind;
 use super::naming::{NameError, name};
 use crate::clock::Clock;
 use crate::convert::{
-    EncodeError, Encoded, Encoder, FailureLine, Origin, ProcessingFailureLine, PushError, TableName,
+    Counted, EncodeError, Encoded, Encoder, FailureLine, Origin, ProcessingFailureLine, PushError,
+    TableName,
 };
 use crate::journal::Journal;
 use crate::partition::{EvaluateError, missing_key};
@@ -80,7 +81,7 @@ impl Converter {
     ) -> Result<Vec<Converted>, FreezeError> {
         let parts = batches.iter().map(|batch| {
             Ok(Parts {
-                name: name(&self.stream, &self.recipe, batch, None),
+                name: self.name(batch, None),
                 encoder: Encoder::new(&self.recipe.format)?,
                 rows: Positions::default(),
                 arrivals: None,
@@ -111,6 +112,15 @@ impl Converter {
         batches.iter().zip(parts).map(finish).collect()
     }
 
+    /// The header of an object: see [`name`].
+    pub(super) fn name(
+        &self,
+        batch: &Batch,
+        error: Option<ErrorOutputType>,
+    ) -> Result<ObjectHeader, NameError> {
+        name(&self.stream, self.records.stamp(), &self.recipe, batch, error)
+    }
+
     fn finish(&self, id: PlanId, batch: &Batch, parts: Parts) -> Result<Converted, FreezeError> {
         let Parts { name, encoder, rows, arrivals, failed, damaged } = parts;
         if rows.is_empty() {
@@ -124,6 +134,10 @@ impl Converter {
             journal: self.records.stamp(),
             plan: id.0,
             positions: &rows,
+            counted: match self.kind {
+                Kind::Records => Counted::Records,
+                Kind::Entries => Counted::Parts,
+            },
             row_count: encoder.row_count(),
             arrivals: arrivals.unwrap_or((batch.oldest_arrival, batch.oldest_arrival)),
             schema_version: table.map_or("", |table| &table.version),

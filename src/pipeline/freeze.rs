@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::caution::survive;
 use super::conversion::{Converter, Rows};
-use super::naming::{NameError, name};
+use super::naming::NameError;
 use crate::buffer;
 use crate::convert::{EncodeError, Format};
 use crate::journal::{AppendError, Control, Journal};
@@ -132,8 +132,7 @@ impl Freezer {
                 bytes.push(encoded.bytes);
             }
             for (error_type, failed) in converted.failed {
-                let Converter { stream, recipe, .. } = &self.converter;
-                let mut header = name(stream, recipe, &batch, Some(error_type))?;
+                let mut header = self.converter.name(&batch, Some(error_type))?;
                 header.row_count = failed.positions.count();
                 objects.push(PlannedObject { header, positions: failed.positions });
                 bytes.push(failed.lines);

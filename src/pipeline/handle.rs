@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Settings;
+use super::books::{LegBooks, StreamBooks};
 use super::orders::Orders;
+use super::troubles::Troubles;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::record::StreamName;
 
@@ -26,9 +28,15 @@ pub struct Status {
     pub dropped: u64,
     /// Records that the disk lost.
     pub damaged: u64,
-    /// Accepted records that none of these counts yet.
+    /// Accepted records that none of these counts yet: they wait in the journal, in batches or in
+    /// open plans.
     pub pending: u64,
-    /// Of those, records that are yet to be transformed.
+    /// What was accepted and stands in none of these counts, or below zero in two of them: always
+    /// 0, anything else is a defect.
+    pub difference: i64,
+    /// Why the counts of the stream or its backup cannot be relied on.
+    pub degraded: Option<String>,
+    /// Of those that are pending, records that are yet to be transformed.
     pub untransformed: u64,
     /// Batches that are open.
     pub open_batches: usize,
@@ -71,6 +79,8 @@ pub struct BackupStatus {
     pub damaged: u64,
     /// Accepted records that none of these counts yet.
     pub pending: u64,
+    /// As that of the stream.
+    pub difference: i64,
     /// Plans whose objects are not all in their store.
     pub open_plans: usize,
     /// Bytes of its decisions and its outbox on disk.
@@ -90,6 +100,7 @@ pub(super) struct LegStatus {
     pub(super) transformed: u64,
     pub(super) left_out: u64,
     pub(super) pending: u64,
+    pub(super) difference: i64,
     pub(super) open_batches: usize,
     pub(super) buffered_records: u64,
     pub(super) buffered_bytes: u64,
@@ -110,6 +121,9 @@ pub struct Handle {
     pub(super) stream: StreamName,
     pub(super) metrics: Metrics,
     pub(super) legs: Legs,
+    pub(super) imbalances: Troubles,
+    /// That of its journals.
+    pub(super) stamp: [u8; 8],
     pub(super) changes: mpsc::Sender<Changing>,
 }
 
@@ -140,6 +154,7 @@ pub(super) enum Request {
     Flush(oneshot::Sender<()>),
     Change(Orders),
     Table(Option<TableTrouble>),
+    Books(oneshot::Sender<LegBooks>),
 }
 
 /// What is wrong with a stream's table.
@@ -172,9 +187,33 @@ impl Handle {
             Some(leg) => leg.status().await,
             None => None,
         };
-        let status = Status::of(source, transformed, backup);
+        let mut status = Status::of(source, transformed, backup);
+        status.degraded = self.degraded();
         status.show(self.stream.as_str(), &self.metrics);
         Some(status)
+    }
+
+    /// Why the counts of the stream or its backup cannot be relied on, as of the last look at them.
+    /// Asks no leg, so it answers also when one hangs.
+    #[must_use]
+    pub fn degraded(&self) -> Option<String> {
+        self.imbalances.text()
+    }
+
+    /// The books of the stream, for a recount; `None` when the pipeline has ended.
+    pub async fn books(&self) -> Option<StreamBooks> {
+        let records = self.legs.source()?.books().await?;
+        let parts = match self.legs.transformed() {
+            Some(leg) => Some(leg.books().await?),
+            None => None,
+        };
+        let backup = match self.legs.backup() {
+            // One that was switched off and has ended is not asked any more.
+            Some(leg) => leg.books().await,
+            None => None,
+        };
+        let stamp = format!("{:016x}", u64::from_be_bytes(self.stamp));
+        Some(StreamBooks { stamp, records, parts, backup })
     }
 
     /// Closes every batch and waits until everything accepted before the call is in its store,
@@ -276,6 +315,12 @@ impl LegHandle {
         answered.await.ok()
     }
 
+    async fn books(&self) -> Option<LegBooks> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Books(answer)).await.ok()?;
+        answered.await.ok()
+    }
+
     pub(super) async fn flush(&self) -> bool {
         let (answer, answered) = oneshot::channel();
         let sent = self.requests.send(Request::Flush(answer)).await;
@@ -313,6 +358,8 @@ impl Status {
             dropped: source.dropped + next.dropped,
             damaged: source.damaged + next.damaged,
             pending: source.pending + next.pending,
+            difference: source.difference + next.difference,
+            degraded: None,
             untransformed: if is_transforming { source.pending } else { 0 },
             open_batches: source.open_batches + next.open_batches,
             buffered_records: source.buffered_records + next.buffered_records,
@@ -336,6 +383,7 @@ impl Status {
                 delivered: leg.delivered,
                 damaged: leg.damaged,
                 pending: leg.pending,
+                difference: leg.difference,
                 open_plans: leg.open_plans,
                 disk_bytes: leg.log_bytes + leg.outbox_bytes,
                 blocked: leg.blocked,
@@ -357,9 +405,9 @@ impl Status {
             let labels = stream_labels_with(stream, "state", state);
             metrics.records.get_or_create(&labels).set(count.cast_signed());
         }
-        let ended: u64 = states[1..].iter().map(|(_, count)| count).sum();
-        let delta = self.accepted.cast_signed() - ended.cast_signed();
-        metrics.conservation_delta.get_or_create(&stream_labels(stream)).set(delta);
+        metrics.conservation_delta.get_or_create(&stream_labels(stream)).set(self.difference);
+        let degraded = i64::from(self.degraded.is_some());
+        metrics.degraded.get_or_create(&stream_labels(stream)).set(degraded);
         let backup_bytes = self.backup.as_ref().map_or(0, |backup| backup.disk_bytes);
         for (place, bytes) in [
             ("journal", self.journal_bytes),
@@ -371,6 +419,8 @@ impl Status {
             metrics.disk_bytes.get_or_create(&labels).set(bytes.cast_signed());
         }
         if let Some(backup) = &self.backup {
+            let delta = metrics.backup_conservation_delta.get_or_create(&stream_labels(stream));
+            delta.set(backup.difference);
             for (state, count) in [
                 ("accepted", backup.accepted),
                 ("delivered", backup.delivered),

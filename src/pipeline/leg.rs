@@ -24,6 +24,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::books::LegBooks;
 use super::caution::Caution;
 use super::collector::{Collector, as_runs};
 use super::conversion::Converter;
@@ -31,6 +32,7 @@ use super::delivery::Delivery;
 use super::freeze::{Batch, FreezeError, Freezer};
 use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
 use super::intake::{Kind, Reading, Stretch};
+use super::ledger::{Alarm, Ledger};
 use super::orders::{Logs, Orders, Role, Surroundings};
 use super::registration::{RegisterError, Registrations, Report, register};
 use super::state::State;
@@ -89,10 +91,13 @@ pub(super) struct Leg {
     committed: Vec<PlanId>,
     flushes: Vec<(Position, oneshot::Sender<()>)>,
     troubles: Troubles,
+    alarm: Alarm,
 
     requests: mpsc::Receiver<Request>,
     work: JoinSet<Done>,
     freezing: bool,
+    /// Records that are being frozen.
+    freezing_records: u64,
     registering: bool,
     checkpointing: bool,
     sealing: bool,
@@ -145,6 +150,7 @@ impl Leg {
         if torn_bytes > 0 {
             tracing::warn!(stream, torn_bytes, "cut an unfinished write from the journal's end");
         }
+        let alarm = Alarm::new(role, surroundings.stream.clone(), surroundings.imbalances.clone());
         let torn = surroundings.metrics.torn_bytes.get_or_create(&stream_labels(&stream)).clone();
         torn.inc_by(torn_bytes);
         let state = State::replay(checkpoint, controls);
@@ -191,9 +197,11 @@ impl Leg {
             committed: Vec::new(),
             flushes: Vec::new(),
             troubles,
+            alarm,
             requests,
             work: JoinSet::new(),
             freezing: false,
+            freezing_records: 0,
             registering: false,
             checkpointing: false,
             sealing: false,
@@ -283,6 +291,9 @@ impl Leg {
         let now = self.surroundings.clock.steady();
         self.take_awaited_orders();
         let end = *end.borrow_and_update();
+        if self.alarm.is_due(now) {
+            self.look_at_ledger(end);
+        }
         if self.collector.wants_to_look(end) {
             let look = self.collector.look();
             self.work.spawn(async move { Done::Looked(look.await) });
@@ -324,6 +335,7 @@ impl Leg {
         if let Some(orders) = self.awaited.take() {
             self.give(orders);
             self.collector.start_over(&self.state.progress);
+            self.transforms.start_over();
             // What a flush had closed is open again.
             let flushed = self.flushes.iter().map(|(until, _)| *until).chain(self.stop_at).max();
             self.collector.flush(flushed.unwrap_or_default());
@@ -383,6 +395,8 @@ impl Leg {
     fn start_freeze(&mut self) {
         self.freezing = true;
         let (batches, lost) = self.collector.take_round();
+        let in_batches: u64 = batches.iter().map(|batch| batch.positions.count()).sum();
+        self.freezing_records = in_batches + lost.count();
         let batches = Arc::new(batches);
         let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
         let source_end = self.state.source_end();
@@ -490,6 +504,7 @@ impl Leg {
             Done::Appended(_, Err(_)) => self.halted = true,
             Done::Planned { batches, lost, plan } => {
                 self.freezing = false;
+                self.freezing_records = 0;
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
@@ -619,6 +634,9 @@ impl Leg {
                 self.collector.flush(end);
                 self.flushes.push((end, answer));
             }
+            Request::Books(answer) => {
+                let _ = answer.send(LegBooks::of(&self.state.checkpoint(end)));
+            }
             Request::Table(trouble) => {
                 self.table_trouble = trouble;
                 self.show_table();
@@ -664,20 +682,43 @@ impl Leg {
         }
     }
 
-    fn status(&self, end: Position) -> LegStatus {
-        let counts = self.state.counts(end);
+    /// The terms of the equation, each counted where it lies.
+    fn ledger(&self, end: Position) -> Ledger {
+        let counts = self.state.counts();
+        Ledger { accepted: end.0, pending: self.pending(end, counts.in_plans), counts }
+    }
+
+    /// Records that wait somewhere: unread in the log, in open batches, in closed ones, being
+    /// transformed, appended or frozen, lost and not yet planned, or in open plans.
+    fn pending(&self, end: Position, in_plans: u64) -> u64 {
+        self.collector.record_count(end, &self.state.progress)
+            + self.transforms.record_count()
+            + self.freezing_records
+            + in_plans
+    }
+
+    fn look_at_ledger(&mut self, end: Position) -> Ledger {
+        let ledger = self.ledger(end);
+        self.alarm.look(self.surroundings.clock.steady(), &ledger);
+        ledger
+    }
+
+    fn status(&mut self, end: Position) -> LegStatus {
+        let ledger = self.look_at_ledger(end);
+        let counts = ledger.counts;
         let now = self.surroundings.clock.steady();
         let buffer = self.collector.buffer();
         let objects = self.state.open_plans().values().map(|plan| plan.objects.len());
         LegStatus {
-            accepted: end.0,
+            accepted: ledger.accepted,
             delivered: counts.delivered,
             failed: counts.failed,
             dropped: counts.dropped,
             damaged: counts.damaged,
             transformed: counts.transformed,
             left_out: counts.left_out,
-            pending: counts.pending,
+            pending: ledger.pending,
+            difference: ledger.difference(),
             open_batches: buffer.batch_count(),
             buffered_records: buffer.record_count(),
             buffered_bytes: buffer.data_bytes(),
@@ -733,11 +774,11 @@ impl Leg {
         if self.halted || !settled {
             return;
         }
-        let counts = self.state.counts(end);
-        if counts.pending > 0 {
+        let pending = self.ledger(end).pending;
+        if pending > 0 {
             tracing::warn!(
                 stream = %self.surroundings.stream,
-                pending = counts.pending,
+                pending,
                 "stopped with undelivered records; they are safe on disk and go on at the next start"
             );
         }

@@ -23,6 +23,8 @@ mod orders;
 mod leg;
 mod state;
 mod progress;
+mod books;
+mod ledger;
 mod entry;
 mod intake;
 mod collector;
@@ -49,6 +51,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::books::{Books, LegBooks, Oddity, OpenObject, StreamBooks, entry_source};
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Status, TableTrouble};
 
@@ -160,6 +163,7 @@ impl Pipeline {
             clock: environment.clock.clone(),
             conversions: parts.conversions,
             metrics: metrics.clone(),
+            imbalances: Troubles::default(),
         };
         let source = parts.opened.journal.clone();
         let (changing, changes) = mpsc::channel(CHANGES_MAX);
@@ -183,7 +187,7 @@ impl Pipeline {
         } else {
             Position(0)
         };
-        let (mut leg, handle) = Leg::new(
+        let (mut leg, source) = Leg::new(
             Role::Source,
             Logs { opened: parts.opened, held: None },
             &pipeline.directory,
@@ -192,7 +196,7 @@ impl Pipeline {
             pipeline.surroundings.clone(),
         )?;
         leg.resume_after(transformed_until);
-        pipeline.legs.set_source(handle);
+        pipeline.legs.set_source(source);
         pipeline.ready.push(leg);
         match &settings.backup {
             Some(backup) => pipeline.open_backup(backup)?,
@@ -204,7 +208,11 @@ impl Pipeline {
             None => {}
         }
         let legs = pipeline.legs.clone();
-        Ok((pipeline, Handle { stream: parts.stream, metrics, legs, changes: changing }))
+        let imbalances = pipeline.surroundings.imbalances.clone();
+        let stamp = pipeline.source.stamp();
+        let stream = parts.stream;
+        let handle = Handle { stream, metrics, legs, imbalances, stamp, changes: changing };
+        Ok((pipeline, handle))
     }
 
     /// Whether a leg has left a log in a folder of its own.

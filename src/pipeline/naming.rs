@@ -21,8 +21,11 @@ pub(super) enum NameError {
 
 /// The header of the object of a batch's rows or, with `error`, of those of its records that failed
 /// in this way.
+///
+/// `stamp` is that of the log.
 pub(super) fn name(
     stream: &StreamName,
+    stamp: [u8; 8],
     recipe: &Recipe,
     batch: &Batch,
     error: Option<ErrorOutputType>,
@@ -39,7 +42,7 @@ pub(super) fn name(
         stream,
         version: 1,
         instant: batch.oldest_arrival,
-        random: random(),
+        random: marked(stamp, random()),
         extension,
     };
     Ok(ObjectHeader {
@@ -54,4 +57,11 @@ pub(super) fn name(
         content_encoding: content_encoding.map(str::to_owned),
         partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
     })
+}
+
+/// Random bits that begin with the mark of the instance, so that the objects of several are told
+/// apart by their names.
+fn marked(stamp: [u8; 8], random: u128) -> u128 {
+    let [a, b, c, d, ..] = stamp;
+    u128::from(u32::from_be_bytes([a, b, c, d])) << 96 | random & (u128::MAX >> 32)
 }

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::freeze::Recipe;
 use super::transformer::Transformer;
+use super::troubles::Troubles;
 use super::{Backup, Settings};
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
@@ -29,6 +30,8 @@ pub(super) struct Surroundings {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) conversions: Arc<Semaphore>,
     pub(super) metrics: Metrics,
+    /// Legs whose counts do not add up.
+    pub(super) imbalances: Troubles,
 }
 
 /// Which leg it is.

@@ -65,6 +65,25 @@ impl Progress {
         self.base + self.settled_in_words
     }
 
+    /// How many positions of `first .. end` are not settled.
+    pub(super) fn unsettled_between(&self, first: Position, end: Position) -> u64 {
+        let first = first.0.max(self.base);
+        if end.0 <= first {
+            return 0;
+        }
+        // Bits of a word from `from` on, and before `to`.
+        let after = |from: u64| u64::MAX << from;
+        let before = |to: u64| if to == WORD_BITS { u64::MAX } else { !after(to) };
+        let from = (first - self.base) / WORD_BITS;
+        let words = self.words.iter().zip(0..).skip(from as usize).map(|(word, index)| {
+            let start = self.base + index * WORD_BITS;
+            let bits = after(first.saturating_sub(start).min(WORD_BITS - 1))
+                & before(end.0.saturating_sub(start).min(WORD_BITS));
+            u64::from((word & bits).count_ones())
+        });
+        end.0 - first - words.sum::<u64>()
+    }
+
     pub(super) fn settled(&self) -> Positions {
         let mut settled = Positions::from_run(Position(0), self.base);
         for (index, word) in self.words.iter().enumerate() {
@@ -114,6 +133,11 @@ mod tests {
                 let low = (0..).find(|p| !model.contains(p));
                 prop_assert_eq!(Some(progress.low().0), low);
                 prop_assert_eq!(progress.settled_count(), model.len() as u64);
+            }
+            for (first, end) in [(0, 600), (0, 63), (64, 65), (100, 300), (130, 128), (190, 520)] {
+                let unsettled = (first..end).filter(|p| !model.contains(p)).count() as u64;
+                let found = progress.unsettled_between(Position(first), Position(end));
+                prop_assert_eq!(found, unsettled, "{}..{}", first, end);
             }
             for position in 0..600 {
                 prop_assert_eq!(progress.is_settled(Position(position)), model.contains(&position));

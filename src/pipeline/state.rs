@@ -40,8 +40,16 @@ pub(super) struct Counts {
     pub(super) transformed: u64,
     /// Accepted before this leg began.
     pub(super) left_out: u64,
-    /// Accepted and neither of these yet, counted from the bitmap and the open plans.
-    pub(super) pending: u64,
+    /// In objects of open plans.
+    pub(super) in_plans: u64,
+}
+
+impl Counts {
+    /// Records that the leg has nothing more to do with.
+    pub(super) fn ended(&self) -> u64 {
+        let Self { delivered, failed, dropped, damaged, transformed, left_out, .. } = self;
+        delivered + failed + dropped + damaged + transformed + left_out
+    }
 }
 
 impl State {
@@ -62,16 +70,19 @@ impl State {
             source_end: checkpoint.source_end,
             unregistered: checkpoint.unregistered.into_iter().collect(),
         };
-        for control in controls {
-            match control {
-                Control::Plan(plan) => state.planned(plan),
-                Control::Commit(id) => {
-                    state.committed(id);
-                }
-                Control::Registered(partition) => state.registered(&partition),
-            }
-        }
+        controls.into_iter().for_each(|control| state.apply(control));
         state
+    }
+
+    /// A decision that was read.
+    pub(super) fn apply(&mut self, control: Control) {
+        match control {
+            Control::Plan(plan) => self.planned(plan),
+            Control::Commit(id) => {
+                self.committed(id);
+            }
+            Control::Registered(partition) => self.registered(&partition),
+        }
     }
 
     pub(super) fn checkpoint(&self, end: Position) -> Checkpoint {
@@ -163,9 +174,8 @@ impl State {
         &self.unregistered
     }
 
-    pub(super) fn counts(&self, end: Position) -> Counts {
+    pub(super) fn counts(&self) -> Counts {
         let objects = self.open_plans.values().flat_map(|plan| &plan.objects);
-        let in_plans: u64 = objects.map(|object| object.positions.count()).sum();
         Counts {
             delivered: self.delivered,
             failed: self.failed,
@@ -173,7 +183,7 @@ impl State {
             damaged: self.damaged,
             transformed: self.transformed,
             left_out: self.left_out,
-            pending: end.0.saturating_sub(self.progress.settled_count()) + in_plans,
+            in_plans: objects.map(|object| object.positions.count()).sum(),
         }
     }
 
@@ -239,13 +249,14 @@ mod tests {
         let mut controls = Vec::new();
         for control in history() {
             controls.push(control);
-            let counts = State::replay(None, controls.clone()).counts(Position(12));
-            let Counts { delivered, failed, damaged, pending, .. } = counts;
-            assert_eq!(delivered + failed + damaged + pending, 12, "{controls:?}");
+            let state = State::replay(None, controls.clone());
+            let counts = state.counts();
+            let unsettled = state.progress.unsettled_between(Position(0), Position(12));
+            assert_eq!(counts.ended() + counts.in_plans + unsettled, 12, "{controls:?}");
         }
-        let counts = State::replay(None, controls).counts(Position(12));
+        let counts = State::replay(None, controls).counts();
         let expected =
-            Counts { delivered: 5, failed: 2, damaged: 1, pending: 4, ..Counts::default() };
+            Counts { delivered: 5, failed: 2, damaged: 1, in_plans: 2, ..Counts::default() };
         assert_eq!(counts, expected);
     }
 

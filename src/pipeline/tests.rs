@@ -9,4 +9,5 @@ mod doubles;
 mod faults;
 mod flow;
 mod hooks;
+mod ledger;
 mod world;

@@ -31,7 +31,10 @@ const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
 pub(super) struct Transforms {
     next_ticket: u64,
     under_way: VecDeque<UnderWay>,
-    is_appending: bool,
+    /// Records whose transformed bytes are being appended.
+    appending: Option<u64>,
+    /// Records that were called off and are not read again yet.
+    called_off: u64,
 }
 
 #[derive(Debug)]
@@ -94,7 +97,22 @@ impl Transforms {
 
     /// Forgets everything but what is being appended.
     pub(super) fn call_off(&mut self) {
+        self.called_off += self.under_way_count();
         self.under_way.drain(..).for_each(|mut batch| batch.call_off());
+    }
+
+    /// What was called off is read again.
+    pub(super) fn start_over(&mut self) {
+        self.called_off = 0;
+    }
+
+    /// Records that are on their way: in batches, being appended, or called off.
+    pub(super) fn record_count(&self) -> u64 {
+        self.under_way_count() + self.appending.unwrap_or(0) + self.called_off
+    }
+
+    fn under_way_count(&self) -> u64 {
+        self.under_way.iter().map(|batch| batch.positions.count()).sum()
     }
 
     /// The transform of a batch that has begun; may be asked for again when it failed. None when
@@ -122,12 +140,12 @@ impl Transforms {
         &mut self,
         scratch: &Journal,
     ) -> Option<impl Future<Output = (Positions, Result<Appended, AppendError>)> + use<>> {
-        if self.is_appending || self.under_way.front()?.became.is_none() {
+        if self.appending.is_some() || self.under_way.front()?.became.is_none() {
             return None;
         }
         let batch = self.under_way.pop_front()?;
         let (positions, frames, scratch) = (batch.positions, batch.became?, scratch.clone());
-        self.is_appending = true;
+        self.appending = Some(positions.count());
         Some(async move {
             let appended = repeat(async || scratch.append_own(frames.clone()).await).await;
             (positions, appended)
@@ -136,7 +154,7 @@ impl Transforms {
 
     /// An append is over.
     pub(super) fn appended(&mut self) {
-        self.is_appending = false;
+        self.appending = None;
     }
 
     /// How many batches have not begun to be appended.
@@ -146,6 +164,6 @@ impl Transforms {
 
     /// Whether nothing is under way.
     pub(super) fn is_idle(&self) -> bool {
-        self.under_way.is_empty() && !self.is_appending
+        self.under_way.is_empty() && self.appending.is_none()
     }
 }

@@ -202,7 +202,7 @@ def test_a_command_that_never_answers_a_record_fails_it_and_not_the_next(
     for do, said, times in [
         ("ok", "a command failed", 0),
         ("once-garbage", "a line that is no JSON object: <html>", 1),
-        ("once-timeout", "it was silent for 4 s", 1),
+        ("once-timeout", "it answered nothing for 4 s", 1),
         ("always-500", "it ended with exit status: 8", 2),
         ("always-garbage", "a line that is no JSON object: not json", 2),
         ("parts", "it ended with exit status: 7", 0),

@@ -358,7 +358,7 @@ fn stream() -> StreamName {
     StreamName::new("clicks").expect("a name")
 }
 
-fn open(environment: &Environment) -> Option<Opened> {
+pub(super) fn open(environment: &Environment) -> Option<Opened> {
     Journal::open(environment, &stream(), Path::new(DIRECTORY)).ok()
 }
 
