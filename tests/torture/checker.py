@@ -43,6 +43,8 @@ METRIC = re.compile(r'lakehose_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>-?\d
 # The buffering interval of the rounds, and what a busy machine adds: so much older than its rows may
 # the oldest record of a batch be, by which a folder is named.
 BATCH_SECONDS = 120
+# What a record fails with that the process died with, and how many deaths may condemn a sound one.
+POISON, DEATHS_PER_CHANCE = "Lakehose.Poison", 15
 # Ids that a violation lists, and violations that a verdict shows.
 SHOWN, LINES_SHOWN = 8, 20
 # Kinds whose rows come out of a conversion; the others fail it, or never get there.
@@ -109,6 +111,9 @@ class Evidence:
     # The store's own account: (key, sha256) of every put that it carried out.
     writes: list = dataclasses.field(default_factory=list)
     rewritten_keys: int = 0
+    # How often a process was killed. The service takes it for a record's fault when it dies with the
+    # same one again and again; so rarely may chance look like that.
+    deaths: int = 0
     # Objects of somebody else, by their paths: they are to stay what they are.
     foreign: dict = dataclasses.field(default_factory=dict)
     data_dirs: list = dataclasses.field(default_factory=list)
@@ -146,6 +151,7 @@ class _Judge:
         self.said = hook_log.read(evidence.hook_log) if evidence.hook_log else {}
         self.violations = []
         self.counts = {}
+        self.condemned = set()
 
     def bad(self, invariant, what, subjects=()):
         self.violations.append(Violation(invariant, what, tuple(subjects)))
@@ -159,6 +165,8 @@ class _Judge:
         self._record_ids()
         for stream, facts in self.evidence.streams.items():
             self._stream(stream, facts)
+        if len(self.condemned) > self.evidence.deaths // DEATHS_PER_CHANCE:
+            self.bad("I4", f"sound records condemned after {self.evidence.deaths} deaths", sorted(self.condemned))
         self._writes()
         self._disk()
         return Verdict(self.violations, self.counts)
@@ -243,7 +251,8 @@ class _Judge:
             entries = []
             for number, text in enumerate((self.evidence.lake / key).read_bytes().splitlines()):
                 try:
-                    raw = base64.b64decode(json.loads(text)["rawData"], validate=True)
+                    line = json.loads(text)
+                    raw = base64.b64decode(line["rawData"], validate=True)
                     name = ID.search(raw)[1].decode()
                 except (ValueError, KeyError, TypeError) as error:
                     self.bad("I4", f"line {number} of {key} is no failure ({error!r})", [key])
@@ -254,6 +263,9 @@ class _Judge:
                     self.bad("I3", f"in {key}, but nobody sent it to {stream}", [name])
                     continue
                 entries.append(entry)
+                if line.get("errorCode") == POISON:
+                    self.condemned.add(name)
+                    continue
                 if entry.kind == "misfit" and facts.hooked:
                     raw = _without_hook(raw)
                 if hashlib.sha256(raw).hexdigest() != entry.sha:
@@ -280,7 +292,7 @@ class _Judge:
                 continue
             if entry.outcome is Outcome.ACKED and not is_there:
                 lost.append(name)
-            if is_there and not self._is_once(entry, found, failed):
+            if is_there and name not in self.condemned and not self._is_once(entry, found, failed):
                 twice.append(name)
             wrong += [name] * any(not self._is_whole(facts, entry, row) for row in found)
         if lost:
