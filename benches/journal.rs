@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use lakehose::clock::SystemClock;
 use lakehose::disk::{DiskBudget, OsDisk};
-use lakehose::journal::{Batch, Committer, Environment, Journal};
+use lakehose::journal::{Batch, Committer, Environment, Journal, RememberedCalls};
 use lakehose::record::{StreamName, UnixMillis};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -163,7 +163,7 @@ fn open(folder: &Path) -> Journal {
         committer: Committer::start(None).expect("threads start"),
         budget: Arc::new(DiskBudget::new(1 << 40)),
         instance: Uuid::from_u128(7),
-        remembered_calls_max: 1000,
+        remembered_calls: RememberedCalls::new(1000),
     };
     let stream = StreamName::new("bench").expect("a name");
     Journal::open(&environment, &stream, folder).expect("the journal opens").journal

@@ -144,6 +144,19 @@ impl<G: Clone + Eq + Hash> Buffer<G> {
         closed
     }
 
+    /// Closes the oldest batches, as many as it takes to have `bytes` in them.
+    pub fn close_oldest(&mut self, bytes: u64, trigger: Trigger) -> Vec<Batch<G>> {
+        let (mut closed, mut closed_bytes) = (Vec::new(), 0);
+        while closed_bytes < bytes
+            && let Some(&(_, number)) = self.by_due.first()
+        {
+            let batch = self.close_number(number, trigger);
+            closed_bytes += batch.as_ref().map_or(0, |batch| batch.data_bytes);
+            closed.extend(batch);
+        }
+        closed
+    }
+
     /// Closes every batch, oldest first.
     pub fn close_all(&mut self, trigger: Trigger) -> Vec<Batch<G>> {
         let mut closed = Vec::new();
@@ -269,6 +282,19 @@ mod tests {
         assert_eq!(groups, [2, 1]);
         assert_eq!(closed[0].oldest_arrival, UnixMillis(65_000));
         assert_eq!((buffer.batch_count(), buffer.next_due()), (0, None));
+    }
+
+    #[test]
+    fn the_oldest_batches_are_closed_and_no_more_than_it_takes() {
+        let mut buffer = Buffer::new(HINTS);
+        for (group, due) in [(1, 70), (2, 60), (3, 80), (4, 65)] {
+            buffer.add(&arrival(&group, u64::from(group), &[4], due));
+        }
+        let groups = |closed: Vec<Batch<u8>>| closed.iter().map(|b| b.group).collect::<Vec<_>>();
+        assert!(buffer.close_oldest(0, Trigger::Pressure).is_empty());
+        assert_eq!(groups(buffer.close_oldest(5, Trigger::Pressure)), [2, 4]);
+        assert_eq!(buffer.data_bytes(), 8);
+        assert_eq!(groups(buffer.close_oldest(100, Trigger::Pressure)), [1, 3]);
     }
 
     #[test]

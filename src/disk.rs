@@ -9,17 +9,18 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+mod budget;
 mod memory;
 #[cfg(test)]
 pub(crate) mod simulated;
 
+pub use self::budget::{DiskBudget, Promise};
 pub use self::memory::MemoryDisk;
 
 /// A folder tree of files.
@@ -60,6 +61,23 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the file system answers; after an error nothing may be assumed of the names.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
+
+    /// What the file system of a folder has; `None` where there is no bound to it.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn space(&self, _directory: &Path) -> io::Result<Option<Space>> {
+        Ok(None)
+    }
+}
+
+/// A file system's size and what is free of it, for those without privileges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// All of it.
+    pub size_bytes: u64,
+    /// What can still be written.
+    pub free_bytes: u64,
 }
 
 /// How to open a file.
@@ -152,6 +170,12 @@ impl Disk for OsDisk {
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         File::open(directory)?.sync_all()
     }
+
+    fn space(&self, directory: &Path) -> io::Result<Option<Space>> {
+        let found = rustix::fs::statvfs(directory)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Some(Space { size_bytes: bytes(found.f_blocks), free_bytes: bytes(found.f_bavail) }))
+    }
 }
 
 #[derive(Debug)]
@@ -178,6 +202,16 @@ impl DiskFile for OsFile {
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
+}
+
+/// Whether an error says that too many files are open, in the process or on the machine: nothing is
+/// wrong with the disk, and the next attempt may succeed.
+#[must_use]
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    // The same numbers on every Unix.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
 }
 
 /// Fills `buffer` from `offset` on as far as the file goes and tells how many bytes that were.
@@ -209,6 +243,27 @@ pub fn read_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec
     let read = read_up_to(file.as_ref(), &mut bytes, 0)?;
     bytes.truncate(read);
     Ok(bytes)
+}
+
+/// What was read of something that may have no length, such as a pipe.
+#[derive(Debug)]
+pub struct Stream {
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Whether the same can be read another time.
+    pub is_file: bool,
+}
+
+/// Reads what a path names from its beginning, file or not, and at most `bytes_max` bytes of it.
+///
+/// # Errors
+/// What the file system answers.
+pub fn read_stream(path: &Path, bytes_max: u64) -> io::Result<Stream> {
+    let file = File::open(path)?;
+    let is_file = file.metadata()?.is_file();
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(Stream { bytes, is_file })
 }
 
 /// Puts a file in place so that a reader, also one after a power cut, finds either what was there
@@ -281,57 +336,5 @@ pub fn is_directory_locked(directory: &Path) -> io::Result<bool> {
         Ok(()) => Ok(false),
         Err(fs::TryLockError::WouldBlock) => Ok(true),
         Err(fs::TryLockError::Error(error)) => Err(error),
-    }
-}
-
-/// The bytes that journals and outboxes may hold on disk, and those that they do.
-///
-/// A reserve is never given to producers, so that what was accepted can always be frozen and
-/// delivered out of a full budget.
-#[derive(Debug)]
-pub struct DiskBudget {
-    limit_bytes: u64,
-    used_bytes: AtomicU64,
-}
-
-impl DiskBudget {
-    /// A budget of `limit_bytes`, nothing used.
-    #[must_use]
-    pub fn new(limit_bytes: u64) -> Self {
-        Self { limit_bytes, used_bytes: AtomicU64::new(0) }
-    }
-
-    /// The bytes in all.
-    #[must_use]
-    pub fn limit_bytes(&self) -> u64 {
-        self.limit_bytes
-    }
-
-    /// Counts bytes that came to the disk.
-    pub fn add(&self, bytes: u64) {
-        self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// Counts bytes that left the disk.
-    pub fn remove(&self, bytes: u64) {
-        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// The bytes in use.
-    #[must_use]
-    pub fn used_bytes(&self) -> u64 {
-        self.used_bytes.load(Ordering::Relaxed)
-    }
-
-    /// Whether `bytes` more may be taken from producers: nine tenths of the budget are theirs.
-    #[must_use]
-    pub fn admits(&self, bytes: u64) -> bool {
-        self.used_bytes().saturating_add(bytes) <= self.limit_bytes / 10 * 9
-    }
-
-    /// Whether it is time to close what is buffered early: seven tenths are used.
-    #[must_use]
-    pub fn is_pressed(&self) -> bool {
-        self.used_bytes() > self.limit_bytes / 10 * 7
     }
 }

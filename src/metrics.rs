@@ -39,6 +39,8 @@ pub struct Metrics {
     pub delivered_bytes: Family<Labels, Counter>,
     /// Attempts to put an object that did not succeed, by `stream`.
     pub failed_puts: Family<Labels, Counter>,
+    /// Keys under which somebody else's object was found, by `stream`.
+    pub taken_keys: Family<Labels, Counter>,
     /// Partitions confirmed by their catalog, by `stream`.
     pub registered_partitions: Family<Labels, Counter>,
     /// Calls to a catalog that did not register all that they were to, by `stream`.
@@ -70,6 +72,7 @@ impl Metrics {
             delivered_objects: Family::default(),
             delivered_bytes: Family::default(),
             failed_puts: Family::default(),
+            taken_keys: Family::default(),
             registered_partitions: Family::default(),
             failed_registrations: Family::default(),
             misplaced_partitions: Family::default(),
@@ -121,6 +124,11 @@ impl Metrics {
             "failed_puts",
             "Attempts to put an object that did not succeed",
             m.failed_puts,
+        );
+        registry.register(
+            "taken_keys",
+            "Keys under which somebody else's object was found",
+            m.taken_keys,
         );
         registry.register(
             "registered_partitions",

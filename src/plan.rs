@@ -1,8 +1,9 @@
 //! What is decided about records before anything leaves the machine.
 //!
 //! A [`Plan`] fixes the objects that a set of records becomes: keys, bytes (by hash), and the
-//! partition to register. It is made once, by the pipeline, and never changed. This module owns its
-//! shape; the journal owns its bytes on disk, the outbox the bytes of the objects.
+//! partition to register. It is made once, by the pipeline, and never changed, but for the key of an
+//! object that somebody else's object has taken. This module owns its shape; the journal owns its
+//! bytes on disk, the outbox the bytes of the objects.
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,13 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// How often an object of the plan was given another key. Of two forms of one plan the one with
+    /// the higher number holds.
+    #[must_use]
+    pub fn renamed(&self) -> u32 {
+        self.objects.iter().map(|object| object.header.renamed).sum()
+    }
+
     /// Every position that the plan settles, in no particular order.
     pub fn settled(&self) -> impl Iterator<Item = &Positions> {
         let objects = self.objects.iter().map(|object| &object.positions);
@@ -72,6 +80,14 @@ pub struct ObjectHeader {
     pub content_encoding: Option<String>,
     /// The partition to register once the object is in the store.
     pub partition: Option<CatalogPartition>,
+    /// How often the object was given another key because somebody else's stood under the one
+    /// before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub renamed: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What an object is for.

@@ -33,7 +33,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 21] = [
+const HOMES: [Home; 22] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -124,10 +124,15 @@ const HOMES: [Home; 21] = [
         homes: &["transform/"],
         instead: "evaluate jq in transform",
     },
+    Home {
+        what: &["rlimit"],
+        homes: &["app/descriptors.rs"],
+        instead: "ask app::descriptors how many connections there may be",
+    },
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
         what: &["rustix"],
-        homes: &["transform/command/process.rs"],
+        homes: &["transform/command/process.rs", "disk.rs"],
         instead: "ask the operating system in one place for each thing",
     },
     Home {

@@ -65,7 +65,7 @@ pub enum DirectoryError {
         reason: String,
     },
     /// The disk did not do what was asked.
-    #[error("could not {attempt} in data_dir {}: {error}", path.display())]
+    #[error("could not {attempt} in data_dir {}: {error}{}", path.display(), remedy(error))]
     Disk {
         /// What was attempted.
         attempt: &'static str,
@@ -74,6 +74,18 @@ pub enum DirectoryError {
         /// What the operating system said.
         error: io::Error,
     },
+}
+
+/// What to do about an error that is no accident of the disk.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => {
+            ": give the folder to the user that this process runs as (chown), or name another data_dir"
+        }
+        ErrorKind::ReadOnlyFilesystem => ": mount it for writing, or name another data_dir",
+        ErrorKind::NotADirectory => ": something in this path is a file, so name another data_dir",
+        _ => "",
+    }
 }
 
 #[derive(Serialize, Deserialize)]

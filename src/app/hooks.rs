@@ -3,10 +3,13 @@
 //! Owns which settings become which step, and the credentials that Lambda functions are called
 //! with. Does not own when a chain runs: the pipeline does.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::streams::hints;
-use crate::config::{Credentials, DeliveryStream, Fault, Step, StepKind};
+use crate::config::{
+    Config, Credentials, DeliveryStream, Fault, Secret, Step, StepKind, find_program,
+};
 use crate::ingest::stream_arn;
 use crate::record::StreamName;
 use crate::transform::{
@@ -17,18 +20,72 @@ use crate::transform::{
 /// The chain of a stream, which speaks to nobody before its first batch; nothing without steps.
 ///
 /// # Errors
-/// A step that cannot be made, which is rare: what a file can get wrong was checked with it.
+/// A step that cannot be made; what a file can get wrong by itself was checked with it.
 pub(super) async fn chain(
     stream: &StreamName,
     settings: &DeliveryStream,
 ) -> Result<Option<Chain>, Fault> {
+    let steps = steps(stream, settings).await?;
+    Ok((!steps.is_empty()).then(|| Chain::new(steps)))
+}
+
+/// The steps of a stream's chain.
+///
+/// # Errors
+/// As for [`chain`].
+pub(super) async fn steps(
+    stream: &StreamName,
+    settings: &DeliveryStream,
+) -> Result<Vec<Arc<dyn Transform>>, Fault> {
     let mut steps: Vec<Arc<dyn Transform>> = Vec::new();
     for (index, step) in settings.transform.iter().enumerate() {
         let name = HookName { stream: stream.to_string(), step: format!("transform[{index}]") };
         let made = made(name, step).await;
         steps.push(made.map_err(|why| Fault::new(step.place.clone(), why))?);
     }
-    Ok((!steps.is_empty()).then(|| Chain::new(steps)))
+    Ok(steps)
+}
+
+/// Commands that cannot be started, of all streams.
+pub(super) fn missing_programs(config: &Config) -> Vec<Fault> {
+    let steps = config.delivery_streams.values().flat_map(|stream| &stream.transform);
+    let faults = steps.filter_map(|step| match &step.kind {
+        StepKind::Command { argv, environment, .. } => {
+            Some(Fault::new(step.place.clone(), program(argv, environment).err()?))
+        }
+        _ => None,
+    });
+    faults.collect()
+}
+
+fn program(argv: &[String], environment: &BTreeMap<String, Secret>) -> Result<(), String> {
+    if environment.contains_key("PATH") {
+        // It is looked up there then.
+        return Ok(());
+    }
+    find_program(argv.first().map_or("", String::as_str))
+}
+
+/// A step that speaks to somebody outside this process, in words, and how long that may take.
+pub(super) fn outside(step: &Step) -> Option<(String, Patience)> {
+    let (what, timeout, retries) = match &step.kind {
+        StepKind::Http { url, timeout, retries, .. } => {
+            // What follows may be a secret.
+            let url = url.expose().split('?').next().unwrap_or_default();
+            (format!("http {url}"), timeout, retries)
+        }
+        StepKind::Lambda { arn, timeout, retries, .. } => {
+            (format!("lambda {arn}"), timeout, retries)
+        }
+        StepKind::Command { argv, timeout, retries, .. } => {
+            (format!("command {}", argv.first().map_or("", String::as_str)), timeout, retries)
+        }
+        StepKind::Jq(_)
+        | StepKind::Filter(_)
+        | StepKind::Fields(_)
+        | StepKind::AppendDelimiter(_) => return None,
+    };
+    Some((what, Patience { timeout: *timeout, retries: *retries }))
 }
 
 async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String> {
@@ -41,7 +98,7 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
         StepKind::Http { url, headers, timeout, retries, buffering } => {
             let headers = headers.iter().map(|(name, value)| (name.clone(), value.expose().into()));
             let settings = HttpSettings {
-                url: url.clone(),
+                url: url.expose().to_owned(),
                 headers: headers.collect(),
                 patience: Patience { timeout: *timeout, retries: *retries },
                 hints: hints(*buffering),
@@ -64,6 +121,7 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
             Arc::new(Lambda::new(name, origin, settings, &config))
         }
         StepKind::Command { argv, environment, timeout, retries } => {
+            program(argv, environment)?;
             let patience = Patience { timeout: *timeout, retries: *retries };
             let environment = environment.iter();
             let environment = environment
@@ -79,6 +137,6 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
     })
 }
 
-fn keys(Credentials { access_key, secret }: &Credentials) -> Keys {
+fn keys(Credentials { access_key, secret, .. }: &Credentials) -> Keys {
     Keys { access_key: access_key.clone(), secret: secret.expose().to_owned() }
 }

@@ -5,6 +5,7 @@
 //! makes once stands here and in `streams`, what a `reload` makes again too. Does not own any step of
 //! the path.
 
+mod descriptors;
 mod directory;
 mod hooks;
 mod preview;
@@ -16,10 +17,13 @@ mod copies;
 mod lake;
 mod follow;
 mod repair;
+mod refusals;
+mod space;
 mod verify;
 mod audit;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,6 +39,7 @@ pub use self::audit::{
 };
 pub use self::directory::DirectoryError;
 pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
+pub use self::refusals::Refusals;
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
 pub use self::repair::{Repair, StreamError, repair};
 pub use self::streams::Handles;
@@ -51,7 +56,7 @@ use crate::console::{self, Console};
 use crate::deliver::Stores;
 use crate::disk::{Disk, DiskBudget, OsDisk};
 use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
-use crate::journal::{Committer, Environment, OpenError, SyncTimer};
+use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SyncTimer};
 use crate::metrics::Metrics;
 use crate::partition::Layout;
 use crate::pipeline::PipelineError;
@@ -60,7 +65,7 @@ use crate::tasks::Tasks;
 
 /// The region that ARNs name; calls signed for any region are accepted.
 const REGION: &str = "us-east-1";
-/// Calls that all streams remember together, in case that they come again: about 64 MiB.
+/// Calls that all streams remember together, in case that they come again: about 80 MiB.
 const REMEMBERED_CALLS_MAX: usize = 600_000;
 /// How long a stop waits for calls under way; a body that has not come by then is not stored.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
@@ -123,8 +128,13 @@ pub struct App {
 pub async fn check(config: &Config) -> Result<(), Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
+    faults.extend(hooks::missing_programs(config));
     let prepared = Prepared::new(config.clone(), &disk, &KnownCatalogs::new(), None).await;
-    faults.extend(prepared.err().iter().flat_map(Faults::as_slice).cloned());
+    let checked = match &prepared {
+        Ok(prepared) => prepared.check_tables().await,
+        Err(faults) => Err(faults.clone()),
+    };
+    faults.extend(checked.err().iter().flat_map(Faults::as_slice).cloned());
     if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
 }
 
@@ -165,6 +175,7 @@ impl App {
         let config = &prepared.config;
         let directory = DataDirectory::open(disk.as_ref(), &config.data_dir)?;
         warn_of_strangers(config, disk.as_ref(), &directory)?;
+        prepared.check_tables().await.map_err(StartError::Faults)?;
         prepared.define_tables().await.map_err(StartError::Faults)?;
 
         let mut registry = Registry::with_prefix("lakehose");
@@ -180,15 +191,20 @@ impl App {
             disk: disk.clone(),
             clock: clock.clone(),
             committer: committer.clone(),
-            budget,
+            budget: budget.clone(),
             instance: directory.instance,
-            remembered_calls_max: remembered_calls_max(config.delivery_streams.len()),
+            remembered_calls: RememberedCalls::new(REMEMBERED_CALLS_MAX),
         };
         let directory = Arc::new(directory);
+        let data_dir = config.data_dir.clone();
+        let space =
+            space::Space { disk: disk.clone(), data_dir, budget: environment.budget.clone() };
+        space.look().await;
         let (stop_listeners, stopped_listeners) = watch::channel(false);
         let (stop_pipelines, stopped_pipelines) = watch::channel(false);
         let (stop_followers, stopped_followers) = watch::channel(false);
         let (listeners, pipelines, follower_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
+        follower_tasks.spawn("free space", space.follow(stopped_followers.clone()));
         let pipeline_ended = watch::Sender::new(None);
         let shared = Shared {
             directory: directory.clone(),
@@ -213,8 +229,8 @@ impl App {
         streams.open(&prepared, &mut current).await?;
         streams.take_up(&prepared);
 
-        let listener = bind(config.server.listen).await?;
-        let admin_listener = bind(config.server.admin).await?;
+        let listener = bind(config.server.listen, "server.listen").await?;
+        let admin_listener = bind(config.server.admin, "server.admin").await?;
         let listen = listener.local_addr().map_err(system("learn the port"))?;
         let admin = admin_listener.local_addr().map_err(system("learn the port"))?;
         directory.note_addresses(disk.as_ref(), listen, admin)?;
@@ -232,12 +248,27 @@ impl App {
             bodies: Bodies::default(),
             region: REGION.to_owned(),
         });
-        let handles = streams.handles();
-        let reloader = Reloader { file, config: prepared.config, streams, view, clock, metrics };
+        let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());
+        let (watcher, watched) = (clock.clone(), stopped_listeners.clone());
+        let reloader = Reloader {
+            file,
+            config: prepared.config,
+            streams,
+            view,
+            tls: tls.clone(),
+            disk,
+            clock,
+            metrics,
+        };
         let (reload, reloads) = reloader.serve(stopped_listeners.clone());
         listeners.spawn("reload", reloads);
+        let refusals = Refusals::default();
+        let look = refusals.clone().follow(handles.clone(), watcher, watched);
+        listeners.spawn("refusals", look);
         let console = Arc::new(Console {
             streams: handles,
+            budget,
+            refusals,
             registry,
             accepting: accepting.clone(),
             reload: reload.clone(),
@@ -253,15 +284,21 @@ impl App {
         }
         let listener = Listener { tcp: listener, tls: tls.clone() };
         let admin_listener = Listener { tcp: admin_listener, tls: None };
-        for (name, listener, router) in [
-            ("producer listener", listener, ingest::router(service)),
-            ("admin listener", admin_listener, console::router(console)),
+        let (producers, operators) =
+            (descriptors::connection_count_max(stream_count), descriptors::ADMIN_CONNECTIONS_MAX);
+        for (name, listener, router, connection_count_max) in [
+            ("producer listener", listener, ingest::router(service), producers),
+            ("admin listener", admin_listener, console::router(console), operators),
         ] {
             let mut stopped = stopped_listeners.clone();
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let limits = ConnectionLimits { grace: CALLS_GRACE, ..ConnectionLimits::default() };
+            let limits = ConnectionLimits {
+                connection_count_max,
+                grace: CALLS_GRACE,
+                ..ConnectionLimits::default()
+            };
             let serve = ingest::serve(listener, router, limits, stop);
             listeners.spawn(name, serve);
         }
@@ -333,11 +370,6 @@ impl App {
     }
 }
 
-/// Calls that each of so many streams remembers: none can take the others' part.
-fn remembered_calls_max(stream_count: usize) -> usize {
-    REMEMBERED_CALLS_MAX / stream_count.max(1)
-}
-
 fn warn_of_strangers(
     config: &Config,
     disk: &dyn Disk,
@@ -356,9 +388,17 @@ fn warn_of_strangers(
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let bound = TcpListener::bind(address).await;
-    bound.map_err(system(format!("listen on {address}; is another process listening there?")))
+async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => ": end the process that listens there, or write another port",
+            ErrorKind::AddrNotAvailable => ": write an address of this machine, or 0.0.0.0",
+            ErrorKind::PermissionDenied => ": write a port from 1024 on",
+            _ => "",
+        };
+        let error = std::io::Error::new(error.kind(), format!("{error}{remedy}"));
+        system(format!("listen on {address}, the address of {key}"))(error)
+    })
 }
 
 fn system(attempt: impl Into<String>) -> impl FnOnce(std::io::Error) -> StartError {

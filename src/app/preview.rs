@@ -6,11 +6,14 @@
 //! directory and no partition is touched.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::TryStreamExt as _;
+use futures::future::BoxFuture;
 use object_store::memory::InMemory;
 use object_store::{Attribute, ObjectStore, ObjectStoreExt as _};
 use prometheus_client::registry::Registry;
@@ -19,21 +22,23 @@ use uuid::Uuid;
 
 use super::streams::hints;
 use super::{hooks, tables};
+use crate::buffer::Hints;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Faults};
 use crate::deliver::{KIND_METADATA, Stores};
 use crate::disk::{Disk, DiskBudget, MemoryDisk, OsDisk};
-use crate::journal::{Batch, Committer, Environment, Journal};
+use crate::journal::{Batch, Committer, Environment, Journal, RememberedCalls};
 use crate::metrics::Metrics;
 use crate::pipeline::{Parts, Pipeline, Recipe, Settings, Status};
 use crate::plan::{ObjectKind, Target};
 use crate::record::{StreamName, Tenant};
 use crate::tasks::Tasks;
+use crate::transform::{Chain, Item, Transform, Unavailable, Verdict};
 
 /// Records of one call, as producers gather them.
 const CALL_RECORDS: usize = 500;
 const CALL_BYTES: usize = 4 << 20;
-/// How long the pipeline may take; hooks that do not answer end it.
+/// How long the pipeline may take, beside the time that hooks have by their own settings.
 const PATIENCE: Duration = Duration::from_secs(120);
 const STOP_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -79,22 +84,23 @@ pub enum PreviewError {
 }
 
 /// Sends `records` through the pipeline of `stream` as if `tenant` had written them now. Hooks
-/// outside this process are called with `runs_hooks` only; where they are left out, prefixes have
-/// `<key>` in the place of each key that they would give.
+/// outside this process are called only where somebody, `told`, hears what is waited for; where they
+/// are left out, prefixes have `<key>` in the place of each key that they would give.
 ///
 /// # Errors
-/// When the table is not to be had, or the pipeline does not get through.
+/// When the table is not to be had, or the pipeline does not get through. A hook that is away is
+/// given up after as many attempts as its settings give to one that answers badly.
 pub async fn preview(
     config: &Config,
     stream: &StreamName,
     tenant: Option<&Tenant>,
     records: &[&[u8]],
-    runs_hooks: bool,
+    told: Option<&(dyn Fn(&str) + Sync)>,
 ) -> Result<Previewed, PreviewError> {
     let mut recipe = recipe(config, stream).await?;
     let mut settings = config.delivery_streams[stream].clone();
     let mut skipped = Vec::new();
-    if !runs_hooks {
+    if told.is_none() {
         let steps = std::mem::take(&mut settings.transform);
         for (index, step) in steps.into_iter().enumerate() {
             if step.kind.is_outside() {
@@ -108,8 +114,26 @@ pub async fn preview(
         // Nobody gives the keys.
         recipe.prefix = recipe.prefix.with_keys_shown();
     }
-    let chain = hooks::chain(stream, &settings).await;
-    let chain = chain.map_err(|fault| PreviewError::Faults(Faults::new(vec![fault])))?;
+    let (heard, mut refusals) = watch::channel(None);
+    let steps = hooks::steps(stream, &settings).await;
+    let mut steps = steps.map_err(|fault| PreviewError::Faults(Faults::new(vec![fault])))?;
+    let mut patience = PATIENCE;
+    for (index, step) in settings.transform.iter().enumerate() {
+        if let (Some((what, hook)), Some(told)) = (hooks::outside(step), told) {
+            let attempts_max = hook.retries.saturating_add(1);
+            let seconds = hook.timeout.as_secs_f64();
+            told(&format!(
+                "calling transform[{index}], {what}: {attempts_max} attempts, {seconds} s for each"
+            ));
+            patience += hook.timeout * attempts_max;
+            let name = format!("transform[{index}]");
+            let step = steps[index].clone();
+            let refused = AtomicU32::new(0);
+            steps[index] =
+                Arc::new(Watched { step, name, attempts_max, refused, heard: heard.clone() });
+        }
+    }
+    let chain = (!steps.is_empty()).then(|| Chain::new(steps));
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let store = Arc::new(InMemory::new());
     let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
@@ -120,7 +144,7 @@ pub async fn preview(
         committer: Committer::start(None).map_err(failed("start the journal"))?,
         budget,
         instance: Uuid::new_v4(),
-        remembered_calls_max: 0,
+        remembered_calls: RememberedCalls::new(0),
     };
     let directory = PathBuf::from(stream.as_str());
     let opened = Journal::open(&environment, stream, &directory);
@@ -160,16 +184,90 @@ pub async fn preview(
     if call.record_count() > 0 {
         journal.append(call).await.map_err(failed("write the journal"))?;
     }
-    let flushed = tokio::time::timeout(PATIENCE, handle.flush()).await.unwrap_or(false);
+    let flush = tokio::time::timeout(patience, handle.flush());
+    tokio::pin!(flush);
+    let mut given_up = None;
+    let flushed = loop {
+        tokio::select! {
+            flushed = &mut flush => break flushed.unwrap_or(false),
+            Ok(()) = refusals.changed() => {
+                let Some(refusal) = refusals.borrow_and_update().clone() else {
+                    continue;
+                };
+                if let Some(told) = told {
+                    told(&format!("waiting: {refusal}"));
+                }
+                if refusal.attempt >= refusal.attempts_max {
+                    given_up = Some(refusal);
+                    break false;
+                }
+            }
+        }
+    };
     let status = handle.status().await.unwrap_or_default();
     stop.send_replace(true);
     tasks.join(STOP_PATIENCE, STOP_PATIENCE).await;
     if !flushed {
-        let reason = status.blocked.unwrap_or_else(|| "it takes too long".to_owned());
+        let reason = match given_up {
+            Some(refusal) => format!("{refusal}; it is given up, and a stream would wait for it"),
+            None => status.blocked.unwrap_or_else(|| "it takes too long".to_owned()),
+        };
         return Err(PreviewError::Blocked(reason));
     }
     let objects = objects(store.as_ref()).await.map_err(failed("read the store in memory"))?;
     Ok(Previewed { objects, status, skipped })
+}
+
+/// A hook that was asked in vain.
+#[derive(Clone, Debug)]
+struct Refusal {
+    step: String,
+    reason: String,
+    /// Counted from 1.
+    attempt: u32,
+    attempts_max: u32,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { step, reason, attempt, attempts_max } = self;
+        write!(f, "{step}: {reason} (attempt {attempt} of {attempts_max})")
+    }
+}
+
+/// A step of which every refusal is told: a stream would wait for it without end.
+#[derive(Debug)]
+struct Watched {
+    step: Arc<dyn Transform>,
+    name: String,
+    attempts_max: u32,
+    refused: AtomicU32,
+    heard: watch::Sender<Option<Refusal>>,
+}
+
+impl Transform for Watched {
+    fn apply<'a>(&'a self, items: &'a [Item]) -> BoxFuture<'a, Result<Vec<Verdict>, Unavailable>> {
+        Box::pin(async move {
+            let answered = self.step.apply(items).await;
+            match &answered {
+                Ok(_) => self.refused.store(0, Ordering::Relaxed),
+                Err(unavailable) => {
+                    let attempt = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
+                    self.heard.send_replace(Some(Refusal {
+                        step: self.name.clone(),
+                        reason: unavailable.reason.clone(),
+                        attempt,
+                        attempts_max: self.attempts_max,
+                    }));
+                }
+            }
+            answered
+        })
+    }
+
+    fn hints(&self) -> Option<Hints> {
+        self.step.hints()
+    }
 }
 
 /// The stream's recipe with a store that nothing leaves.

@@ -16,9 +16,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StartError;
 use super::streams::{Current, Prepared, Streams};
+use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, Faults, FileError, SystemEnvironment, load_file};
-use crate::ingest::View;
+use crate::disk::Disk;
+use crate::ingest::{Tls, View};
 use crate::metrics::Metrics;
 use crate::record::UnixMillis;
 
@@ -55,6 +57,16 @@ pub struct Reloaded {
     added: Vec<String>,
     /// Streams that producers see no more.
     removed: Vec<String>,
+    /// Why streams go on by their old settings.
+    unchanged: Vec<String>,
+}
+
+impl Reloaded {
+    /// Whether every stream goes on by the new settings.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.unchanged.is_empty()
+    }
 }
 
 /// Why a reload changed nothing. Displays one fault a line.
@@ -127,6 +139,9 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) streams: Streams,
     pub(super) view: watch::Sender<Arc<View>>,
+    /// What producers are served with; None where they are served in clear.
+    pub(super) tls: Option<Arc<Tls>>,
+    pub(super) disk: Arc<dyn Disk>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
 }
@@ -170,7 +185,11 @@ impl Reloader {
     fn note(&self, result: &Result<Reloaded, ReloadError>, standing: &watch::Sender<Standing>) {
         match result {
             Ok(reloaded) => {
-                tracing::info!("{reloaded}");
+                if reloaded.is_whole() {
+                    tracing::info!("{reloaded}");
+                } else {
+                    tracing::error!("{reloaded}");
+                }
                 let read_at = self.clock.now();
                 self.metrics.configured_seconds.set(read_at.0 / 1000);
                 standing.send_modify(|standing| {
@@ -202,18 +221,38 @@ impl Reloader {
             return Err(ReloadError::NeedsRestart { file, changes });
         }
         let faulty = |faults| ReloadError::Faults { file: file.clone(), faults };
+        let tls = tls::load(&config, &self.disk);
+        let tls = tls.map_err(|fault| faulty(Faults::new(vec![fault])))?;
         let mut current = self.streams.turn().await;
         let prepared = self.streams.prepare(config).await.map_err(faulty)?;
-        prepared.define_tables().await.map_err(faulty)?;
-        let opened = self.streams.open(&prepared, &mut current).await;
+        prepared.check_tables().await.map_err(faulty)?;
+        if let Err(error) = self.open(&prepared, &mut current, &file).await {
+            self.streams.close_waiting(&mut current);
+            return Err(error);
+        }
         self.streams.run();
-        opened?;
+        if let (Some(tls), Some(read)) = (&self.tls, tls) {
+            tls.follow(&read);
+        }
         Ok(self.apply(prepared, &mut current, file).await)
+    }
+
+    /// Opens the streams that are new, and then has the catalogs know all tables: what cannot be
+    /// taken back comes last.
+    async fn open(
+        &mut self,
+        prepared: &Prepared,
+        current: &mut Current,
+        file: &str,
+    ) -> Result<(), ReloadError> {
+        self.streams.open(prepared, current).await?;
+        let faulty = |faults| ReloadError::Faults { file: file.to_owned(), faults };
+        prepared.define_tables().await.map_err(faulty)
     }
 
     async fn apply(&mut self, prepared: Prepared, current: &mut Current, file: String) -> Reloaded {
         self.streams.take_up(&prepared);
-        self.streams.change(&prepared, current).await;
+        let unchanged = self.streams.change(&prepared, current).await;
         self.streams.follow(&prepared, current);
         let config = prepared.config;
         let before = self.view.send_replace(Arc::new(self.streams.view(&config)));
@@ -235,6 +274,7 @@ impl Reloader {
             identity_count: config.identities.len(),
             added: added.map(ToString::to_string).collect(),
             removed: removed.map(ToString::to_string).collect(),
+            unchanged: unchanged.iter().map(ToString::to_string).collect(),
         };
         self.config = config;
         reloaded
@@ -255,6 +295,9 @@ fn needs_restart(running: &Config, read: &Config) -> Vec<String> {
     let address = |address: std::net::SocketAddr| address.to_string();
     compare("server.listen", address(running.server.listen), address(read.server.listen));
     compare("server.admin", address(running.server.admin), address(read.server.admin));
+    let tls =
+        |config: &Config| if config.server.tls.is_some() { "set" } else { "absent" }.to_owned();
+    compare("server.tls", tls(running), tls(read));
     let folder = |config: &Config| config.data_dir.display().to_string();
     compare("data_dir", folder(running), folder(read));
     let budget = |config: &Config| format!("{} bytes", config.disk_budget_bytes);
@@ -264,7 +307,7 @@ fn needs_restart(running: &Config, read: &Config) -> Vec<String> {
 
 impl fmt::Display for Reloaded {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, stream_count, identity_count, added, removed } = self;
+        let Self { file, stream_count, identity_count, added, removed, unchanged } = self;
         write!(
             f,
             "{file} is in use: delivery streams {stream_count}, identities {identity_count}"
@@ -273,6 +316,9 @@ impl fmt::Display for Reloaded {
             if !names.is_empty() {
                 write!(f, "; {what}: {}", names.join(", "))?;
             }
+        }
+        for reason in unchanged {
+            write!(f, "; {reason}, its old settings hold")?;
         }
         Ok(())
     }

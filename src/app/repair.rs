@@ -5,7 +5,8 @@
 //! table gets them. Removes nothing, and moves nothing: both are told.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{lake, streams, tables};
@@ -72,6 +73,17 @@ pub enum StreamError {
          look with --dry-run"
     )]
     InUse,
+    /// It cannot be told whether the service is running.
+    #[error(
+        "could not lock data_dir {}: {error}; repair as the user that runs the service, or look \
+         with --dry-run", path.display()
+    )]
+    Lock {
+        /// The data directory.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
     /// The catalog did not do what was asked.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
@@ -157,12 +169,14 @@ async fn register(catalog: &dyn Catalog, repair: &mut Repair) -> Result<(), Cata
     Ok(())
 }
 
-/// Held while the files of a catalog are written; none where no service has ever run.
+/// Held while the files of a catalog are written; none where no service has ever run, since there is
+/// no folder.
 fn lock(config: &Config) -> Result<Option<DirectoryLock>, StreamError> {
     match lock_directory(&config.data_dir) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) if error.kind() == ErrorKind::WouldBlock => Err(StreamError::InUse),
-        // Who cannot take it because there is no folder, or no right to it, runs no service there.
-        lock => Ok(lock.ok()),
+        Err(error) => Err(StreamError::Lock { path: config.data_dir.clone(), error }),
     }
 }
 

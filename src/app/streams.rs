@@ -22,16 +22,18 @@ use super::hooks;
 use super::tables::{self, Catalogs};
 use super::{DELIVERY_GRACE, REGION, StartError, system};
 use crate::buffer::Hints;
-use crate::catalog::Catalog;
-use crate::config::{self, Buffering, Config, DeliveryStream, Fault, Faults, StepKind, StoreUrl};
+use crate::catalog::{Catalog, CatalogError, Definition};
+use crate::config::{
+    self, Buffering, Config, DeliveryStream, Fault, Faults, StepKind, StoreUrl, SystemEnvironment,
+};
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
-use crate::deliver::{Credentials, Stores};
+use crate::deliver::{Credentials, Renewal, Stores};
 use crate::disk::Disk;
 use crate::fault::Action;
 use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
-use crate::pipeline::{Backup, Handle, Parts, Pipeline, Settings};
+use crate::pipeline::{Backup, ChangeError, Handle, Parts, Pipeline, Settings};
 use crate::record::{StreamName, UnixMillis};
 use crate::tasks::Tasks;
 
@@ -138,6 +140,24 @@ impl Prepared {
         }
     }
 
+    /// Finds out whether the catalogs would refuse what the streams' tables need there; changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// All faults.
+    pub(super) async fn check_tables(&self) -> Result<(), Faults> {
+        let mut faults = Vec::new();
+        for (name, stream) in &self.config.delivery_streams {
+            if let Some((schema, definition)) = self.definition(name, stream)
+                && let Err(error) = self.catalogs[&schema.catalog].check(&definition).await
+                && !self.can_wait(stream, &error)
+            {
+                faults.push(tables::fault(schema, &error));
+            }
+        }
+        if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
+    }
+
     /// Makes in the catalogs what the streams' tables need there. Where that can be done later, and
     /// is, because the table is followed, it is no fault.
     ///
@@ -145,20 +165,34 @@ impl Prepared {
     /// The first fault.
     pub(super) async fn define_tables(&self) -> Result<(), Faults> {
         for (name, stream) in &self.config.delivery_streams {
-            let recipe = &self.settings[name].recipe;
-            let Some((schema, definition)) = tables::definition(stream, recipe) else {
+            let Some((schema, definition)) = self.definition(name, stream) else {
                 continue;
             };
             if let Err(error) = self.catalogs[&schema.catalog].define(&definition).await {
-                let can_wait = error.action() == Action::Retry;
-                if can_wait && tables::refresh(&self.config, stream).is_some() {
+                if self.can_wait(stream, &error) {
                     tracing::error!(stream = %name, %error, "could not make the table; trying again");
                     continue;
                 }
-                return Err(Faults::new(vec![Fault::new(schema.place.clone(), error)]));
+                return Err(Faults::new(vec![tables::fault(schema, &error)]));
             }
         }
         Ok(())
+    }
+
+    fn definition<'a>(
+        &self,
+        name: &StreamName,
+        stream: &'a DeliveryStream,
+    ) -> Option<(&'a config::Schema, Definition)> {
+        tables::definition(stream, &self.settings[name].recipe)
+    }
+
+    /// Whether the table is followed, and what the catalog did not do now may be done then: a stream
+    /// that brings its columns delivers by them whatever the catalog permits.
+    fn can_wait(&self, stream: &DeliveryStream, error: &CatalogError) -> bool {
+        let is_refused = matches!(error, CatalogError::Refused { .. });
+        let is_passing = error.action() == Action::Retry;
+        (is_passing || is_refused) && tables::refresh(&self.config, stream).is_some()
     }
 }
 
@@ -202,7 +236,8 @@ impl Streams {
     /// Opens the streams that are not open yet; they run after [`run`](Self::run).
     ///
     /// # Errors
-    /// When one of them cannot be opened. Those before it stay open, and no producer knows them.
+    /// When one of them cannot be opened. Those before it stay open until they are
+    /// [closed](Self::close_waiting), and no producer knows them.
     pub(super) async fn open(
         &mut self,
         prepared: &Prepared,
@@ -231,9 +266,18 @@ impl Streams {
         Ok(())
     }
 
+    /// Closes the streams that were opened and do not run, as if they had not been.
+    pub(super) fn close_waiting(&mut self, current: &mut Current) {
+        for (name, _pipeline) in self.waiting.drain(..) {
+            self.open.remove(&name);
+            current.remove(&name);
+        }
+    }
+
     /// Takes up the stores and the catalogs; what only the old configuration has stays known.
     pub(super) fn take_up(&mut self, prepared: &Prepared) {
         let config = &prepared.config;
+        self.shared.environment.budget.set_largest_object(largest_object(config));
         self.credentials.retain(|store, _| !config.stores.contains_key(store));
         self.credentials.extend(credentials(config));
         self.shared.stores.change(self.credentials.clone());
@@ -246,18 +290,27 @@ impl Streams {
     }
 
     /// Gives every stream of the configuration its settings. They apply to what is not planned yet.
-    pub(super) async fn change(&mut self, prepared: &Prepared, current: &mut Current) {
+    /// Tells which of them go on by their old settings, and why.
+    pub(super) async fn change(
+        &mut self,
+        prepared: &Prepared,
+        current: &mut Current,
+    ) -> Vec<ChangeError> {
+        let mut errors = Vec::new();
         for (name, open) in &self.open {
             let Some(settings) = prepared.settings.get(name).or_else(|| current.get(name)) else {
                 continue;
             };
             let settings = Settings { catalogs: self.catalogs.clone(), ..settings.clone() };
-            current.insert(name.clone(), settings.clone());
-            if let Err(error) = open.handle.change(settings).await {
-                // The old settings hold; when the pipeline has ended, so has the service.
-                tracing::error!(stream = %name, "{error}");
+            match open.handle.change(settings.clone()).await {
+                Ok(()) => {
+                    current.insert(name.clone(), settings);
+                }
+                // When the pipeline has ended, so has the service.
+                Err(error) => errors.push(error),
             }
         }
+        errors
     }
 
     /// Follows the tables of the configuration's streams from now on. That of a stream which the
@@ -305,7 +358,8 @@ impl Streams {
 
 impl Shared {
     fn open(&self, name: &StreamName, settings: Settings) -> Result<(Open, Pipeline), StartError> {
-        let environment = &self.environment;
+        let budget = Arc::new(self.environment.budget.part());
+        let environment = &Environment { budget, ..self.environment.clone() };
         let (disk, clock) = (environment.disk.as_ref(), environment.clock.as_ref());
         let created = self.directory.created(disk, clock, name)?;
         let directory = self.directory.stream(name);
@@ -374,6 +428,16 @@ pub(super) fn hints(buffering: Buffering) -> Hints {
     Hints { size_bytes: buffering.size_bytes, interval: buffering.interval }
 }
 
+/// The most bytes of records that any stream makes one object of.
+fn largest_object(config: &Config) -> u64 {
+    let streams = config.delivery_streams.values();
+    let sizes = streams.flat_map(|stream| {
+        let backup = stream.backup.as_ref().map(|backup| backup.buffering);
+        std::iter::once(stream.buffering).chain(backup).map(|buffering| buffering.size_bytes)
+    });
+    sizes.max().unwrap_or(0)
+}
+
 fn description(config: &Config, settings: &DeliveryStream, created: UnixMillis) -> Description {
     let store = &config.stores[&settings.destination.store];
     Description {
@@ -383,7 +447,7 @@ fn description(config: &Config, settings: &DeliveryStream, created: UnixMillis) 
         error_prefix: settings.destination.error_prefix_text.clone(),
         buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
         buffering_seconds: settings.buffering.interval.as_secs(),
-        content: content(settings),
+        content: content(config, settings),
         processors: settings.transform.iter().filter_map(|step| processor(&step.kind)).collect(),
         is_partitioned_by_keys: !settings.destination.prefix.hook_keys().is_empty(),
         backup: settings.backup.as_ref().map(|backup| BackupDescription {
@@ -423,7 +487,7 @@ fn compression(compression: RecordsCompression) -> &'static str {
 }
 
 /// What DescribeDeliveryStream says of the objects of a stream.
-fn content(settings: &DeliveryStream) -> Content {
+fn content(config: &Config, settings: &DeliveryStream) -> Content {
     match (&settings.format, &settings.schema) {
         (config::Format::Parquet(options), Some(schema)) => Content::Parquet {
             compression: match options.compression {
@@ -434,7 +498,8 @@ fn content(settings: &DeliveryStream) -> Content {
             },
             database: schema.database.clone(),
             table: schema.table.clone(),
-            catalog_region: REGION.to_owned(),
+            catalog_region: tables::catalog_region(config, settings)
+                .unwrap_or_else(|| REGION.to_owned()),
         },
         (config::Format::Parquet(_), None) => unreachable!("the check demands a schema of rows"),
         (config::Format::Records(options), _) => Content::Records {
@@ -465,14 +530,24 @@ fn auth(config: &Config) -> Auth {
 }
 
 pub(super) fn credentials(config: &Config) -> impl Iterator<Item = (String, Credentials)> {
-    config.stores.iter().filter_map(|(name, store)| {
-        let credentials = store.credentials.as_ref()?;
-        let credentials = Credentials {
-            access_key: credentials.access_key.clone(),
-            secret: credentials.secret.expose().to_owned(),
-        };
-        Some((name.clone(), credentials))
-    })
+    config
+        .stores
+        .iter()
+        .filter_map(|(name, store)| Some((name.clone(), keys(store.credentials.as_ref()?))))
+}
+
+/// What requests to a store are signed with; what stands in files is read there again.
+fn keys(credentials: &config::Credentials) -> Credentials {
+    let kept = credentials.clone();
+    let renew = move || {
+        let renewed = kept.read_again(&SystemEnvironment)?;
+        Ok((renewed.access_key, renewed.secret.expose().to_owned()))
+    };
+    Credentials {
+        access_key: credentials.access_key.clone(),
+        secret: credentials.secret.expose().to_owned(),
+        renewal: credentials.may_change().then(|| Renewal::new(renew)),
+    }
 }
 
 fn bucket(url: &StoreUrl) -> String {

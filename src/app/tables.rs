@@ -116,16 +116,21 @@ pub(super) async fn recipe(
         Some(settings) => Some(table((name, stream), settings, catalogs, copies).await?),
         None => None,
     };
-    let catalog = stream.schema.as_ref().map(|settings| &config.catalogs[&settings.catalog]);
     let store = &stream.destination.store;
     let outside = Outside {
-        catalog_region: match catalog {
-            Some(config::Catalog::Glue(glue)) => Some(glue.region.clone()),
-            Some(config::Catalog::Files { .. }) | None => None,
-        },
+        catalog_region: catalog_region(config, stream),
         target: config.stores[store].target(store),
     };
     assemble(stream, table, outside)
+}
+
+/// The region of a stream's catalog; none where the catalog is in no region.
+pub(super) fn catalog_region(config: &Config, stream: &DeliveryStream) -> Option<String> {
+    let schema = stream.schema.as_ref()?;
+    match &config.catalogs[&schema.catalog] {
+        config::Catalog::Glue(glue) => Some(glue.region.clone()),
+        config::Catalog::Files { .. } => None,
+    }
 }
 
 /// The recipe of a stream for a table that has changed; everything else is as in `before`.
@@ -210,8 +215,14 @@ async fn table(
             );
             Ok(copy.table)
         }
-        (Err(error), None) => Err(Fault::new(settings.place.clone(), error)),
+        (Err(error), None) => Err(fault(settings, &error)),
     }
+}
+
+/// What a catalog did not do for a stream, as a fault of the file.
+pub(super) fn fault(settings: &config::Schema, error: &CatalogError) -> Fault {
+    let fault = Fault::new(settings.place.clone(), error);
+    if error.action() == Action::Retry { fault.passing() } else { fault }
 }
 
 /// What the stream's objects contain, with the columns prepared where there are any.
@@ -272,8 +283,9 @@ fn check_partition_keys(
     }
     let message = format!(
         "the partition keys of table {}.{} are {}, the folders of the prefix are {}: name a \
-         folder key=... in the prefix for each key and no other, or set partitions: {{register: \
-         false}}",
+         folder key=... in the prefix for each key and no other, or make a table with the keys of \
+         the prefix (lakehose infer --glue, with --tenants for the key tenant), or have nothing \
+         registered: partitions: {{register: false}} beside the stream's schema",
         table.database,
         table.name,
         listed(&keys),

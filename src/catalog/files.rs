@@ -101,6 +101,11 @@ impl Catalog for FilesCatalog {
         self.blocking(move |inner| inner.define(&definition))
     }
 
+    fn check<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
+        let definition = definition.clone();
+        self.blocking(move |inner| inner.check(&definition))
+    }
+
     fn register<'a>(
         &'a self,
         partitions: &'a [CatalogPartition],
@@ -178,11 +183,42 @@ impl Inner {
             version_id: Some(table.version.clone()),
         };
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check(definition)?;
         if definition.is_ours {
             self.write(&self.file(&table.database, &table.name, "json")?, &to_json(&file))?;
         }
         let view = duckdb_view(&table.name, &definition.location);
         self.write(&self.file(&table.database, &table.name, "duckdb.sql")?, view.as_bytes())
+    }
+
+    /// Refuses other keys than those that the partitions of the table have their values by.
+    fn check(&self, definition: &Definition) -> Result<(), CatalogError> {
+        if !definition.is_ours {
+            return Ok(());
+        }
+        let wanted = &definition.table;
+        let Some(file) =
+            self.read::<TableFile>(&self.file(&wanted.database, &wanted.name, "json")?)?
+        else {
+            return Ok(());
+        };
+        let names = |columns: Vec<Column>| -> Vec<String> {
+            columns.into_iter().map(|column| column.name).collect()
+        };
+        let known = names(columns_from(file.partition_keys));
+        let wanted_keys = names(wanted.partition_keys.clone());
+        if known == wanted_keys || self.partitions(&wanted.database, &wanted.name)?.is_empty() {
+            return Ok(());
+        }
+        Err(CatalogError::Invalid {
+            what: format!("table {}.{}", wanted.database, wanted.name),
+            reason: format!(
+                "it is partitioned by ({}), the stream's prefix by ({}): name another table in the \
+                 stream's schema, or partition as the table does",
+                known.join(", "),
+                wanted_keys.join(", ")
+            ),
+        })
     }
 
     fn register(&self, partitions: &[CatalogPartition]) -> Result<Registration, CatalogError> {
@@ -301,4 +337,48 @@ fn columns_to(columns: &[Column]) -> Vec<ColumnFile> {
         hive_type: column.hive_type.clone(),
     };
     columns.iter().map(file).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    fn definition(keys: &[&str]) -> Definition {
+        let column = |name: &&str| Column {
+            name: (*name).to_owned(),
+            hive_type: HiveType::parse("string").expect("a type"),
+        };
+        let table = Table {
+            database: "d".into(),
+            name: "t".into(),
+            columns: vec![column(&"id")],
+            partition_keys: keys.iter().map(column).collect(),
+            version: "1".into(),
+        };
+        Definition { table, location: "file:///lake/t/".into(), is_ours: true }
+    }
+
+    #[tokio::test]
+    async fn keys_change_as_long_as_no_partition_has_values_by_them() {
+        let catalog = FilesCatalog::new(Arc::new(MemoryDisk::default()), PathBuf::from("/catalog"));
+        for keys in [&["tenant", "day"][..], &["day", "tenant"]] {
+            catalog.define(&definition(keys)).await.expect("it has no partitions");
+        }
+        let partition = CatalogPartition {
+            catalog: "files".into(),
+            database: "d".into(),
+            table: "t".into(),
+            values: vec!["07".into(), "acme".into()],
+            location: "file:///lake/t/tenant=acme/day=07/".into(),
+        };
+        catalog.register(&[partition]).await.expect("it is taken");
+        let other = definition(&["tenant", "day"]);
+        for refused in [catalog.check(&other).await, catalog.define(&other).await] {
+            let text = refused.expect_err("other keys").to_string();
+            assert!(text.contains("partitioned by (day, tenant)"), "{text}");
+            assert!(text.contains("name another table"), "{text}");
+        }
+        catalog.define(&definition(&["day", "tenant"])).await.expect("the same keys");
+    }
 }

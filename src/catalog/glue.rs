@@ -5,7 +5,9 @@
 //! nothing.
 //!
 //! Invariants: a partition gets the table's storage descriptor as it is at that moment, with its own
-//! location; what is in the catalog already is only ever given columns that it lacks.
+//! location; what is in the catalog already is only ever given columns that it lacks. Its values go by
+//! the names in its location, in the order of the table's keys at that moment: a partition may have
+//! waited since before the table was made anew.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -24,6 +26,7 @@ use super::{
     Catalog, CatalogError, Definition, Elsewhere, Found, Known, Refusal, Registration, is_below,
     is_same_location,
 };
+use crate::partition::Layout;
 use crate::plan::CatalogPartition;
 use crate::table::{Column, HiveType, Table};
 
@@ -138,6 +141,15 @@ impl GlueCatalog {
         }
     }
 
+    async fn check_own(&self, definition: &Definition) -> Result<(), CatalogError> {
+        let Table { database, name, .. } = &definition.table;
+        match self.read_table(database, name).await {
+            Ok(table) => missing_of(definition, &table).map(|_| ()),
+            Err(CatalogError::Missing { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn create_database(&self, name: &str) -> Result<(), CatalogError> {
         let input = types::DatabaseInput::builder().name(name).build();
         let input = input.map_err(|error| invalid((name, ""), &error.to_string()))?;
@@ -192,34 +204,7 @@ impl GlueCatalog {
     ) -> Result<(), CatalogError> {
         let wanted = &definition.table;
         let names = (wanted.database.as_str(), wanted.name.as_str());
-        let mut descriptor = table
-            .storage_descriptor
-            .clone()
-            .ok_or_else(|| invalid(names, "it has no storage descriptor"))?;
-        let read = |columns: &[types::Column]| {
-            columns_from(columns).map_err(|reason| invalid(names, &reason))
-        };
-        let (known, keys) = (read(descriptor.columns())?, read(table.partition_keys())?);
-        let names_of = |columns: &[Column]| -> Vec<String> {
-            columns.iter().map(|column| column.name.clone()).collect()
-        };
-        if names_of(&keys) != names_of(&wanted.partition_keys) {
-            let (keys, wanted) = (names_of(&keys).join(", "), names_of(&wanted.partition_keys));
-            let wanted = wanted.join(", ");
-            let reason = format!(
-                "it is partitioned by ({keys}), the stream's prefix by ({wanted}): name another \
-                 table in the stream's schema, or partition as the table does"
-            );
-            return Err(invalid(names, &reason));
-        }
-        let missing = missing_columns(&known, &wanted.columns).map_err(|column| {
-            let reason = format!(
-                "its column '{}' is {}, and another type in the stream's columns: give the new \
-                 values a column of their own",
-                column.name, column.hive_type
-            );
-            invalid(names, &reason)
-        })?;
+        let (mut descriptor, missing) = missing_of(definition, &table)?;
         if missing.is_empty() {
             return Ok(());
         }
@@ -255,15 +240,16 @@ impl GlueCatalog {
         };
         let names = (first.database.as_str(), first.table.as_str());
         let table = self.read_table(names.0, names.1).await?;
-        let key_count = table.partition_keys().len();
+        let keys: Vec<String> =
+            table.partition_keys().iter().map(|key| key.name().to_owned()).collect();
         let descriptor = table
             .storage_descriptor
             .ok_or_else(|| invalid(names, "it has no storage descriptor"))?;
         let mut fitting = Vec::new();
         for partition in partitions {
-            match misfit(partition, names, key_count) {
-                None => fitting.push(partition),
-                Some(reason) => {
+            match fitted(partition, names, &keys) {
+                Ok(fitted) => fitting.push((partition, fitted)),
+                Err(reason) => {
                     let partition = partition.clone();
                     registration.refused.push(Refusal { partition, reason });
                 }
@@ -271,23 +257,32 @@ impl GlueCatalog {
         }
         let mut existing = Vec::new();
         for some in fitting.chunks(PARTITIONS_PER_CALL_MAX) {
-            let mut errors = self.create(names, some, &descriptor).await?;
-            for partition in some {
-                match errors.remove(&partition.values) {
+            let sent: Vec<&CatalogPartition> = some.iter().map(|(_, fitted)| fitted).collect();
+            let mut errors = self.create(names, &sent, &descriptor).await?;
+            for (partition, fitted) in some {
+                match errors.remove(&fitted.values) {
                     None => registration.registered.push((*partition).clone()),
-                    Some(error) if error.is_about_existing() => existing.push(*partition),
+                    Some(error) if error.is_about_existing() => existing.push((*partition, fitted)),
                     Some(error) => {
                         let (partition, reason) = ((*partition).clone(), error.to_string());
                         registration.refused.push(Refusal { partition, reason });
                     }
                 }
             }
+            // An error that names none of the partitions may be of any of them.
+            if let Some((values, error)) = errors.into_iter().next() {
+                let attempt =
+                    format!("register partitions of table {}.{} in Glue", names.0, names.1);
+                let reason = format!("the answer has an error for the values {values:?}: {error}");
+                return Err(CatalogError::Unreachable { attempt, reason });
+            }
         }
         for some in existing.chunks(PARTITIONS_PER_CALL_MAX) {
-            let locations = self.locations(names, some).await?;
-            for partition in some {
+            let asked: Vec<&CatalogPartition> = some.iter().map(|(_, fitted)| *fitted).collect();
+            let locations = self.locations(names, &asked).await?;
+            for (partition, fitted) in some {
                 registration.registered.push((*partition).clone());
-                let location = locations.get(&partition.values);
+                let location = locations.get(&fitted.values);
                 if let Some(location) = location
                     && !is_same_location(location, &partition.location)
                 {
@@ -350,15 +345,27 @@ impl GlueCatalog {
         let keys = partitions.iter().map(|partition| {
             types::PartitionValueList::builder().set_values(Some(partition.values.clone())).build()
         });
-        let keys: Vec<_> =
+        let mut keys: Vec<_> =
             keys.collect::<Result<_, _>>().map_err(|error| invalid(names, &error.to_string()))?;
-        let call = self.client.batch_get_partition().database_name(names.0).table_name(names.1);
-        let call = call.set_partitions_to_get(Some(keys));
-        let answer = call.set_catalog_id(self.place.catalog_id.clone()).send().await;
-        let answer =
-            answer.map_err(|error| self.table_error("read partitions of", names, &error))?;
-        let known = answer.partitions.unwrap_or_default().into_iter().map(known);
-        Ok(known.map(|partition| (partition.values, partition.location)).collect())
+        let mut locations = HashMap::new();
+        while !keys.is_empty() {
+            let asked = keys.len();
+            let call = self.client.batch_get_partition().database_name(names.0).table_name(names.1);
+            let call = call.set_partitions_to_get(Some(keys));
+            let answer = call.set_catalog_id(self.place.catalog_id.clone()).send().await;
+            let answer =
+                answer.map_err(|error| self.table_error("read partitions of", names, &error))?;
+            let known = answer.partitions.unwrap_or_default().into_iter().map(known);
+            locations.extend(known.map(|partition| (partition.values, partition.location)));
+            // Glue answers as much as it can; an answer without anything is a busy Glue.
+            keys = answer.unprocessed_keys.unwrap_or_default();
+            if keys.len() >= asked {
+                let attempt = format!("read partitions of table {}.{} in Glue", names.0, names.1);
+                let reason = "it has processed none of the keys".to_owned();
+                return Err(CatalogError::Unreachable { attempt, reason });
+            }
+        }
+        Ok(locations)
     }
 
     async fn list(&self, database: &str, table: &str) -> Result<Vec<Known>, CatalogError> {
@@ -493,6 +500,12 @@ impl Catalog for GlueCatalog {
         })
     }
 
+    fn check<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
+        Box::pin(async {
+            if definition.is_ours { Box::pin(self.check_own(definition)).await } else { Ok(()) }
+        })
+    }
+
     fn register<'a>(
         &'a self,
         partitions: &'a [CatalogPartition],
@@ -564,6 +577,9 @@ fn is_passing(code: &str) -> bool {
     )
 }
 
+/// How the AWS chain says that it found none.
+const NO_CREDENTIALS: &str = "no providers in chain provided credentials";
+
 /// An error with what caused it.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut texts = vec![error.to_string()];
@@ -573,39 +589,72 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         cause = error.source();
     }
     texts.dedup();
-    texts.join(": ")
+    let mut text = texts.join(": ");
+    if text.contains(NO_CREDENTIALS) {
+        text += "; write access_key and secret into the catalog's section, or give the process \
+                 credentials as the AWS tools read them (AWS_ACCESS_KEY_ID, a profile, a role)";
+    }
+    text
 }
 
 fn invalid((database, table): (&str, &str), reason: &str) -> CatalogError {
     CatalogError::Invalid { what: format!("table {database}.{table}"), reason: reason.to_owned() }
 }
 
-/// Why Glue would not take a partition, or would take it for something else.
-fn misfit(
+/// The partition with its values in the order of the table's `keys`.
+///
+/// # Errors
+/// Why Glue would not take it, or would take it for something else.
+fn fitted(
     partition: &CatalogPartition,
     (database, table): (&str, &str),
-    key_count: usize,
-) -> Option<String> {
+    keys: &[String],
+) -> Result<CatalogPartition, String> {
     if (partition.database.as_str(), partition.table.as_str()) != (database, table) {
-        return Some(format!("it is not of table {database}.{table}"));
+        return Err(format!("it is not of table {database}.{table}"));
     }
-    let count = partition.values.len();
+    let (count, key_count) = (partition.values.len(), keys.len());
     if count != key_count {
-        return Some(format!("it has {count} values, the table {key_count} partition keys"));
+        return Err(format!("it has {count} values, the table {key_count} partition keys"));
     }
-    if let Some(value) =
-        partition.values.iter().find(|v| !(1..=VALUE_CHARS_MAX).contains(&v.chars().count()))
+    let Some(values) = values_by_name(partition, keys) else {
+        let (location, keys) = (&partition.location, keys.join(", "));
+        return Err(format!(
+            "the table is partitioned by ({keys}), and the location {location} does not name these: \
+             make the table with the keys of the stream's prefix"
+        ));
+    };
+    if let Some(value) = values.iter().find(|v| !(1..=VALUE_CHARS_MAX).contains(&v.chars().count()))
     {
         let length = value.chars().count();
-        return Some(format!("a value has {length} characters, Glue takes 1 to {VALUE_CHARS_MAX}"));
+        return Err(format!("a value has {length} characters, Glue takes 1 to {VALUE_CHARS_MAX}"));
     }
     let location = &partition.location;
     if location.chars().count() > LOCATION_CHARS_MAX || location.contains(char::is_control) {
-        return Some(format!(
+        return Err(format!(
             "its location has control characters or more than {LOCATION_CHARS_MAX} characters"
         ));
     }
-    None
+    Ok(CatalogPartition { values, ..partition.clone() })
+}
+
+/// The values of a partition in the order of `keys`, by the `key=value` segments of its location;
+/// none when a key has no segment, or the segments say something else than the values do.
+fn values_by_name(partition: &CatalogPartition, keys: &[String]) -> Option<Vec<String>> {
+    let segments = Layout::values(&partition.location);
+    // From the end: the folders above the table may have such names, too.
+    let value = |key: &String| {
+        let mut found = segments.iter().rev();
+        let found = found.find(|(name, _)| name.eq_ignore_ascii_case(key));
+        found.map(|(_, value)| value.clone())
+    };
+    let values: Vec<String> = keys.iter().map(value).collect::<Option<_>>()?;
+    let sorted = |values: &[String]| {
+        let mut values = values.to_vec();
+        values.sort_unstable();
+        values
+    };
+    (sorted(&values) == sorted(&partition.values)).then_some(values)
 }
 
 fn known(partition: types::Partition) -> Known {
@@ -636,6 +685,46 @@ fn widened(
         .set_parameters(partition.parameters)
         .storage_descriptor(descriptor);
     Some(input.build())
+}
+
+/// The descriptor of a table, and the columns of the definition that it lacks.
+///
+/// # Errors
+/// When the table is another one than the stream's.
+fn missing_of(
+    definition: &Definition,
+    table: &types::Table,
+) -> Result<(types::StorageDescriptor, Vec<Column>), CatalogError> {
+    let wanted = &definition.table;
+    let names = (wanted.database.as_str(), wanted.name.as_str());
+    let descriptor = table
+        .storage_descriptor
+        .clone()
+        .ok_or_else(|| invalid(names, "it has no storage descriptor"))?;
+    let read =
+        |columns: &[types::Column]| columns_from(columns).map_err(|reason| invalid(names, &reason));
+    let (known, keys) = (read(descriptor.columns())?, read(table.partition_keys())?);
+    let names_of = |columns: &[Column]| -> Vec<String> {
+        columns.iter().map(|column| column.name.clone()).collect()
+    };
+    if names_of(&keys) != names_of(&wanted.partition_keys) {
+        let (keys, wanted) = (names_of(&keys).join(", "), names_of(&wanted.partition_keys));
+        let wanted = wanted.join(", ");
+        let reason = format!(
+            "it is partitioned by ({keys}), the stream's prefix by ({wanted}): name another table \
+             in the stream's schema, or partition as the table does"
+        );
+        return Err(invalid(names, &reason));
+    }
+    let missing = missing_columns(&known, &wanted.columns).map_err(|column| {
+        let reason = format!(
+            "its column '{}' is {}, and another type in the stream's columns: give the new values a \
+             column of their own",
+            column.name, column.hive_type
+        );
+        invalid(names, &reason)
+    })?;
+    Ok((descriptor, missing))
 }
 
 /// The columns of `wanted` that `known` lacks.
@@ -729,18 +818,31 @@ mod tests {
 
     #[test]
     fn what_glue_would_refuse_is_not_sent() {
-        let fits = |p: &CatalogPartition| misfit(p, ("d", "t"), 2);
-        assert_eq!(fits(&partition(&["a", "b"], "s3://lake/")), None);
+        let keys = ["x".to_owned(), "y".to_owned()];
+        let fits = |p: &CatalogPartition| fitted(p, ("d", "t"), &keys);
+        let whole = partition(&["a", "b"], "s3://lake/x=a/y=b/");
+        assert_eq!(fits(&whole), Ok(whole));
         let long = "x".repeat(1_025);
         for (values, location, part) in [
-            (vec!["a"], "s3://lake/", "1 values"),
-            (vec!["a", ""], "s3://lake/", "0 characters"),
-            (vec!["a", long.as_str()], "s3://lake/", "1025 characters"),
-            (vec!["a", "b"], "s3://lake/\n", "control"),
+            (vec!["a"], "s3://lake/x=a/y=b/", "1 values"),
+            (vec!["a", ""], "s3://lake/x=a/y=/", "0 characters"),
+            (vec!["a", long.as_str()], &format!("s3://lake/x=a/y={long}/"), "1025 characters"),
+            (vec!["a", "b"], "s3://lake/\n/x=a/y=b/", "control"),
+            (vec!["a", "b"], "s3://lake/x=a/z=b/", "partitioned by (x, y)"),
+            (vec!["a", "b"], "s3://lake/x=a/y=c/", "does not name these"),
         ] {
-            let reason = fits(&partition(&values, location)).expect(part);
+            let reason = fits(&partition(&values, location)).expect_err(part);
             assert!(reason.contains(part), "{reason}");
         }
+    }
+
+    #[test]
+    fn values_go_by_name_into_the_order_that_the_table_has_now() {
+        let keys = ["day".to_owned(), "tenant".to_owned()];
+        let waiting = partition(&["a/b", "07"], "s3://lake/day=old/t/Tenant=a%2Fb/day=07/");
+        let fitted = fitted(&waiting, ("d", "t"), &keys).expect("it fits");
+        assert_eq!(fitted.values, ["07", "a/b"]);
+        assert_eq!(fitted.location, waiting.location);
     }
 
     #[test]

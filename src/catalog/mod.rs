@@ -164,6 +164,9 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// and whatever the catalog offers to read it with.
     fn define<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>>;
 
+    /// Finds out whether [`define`](Self::define) would be refused; changes nothing.
+    fn check<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>>;
+
     /// Adds partitions of one table; those that are there already are success.
     fn register<'a>(
         &'a self,

@@ -33,6 +33,16 @@ pub(super) struct StatusAnswer {
     pub(super) streams: BTreeMap<String, Status>,
     /// Why the last reload of the configuration changed nothing.
     pub(super) last_refusal: Option<String>,
+    pub(super) disk_budget: DiskBudget,
+}
+
+/// What all streams hold on disk together.
+#[derive(Debug, Deserialize)]
+pub(super) struct DiskBudget {
+    pub(super) limit_bytes: u64,
+    pub(super) used_bytes: u64,
+    /// Streams that take no records before some of it is delivered.
+    pub(super) refused_streams: Vec<String>,
 }
 
 impl Admin {
@@ -47,6 +57,7 @@ impl Admin {
         struct Answer {
             streams: BTreeMap<String, Status>,
             configuration: Configuration,
+            disk_budget: DiskBudget,
         }
         #[derive(Deserialize)]
         struct Configuration {
@@ -54,6 +65,9 @@ impl Admin {
         }
         let url = format!("{}/status", self.url);
         let answer = self.http.get(&url).timeout(Duration::from_secs(30)).send().await;
+        if let Ok(answer) = &answer {
+            check_admin(&url, answer)?;
+        }
         let answer = answer.and_then(reqwest::Response::error_for_status);
         let text = match answer {
             Ok(answer) => answer.text().await.map_err(|error| unreachable(&url, &error))?,
@@ -61,11 +75,13 @@ impl Admin {
         };
         let parsed: Answer = serde_json::from_str(&text)
             .map_err(|error| format!("{url} is not the admin listener of a lakehose: {error}"))?;
-        let Answer { streams, configuration } = parsed;
-        Ok(StatusAnswer { text, streams, last_refusal: configuration.last_refusal })
+        let Answer { streams, configuration, disk_budget } = parsed;
+        let last_refusal = configuration.last_refusal;
+        Ok(StatusAnswer { text, streams, last_refusal, disk_budget })
     }
 
-    pub(super) async fn flush(&self, stream: &str, patience: Duration) -> Result<(), String> {
+    /// Has a stream deliver what it has buffered; tells what the service says of it.
+    pub(super) async fn flush(&self, stream: &str, patience: Duration) -> Result<String, String> {
         let stream = StreamName::new(stream)
             .map_err(|rule| format!("'{stream}' is no delivery stream's name: {rule}"))?;
         let url = format!("{}/flush/{stream}", self.url);
@@ -82,12 +98,14 @@ impl Admin {
                 unreachable(&url, &error)
             }
         })?;
-        if answer.status().is_success() {
-            return Ok(());
-        }
+        check_admin(&url, &answer)?;
         let status = answer.status();
         let text = answer.text().await.unwrap_or_default();
-        Err(format!("could not flush stream {stream}: {} ({status})", text.trim_end()))
+        let text = text.trim_end();
+        if status.is_success() {
+            return Ok(text.to_owned());
+        }
+        Err(format!("could not flush stream {stream}: {text} ({status})"))
     }
 
     /// Has the configuration read again; the answer's text, and in the error every fault.
@@ -95,6 +113,7 @@ impl Admin {
         let url = format!("{}/reload", self.url);
         let answer = self.http.post(&url).timeout(RELOAD_PATIENCE).send().await;
         let answer = answer.map_err(|error| Refused::unusual(unreachable(&url, &error)))?;
+        check_admin(&url, &answer).map_err(Refused::unusual)?;
         let status = answer.status();
         let text = answer.text().await.map_err(|error| Refused::unusual(error.to_string()))?;
         let text = text.trim_end().to_owned();
@@ -122,6 +141,7 @@ impl Admin {
         let url = format!("{}/ready", self.url);
         let answer = self.http.get(&url).timeout(READY_PATIENCE).send().await;
         let answer = answer.map_err(|error| unreachable(&url, &error))?;
+        check_admin(&url, &answer)?;
         if answer.status().is_success() {
             return Ok(());
         }
@@ -141,6 +161,20 @@ impl Refused {
     fn unusual(text: String) -> Self {
         Self { text, is_configuration: false }
     }
+}
+
+/// Every answer to a producer has one of these, and none to an operator.
+const PRODUCER_HEADERS: [&str; 2] = ["x-amzn-requestid", "x-request-id"];
+
+/// Refuses an answer of the other listener, whose words would make no sense here.
+fn check_admin(url: &str, answer: &reqwest::Response) -> Result<(), String> {
+    if PRODUCER_HEADERS.iter().any(|header| answer.headers().contains_key(*header)) {
+        return Err(format!(
+            "{url} is answered by the listener for producers (server.listen): name the admin \
+             listener (server.admin) with --admin URL"
+        ));
+    }
+    Ok(())
 }
 
 fn unreachable(url: &str, error: &reqwest::Error) -> String {

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
 
 use super::client::{Admin, Producer};
-use super::{defaults, fail, load_text, serve, thousands};
+use super::{fail, load_text, serve, thousands};
 use crate::app::App;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, DEFAULT_YAML, Environment, SystemEnvironment};
@@ -54,9 +54,6 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
         Ok(config) => config,
         Err(code) => return code,
     };
-    if let Err(error) = defaults::provide_tables(&config).await {
-        return fail(&format!("could not provide the default tables: {error}"));
-    }
     println!("Lakehose demo in {}", folder.display());
     println!("  configuration: {name}");
     let app = match App::start(config.clone(), None).await {
@@ -102,8 +99,10 @@ fn prepare(folder: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The embedded defaults, moved into the folder, with an identity for each tenant.
+/// The streams of the embedded defaults, moved into the folder, with an identity for each tenant.
 fn yaml(folder: &Path) -> String {
+    // What the defaults say above their streams is about a machine without identities.
+    let (_, streams) = DEFAULT_YAML.split_once("\ndelivery_streams:").expect("it has streams");
     let quoted = |name: &str| {
         let path = folder.join(name).display().to_string();
         serde_json::to_string(&path).expect("a text always serialises")
@@ -118,12 +117,13 @@ fn yaml(folder: &Path) -> String {
         )
     });
     format!(
-        "# Made by `lakehose demo`: the embedded defaults below, and an identity for each tenant.\n\
+        "# Made by `lakehose demo`: the streams of the defaults, and an identity for each tenant.\n\
+         # Who starts with it again sets the variables that the secrets name.\n\
          server: {{listen: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}}\n\
          data_dir: {}\n\
          stores:\n  lake: {{url: {store}}}\n\
          catalogs:\n  files: {{type: files, path: {}}}\n\
-         identities:\n{}\n{DEFAULT_YAML}",
+         identities:\n{}\ndelivery_streams:{streams}",
         quoted("data"),
         quoted("catalog"),
         identities.concat(),

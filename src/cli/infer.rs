@@ -1,34 +1,42 @@
 //! `lakehose infer`: from samples of records to a delivery stream.
 //!
-//! Owns the reading of the samples and the last check, by the converter itself. The proposal goes to
+//! Owns the reading of the samples and the last check, by the converter itself. A file is read a
+//! second time for that, so that one sample is held at a time, however many there are; what cannot be
+//! read twice is kept, up to the size of one sample, and beyond that not checked. The proposal goes to
 //! the standard output, what is said about it to the standard error. Does not own the rules by which
 //! types are chosen (`infer`).
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use super::sample::{self, Sample};
-use super::{fail, thousands};
+use super::{fail, sample, thousands};
 use crate::convert::{Encoder, Format, PushError, Rejection, Schema};
-use crate::infer::{Inference, Proposal};
+use crate::infer::{Inference, Proposal, TENANT_FOLDER};
 use crate::record::StreamName;
 use crate::table::Column;
 
 /// The stream of a sample without a name.
 const STREAM_DEFAULT: &str = "records";
 /// Objects that go into one file of the check.
-const CHECKED_BYTES_MAX: usize = 64 << 20;
+const CHECKED_BYTES_MAX: usize = 16 << 20;
 
-pub(super) fn infer(paths: &[PathBuf], stream: Option<String>, glue: bool) -> ExitCode {
+pub(super) fn infer(
+    paths: &[PathBuf],
+    stream: Option<String>,
+    glue: bool,
+    tenants: bool,
+) -> ExitCode {
     let stream = stream.unwrap_or_else(|| stream_of(&paths[0]));
     let stream = match StreamName::new(&stream) {
         Ok(stream) => stream,
         Err(rule) => return fail(&format!("'{stream}' is no name of a delivery stream: {rule}")),
     };
-    let mut samples = Vec::new();
+    let mut kept = BTreeMap::new();
+    let (mut kept_bytes, mut unchecked) = (0, 0);
     let mut inference = Inference::new();
-    for path in paths {
+    for (index, path) in paths.iter().enumerate() {
         let sample = match sample::read(path) {
             Ok(sample) => sample,
             Err(error) => return fail(&format!("could not read {}: {error}", path.display())),
@@ -38,14 +46,40 @@ pub(super) fn infer(paths: &[PathBuf], stream: Option<String>, glue: bool) -> Ex
             let bytes = thousands(sample.bytes.len() as u64);
             eprintln!("{}: only the first {bytes} bytes are looked at", path.display());
         }
-        samples.push(sample);
+        if !sample.is_file && kept_bytes + sample.bytes.len() as u64 > sample::SAMPLE_BYTES_MAX {
+            unchecked += 1;
+            kept.insert(index, Vec::new());
+        } else if !sample.is_file {
+            kept_bytes += sample.bytes.len() as u64;
+            kept.insert(index, sample.bytes);
+        }
     }
-    let proposal = inference.propose(&stream);
+    let mut proposal = inference.propose(&stream);
     if proposal.columns.is_empty() {
-        return fail("the sample holds no JSON object with a key: there is nothing to propose");
+        return fail(&nothing(&proposal));
+    }
+    if tenants {
+        if proposal.columns.iter().any(|each| each.column.name == TENANT_FOLDER) {
+            return fail(&format!(
+                "the sample has a field '{TENANT_FOLDER}', and no table has a column and a \
+                 partition key of one name: rename the field, for instance with a fields step in \
+                 transform"
+            ));
+        }
+        proposal = proposal.by_tenant();
     }
     print!("{}", if glue { proposal.to_glue() } else { proposal.to_yaml() });
-    match check(&proposal, &samples) {
+    if unchecked > 0 {
+        eprintln!("not checked: {unchecked} samples that cannot be read a second time");
+    }
+    let samples = paths.iter().enumerate().map(|(index, path)| match kept.remove(&index) {
+        Some(bytes) => Ok(bytes),
+        None => match sample::read(path) {
+            Ok(sample) => Ok(sample.bytes),
+            Err(error) => Err(format!("could not read {} again: {error}", path.display())),
+        },
+    });
+    match check(&proposal, samples) {
         Ok(Checked { converted, rejected: None }) => {
             eprintln!("checked: all {} objects convert", thousands(converted));
             ExitCode::SUCCESS
@@ -63,6 +97,23 @@ pub(super) fn infer(paths: &[PathBuf], stream: Option<String>, glue: bool) -> Ex
     }
 }
 
+/// Why a sample gives no columns.
+fn nothing(proposal: &Proposal) -> String {
+    let counts = proposal.counts;
+    let mut text =
+        "the sample holds no JSON object with a key: there is nothing to propose".to_owned();
+    if let Some(line) = counts.first_bad_line {
+        let bad = counts.not_json;
+        let are = if bad == 1 { "line is" } else { "lines are" };
+        text += &format!(
+            "; {} {are} no JSON, the first is line {line}. Samples are JSON lines or one array, not \
+             packed: of CSV make JSON first, and of gzip `gunzip -c FILE | lakehose infer -`",
+            thousands(bad)
+        );
+    }
+    text
+}
+
 /// What the converter said to the proposal.
 #[derive(Debug, Default)]
 struct Checked {
@@ -71,8 +122,11 @@ struct Checked {
     rejected: Option<(u64, Rejection)>,
 }
 
-/// Converts the samples by the proposed columns.
-fn check(proposal: &Proposal, samples: &[Sample]) -> Result<Checked, String> {
+/// Converts the samples by the proposed columns, one after another.
+fn check(
+    proposal: &Proposal,
+    samples: impl Iterator<Item = Result<Vec<u8>, String>>,
+) -> Result<Checked, String> {
     let columns: Vec<Column> = proposal.columns.iter().map(|each| each.column.clone()).collect();
     let schema = Schema::new(&columns).map_err(|error| error.to_string())?;
     let format = Format::Parquet(Arc::new(schema));
@@ -80,17 +134,19 @@ fn check(proposal: &Proposal, samples: &[Sample]) -> Result<Checked, String> {
     let mut encoder = new_encoder()?;
     let mut checked = Checked::default();
     let mut bytes = 0;
-    for object in samples.iter().flat_map(|sample| Inference::objects(&sample.bytes)) {
-        bytes += object.len();
-        if bytes > CHECKED_BYTES_MAX {
-            (encoder, bytes) = (new_encoder()?, object.len());
-        }
-        match encoder.push(object) {
-            Ok(_) => checked.converted += 1,
-            Err(PushError::Rejected(rejection)) => {
-                checked.rejected.get_or_insert((0, rejection)).0 += 1;
+    for sample in samples {
+        for object in Inference::objects(&sample?) {
+            bytes += object.len();
+            if bytes > CHECKED_BYTES_MAX {
+                (encoder, bytes) = (new_encoder()?, object.len());
             }
-            Err(PushError::Encode(error)) => return Err(error.to_string()),
+            match encoder.push(object) {
+                Ok(_) => checked.converted += 1,
+                Err(PushError::Rejected(rejection)) => {
+                    checked.rejected.get_or_insert((0, rejection)).0 += 1;
+                }
+                Err(PushError::Encode(error)) => return Err(error.to_string()),
+            }
         }
     }
     Ok(checked)
@@ -181,8 +237,7 @@ mod tests {
             let proposal = proposal(&bytes);
             if !proposal.columns.is_empty() {
                 assert_loads(&proposal);
-                let samples = [Sample { bytes, is_cut: false }];
-                let checked = check(&proposal, &samples).expect("columns");
+                let checked = check(&proposal, [Ok(bytes)].into_iter()).expect("columns");
                 prop_assert!(checked.rejected.is_none(), "{:?}\n{}", checked, proposal.to_yaml());
                 let glue: serde_json::Value =
                     serde_json::from_str(&proposal.to_glue()).expect("JSON");

@@ -1,13 +1,17 @@
 //! The command line.
 //!
-//! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 78
-//! the configuration has faults (the last two by `sysexits.h`). A command that judges something ends
-//! with 1 when it finds a problem, and with 2 when it could not find out. Does not own what the
-//! service does.
+//! Owns the commands, their output and their exit codes: 0 done, 1 failed, 74 the disk failed, 75
+//! something that the configuration names is out of reach, so that the same may do later, 78 the
+//! configuration has faults or the data directory cannot be used (the last three by `sysexits.h`). A
+//! command that judges something ends with 1 when it finds a problem, and with 2 when it could not
+//! find out. Does not own what the service does.
+
+// First, since its macros are known to what stands behind it.
+#[macro_use]
+mod output;
 
 mod audit;
 mod client;
-mod defaults;
 mod demo;
 mod infer;
 mod preview;
@@ -28,9 +32,11 @@ use crate::pipeline::Status;
 
 use self::client::Admin;
 
+const EXIT_FAILURE: u8 = 1;
 /// Nothing was found out, or not everything.
 const EXIT_UNCHECKED: u8 = 2;
 const EXIT_DISK: u8 = 74;
+const EXIT_AGAIN: u8 = 75;
 const EXIT_CONFIG: u8 = 78;
 const DEFAULT_ADMIN: &str = "http://127.0.0.1:9573";
 
@@ -47,8 +53,11 @@ enum Command {
     /// Run the service in the foreground.
     Serve {
         /// The YAML file; without one the embedded defaults are used.
-        #[arg(long)]
+        #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
+        /// The YAML file, as `check` takes it.
+        #[arg(conflicts_with = "config")]
+        file: Option<PathBuf>,
     },
     /// Check a YAML file and the tables that it names, without starting anything.
     Check {
@@ -66,6 +75,10 @@ enum Command {
         /// Print the table as JSON for `aws glue create-table --table-input` instead of YAML.
         #[arg(long)]
         glue: bool,
+        /// Give that table a partition key for the tenant, as streams need it whose identities have
+        /// tenants.
+        #[arg(long, requires = "glue")]
+        tenants: bool,
     },
     /// Show what a stream would make of a sample: objects, rows, rejects. Touches no store, no data
     /// directory and no partition.
@@ -188,9 +201,11 @@ pub fn run() -> ExitCode {
     };
     let code = runtime.block_on(async {
         match arguments.command {
-            Command::Serve { config } => serve::serve(config).await,
+            Command::Serve { config, file } => serve::serve(config.or(file)).await,
             Command::Check { file } => check(&file).await,
-            Command::Infer { samples, stream, glue } => infer::infer(&samples, stream, glue),
+            Command::Infer { samples, stream, glue, tenants } => {
+                infer::infer(&samples, stream, glue, tenants)
+            }
             Command::Preview { question } => preview::run(question).await,
             Command::Audit { config, stream, json } => {
                 audit::run(&config, stream.as_deref(), json).await
@@ -215,6 +230,7 @@ pub fn run() -> ExitCode {
             Command::Ready { admin } => ready(&admin).await,
         }
     });
+    output::flush();
     // Blocking work that hangs on a disk or a store must not keep the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
     code
@@ -227,9 +243,8 @@ async fn check(file: &std::path::Path) -> ExitCode {
     };
     match crate::app::check(&config).await {
         Ok(()) => {
-            let streams = config.delivery_streams.len();
-            let plural = if streams == 1 { "" } else { "s" };
-            println!("{}: no faults, {streams} delivery stream{plural}", file.display());
+            let streams = counted(config.delivery_streams.len() as u64, "delivery stream");
+            println!("{}: no faults, {streams}", file.display());
             ExitCode::SUCCESS
         }
         Err(faults) => show_faults(&faults, &file.display().to_string()),
@@ -247,6 +262,16 @@ async fn status(admin: &str, json: bool) -> ExitCode {
     }
     for (name, status) in &answer.streams {
         show_status(name, status);
+    }
+    let budget = &answer.disk_budget;
+    println!(
+        "disk budget: {} of {} bytes used",
+        thousands(budget.used_bytes),
+        thousands(budget.limit_bytes)
+    );
+    if !budget.refused_streams.is_empty() {
+        let streams = budget.refused_streams.join(", ");
+        println!("    records are refused until some are delivered: {streams}");
     }
     if let Some(refusal) = &answer.last_refusal {
         println!("the configuration was changed and could not be reloaded:");
@@ -270,17 +295,19 @@ fn show_status(name: &str, status: &Status) {
     }
     if let Some(seconds) = status.closes_in_seconds {
         println!(
-            "    buffered: {} records, {} bytes in {} batches; a batch closes at {} bytes, the \
-             oldest in {seconds} s",
-            thousands(status.buffered_records),
+            "    buffered: {}, {} bytes in {}; a batch closes at {} bytes, the oldest in {seconds} s",
+            counted(status.buffered_records, "record"),
             thousands(status.buffered_bytes),
-            thousands(status.open_batches as u64),
+            match status.open_batches as u64 {
+                1 => "1 batch".to_owned(),
+                count => format!("{} batches", thousands(count)),
+            },
             thousands(status.closes_at_bytes),
         );
     }
     if status.open_plans > 0 || status.closed_batches > 0 {
         println!(
-            "    on the way: {} batches to convert, {} objects to put",
+            "    on the way: batches to convert {}, objects to put {}",
             thousands(status.closed_batches as u64),
             thousands(status.open_objects as u64),
         );
@@ -301,11 +328,14 @@ fn show_status(name: &str, status: &Status) {
 
 async fn flush(stream: &str, admin: &str, patience: Duration) -> ExitCode {
     match Admin::new(admin).flush(stream, patience).await {
-        Ok(()) => {
+        Ok(said) => {
             println!(
                 "{stream}: everything accepted before the call is in the store, under the prefix \
                  or, where it failed, under the error prefix"
             );
+            if let Some((_, waiting)) = said.split_once("; ") {
+                println!("    {waiting}");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error),
@@ -346,7 +376,7 @@ fn load_text(text: &str, name: &str, environment: &dyn Environment) -> Result<Co
 
 fn show_faults(faults: &Faults, file: &str) -> ExitCode {
     eprintln!("{}", faults.in_file(file));
-    EXIT_CONFIG.into()
+    if faults.are_passing() { EXIT_AGAIN.into() } else { EXIT_CONFIG.into() }
 }
 
 fn fail_with(code: u8, error: &str) -> ExitCode {
@@ -372,9 +402,22 @@ fn thousands(number: u64) -> String {
     text
 }
 
+/// So many of something, whose plural has an s: `1 row`, `1,234 rows`.
+fn counted(count: u64, what: &str) -> String {
+    format!("{} {what}{}", thousands(count), if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(
+            [counted(1, "row"), counted(0, "row"), counted(1_000, "row")],
+            ["1 row", "0 rows", "1,000 rows"]
+        );
+    }
 
     #[test]
     fn numbers_are_grouped() {

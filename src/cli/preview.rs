@@ -5,19 +5,19 @@
 //! pipeline (`app::preview`).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
-use super::{fail, load, sample, show_faults, thousands};
+use super::{counted, fail, load, sample, show_faults, thousands};
 use crate::app::{PreviewError, Previewed, PreviewedObject, preview};
 use crate::config::{Buffering, Config};
 use crate::convert::{StoredTable, stored_table};
-use crate::infer::Inference;
+use crate::ingest::{elements_of, without_mark};
 use crate::plan::ObjectKind;
 use crate::record::{RECORD_BYTES_MAX, StreamName, Tenant};
 
@@ -74,8 +74,9 @@ pub(super) async fn run(question: Question) -> ExitCode {
         return fail("the sample holds no record");
     }
     let data: Vec<_> = taken.iter().map(|record| record.data).collect();
-    let previewed = match preview(&config, stream, tenant.as_ref(), &data, question.run_hooks).await
-    {
+    let tell = |text: &str| eprintln!("{text}");
+    let told = question.run_hooks.then_some(&tell as &(dyn Fn(&str) + Sync));
+    let previewed = match preview(&config, stream, tenant.as_ref(), &data, told).await {
         Ok(previewed) => previewed,
         Err(PreviewError::Faults(faults)) => {
             return show_faults(&faults, &question.config.display().to_string());
@@ -90,7 +91,7 @@ pub(super) async fn run(question: Question) -> ExitCode {
         question.sample.display(),
     );
     for record in refused {
-        println!("refused at line {}: a record may have {RECORD_BYTES_MAX} bytes", record.line);
+        println!("refused at {}: a record may have {RECORD_BYTES_MAX} bytes", record.place);
     }
     for index in &previewed.skipped {
         println!("left out: transform[{index}] calls others, which only --run-hooks does");
@@ -161,30 +162,42 @@ fn tenant_of(
 /// A record of the sample.
 #[derive(Clone, Copy, Debug)]
 struct SampleRecord<'a> {
-    /// Where it stands, counted from 1.
-    line: usize,
+    place: RecordPlace,
     data: &'a [u8],
 }
 
-/// The records of a sample: its lines, good or bad, or the objects of one array.
+/// Where a record stands, counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum RecordPlace {
+    Line(usize),
+    /// Of an array.
+    Item(usize),
+}
+
+impl fmt::Display for RecordPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Line(number) => write!(f, "line {number}"),
+            Self::Item(number) => write!(f, "item {number}"),
+        }
+    }
+}
+
+/// The records of a sample as the plain endpoint takes them: its lines, good or bad, or the items of
+/// one array, objects or not.
 #[derive(Debug)]
 struct Records<'a>(Vec<SampleRecord<'a>>);
 
 impl<'a> Records<'a> {
     fn of(sample: &'a [u8]) -> Self {
-        let trimmed = sample.trim_ascii();
-        let first_line = trimmed.split(|byte| *byte == b'\n').next().unwrap_or_default();
-        let is_one_line = first_line.len() == trimmed.len();
-        let is_whole = serde_json::from_slice::<IgnoredAny>(first_line).is_ok();
-        let is_array = trimmed.starts_with(b"[") && trimmed.ends_with(b"]");
-        if is_array && (is_one_line || !is_whole) {
-            let objects = Inference::objects(sample).enumerate();
-            return Self(objects.map(|(at, data)| SampleRecord { line: at + 1, data }).collect());
+        if let Some(elements) = elements_of(sample) {
+            let item = |(at, data)| SampleRecord { place: RecordPlace::Item(at + 1), data };
+            return Self(elements.into_iter().enumerate().map(item).collect());
         }
-        let lines = sample.split(|byte| *byte == b'\n').enumerate();
+        let lines = without_mark(sample).split(|byte| *byte == b'\n').enumerate();
         let records = lines
             .filter(|(_, data)| !data.trim_ascii().is_empty())
-            .map(|(at, data)| SampleRecord { line: at + 1, data });
+            .map(|(at, data)| SampleRecord { place: RecordPlace::Line(at + 1), data });
         Self(records.collect())
     }
 }
@@ -237,7 +250,7 @@ impl Page<'_> {
     fn print_failures(&self, object: &PreviewedObject) {
         let lines = object.bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         let lines: Vec<_> = lines.collect();
-        println!("\nerror object {} ({} records)", object.key, lines.len());
+        println!("\nerror object {} ({})", object.key, counted(lines.len() as u64, "record"));
         for line in lines {
             let Ok(failure) = serde_json::from_slice::<Failure>(line) else {
                 println!("  {}", String::from_utf8_lossy(line));
@@ -245,7 +258,7 @@ impl Page<'_> {
             };
             let number = failure.sequence_number.and_then(|number| number.parse::<usize>().ok());
             let place = match number.and_then(|number| self.records.get(number)) {
-                Some(record) => format!("line {}: ", record.line),
+                Some(record) => format!("{}: ", record.place),
                 None => String::new(),
             };
             println!("  {place}{}: {}", failure.code, failure.message);
@@ -269,7 +282,7 @@ struct Failure {
 }
 
 fn print_rows(key: &str, table: &StoredTable) {
-    println!("\ndata object {key} ({} rows)", table.rows.len());
+    println!("\ndata object {key} ({})", counted(table.rows.len() as u64, "row"));
     let cells = table.rows.iter().map(|row| row.iter().map(|cell| shortened(cell)).collect());
     let lines: Vec<Vec<String>> = std::iter::once(table.columns.clone()).chain(cells).collect();
     let width = |column: usize| {
@@ -319,13 +332,13 @@ impl Estimate {
         let assumed =
             if is_assumed { ", which is the sample (say otherwise with --per-hour)" } else { "" };
         println!(
-            "\nobjects per hour: about {} under the prefix, if {} records of {} bytes come in an \
-             hour{assumed}, evenly and spread over {} folders as here; a folder's object closes after \
-             {} s or {} bytes of records",
+            "\nobjects per hour: about {} under the prefix, if {} of {} bytes come in an hour\
+             {assumed}, evenly and spread over {} as here; a folder's object closes after {} s or \
+             {} bytes of records",
             thousands(objects.ceil() as u64),
-            thousands(self.records_per_hour),
+            counted(self.records_per_hour, "record"),
             thousands(self.record_bytes),
-            rows_by_folder.len(),
+            counted(rows_by_folder.len() as u64, "folder"),
             self.buffering.interval.as_secs_f64(),
             thousands(self.buffering.size_bytes),
         );
@@ -360,15 +373,17 @@ mod tests {
 
     #[test]
     fn samples_are_lines_or_one_array() {
-        for (sample, lines) in [
-            ("{}\n\n{\"a\n [1]\n", vec![1, 3, 4]),
-            ("[1]\n[2]\n", vec![1, 2]),
-            ("[\n{},\n{}\n]\n", vec![1, 2]),
-            ("[{}, {}]", vec![1, 2]),
-            ("", vec![]),
+        for (sample, places) in [
+            ("{}\n\n{\"a\n [1]\n", "line 1, line 3, line 4"),
+            ("[1]\n[2]\n", "line 1, line 2"),
+            ("[\n{},\n{}\n]\n", "item 1, item 2"),
+            ("\u{feff}[{}, 7, {}]", "item 1, item 2, item 3"),
+            ("", ""),
         ] {
-            let found: Vec<_> = Records::of(sample.as_bytes()).0.iter().map(|r| r.line).collect();
-            assert_eq!(found, lines, "{sample:?}");
+            let found = Records::of(sample.as_bytes()).0;
+            let found: Vec<_> = found.iter().map(|record| record.place.to_string()).collect();
+            assert_eq!(found.join(", "), places, "{sample:?}");
         }
+        assert_eq!(Records::of("\u{feff}{}".as_bytes()).0[0].data, b"{}");
     }
 }

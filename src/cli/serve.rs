@@ -7,10 +7,14 @@ use std::process::ExitCode;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{EXIT_DISK, defaults, fail, load, load_text, show_faults};
-use crate::app::{App, StartError};
+use super::{EXIT_CONFIG, EXIT_DISK, EXIT_FAILURE, fail, load, load_text, show_faults};
+use crate::app::{App, DirectoryError, StartError};
 use crate::config::{Config, DEFAULT_YAML, SystemEnvironment};
+use crate::journal::OpenError;
+use crate::pipeline::PipelineError;
 
+/// How messages call the default YAML.
+const DEFAULTS_NAME: &str = "the embedded defaults";
 /// What is logged unless `RUST_LOG` says otherwise.
 const LOG_DEFAULT: &str = "info";
 /// Libraries that print requests, with what signs them, below this level.
@@ -30,7 +34,7 @@ const LOG_CAPS: [&str; 11] = [
 
 pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
     start_log(LOG_DEFAULT);
-    let name = file.as_ref().map_or(defaults::NAME.to_owned(), |file| file.display().to_string());
+    let name = file.as_ref().map_or(DEFAULTS_NAME.to_owned(), |file| file.display().to_string());
     let config = match &file {
         Some(file) => load(file),
         None => load_text(DEFAULT_YAML, &name, &SystemEnvironment),
@@ -39,11 +43,6 @@ pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    if file.is_none()
-        && let Err(error) = defaults::provide_tables(&config).await
-    {
-        return fail(&format!("could not provide the default tables: {error}"));
-    }
     let summary = Summary::of(&config, &name);
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
@@ -73,22 +72,41 @@ pub(super) fn start_log(default: &str) {
         .with_env_filter(filter)
         .with_ansi(is_terminal)
         .with_writer(std::io::stderr)
+        // They would be told by a macro that panics when nobody reads the log.
+        .log_internal_errors(false)
         .init();
 }
 
 /// Shows why the service did not start.
 pub(super) fn refuse(error: StartError, name: &str) -> ExitCode {
+    if let StartError::Faults(faults) = &error {
+        return show_faults(faults, name);
+    }
+    eprintln!("{error}");
+    exit_code(&error).into()
+}
+
+/// What a start has come to: a supervisor starts again after a failed disk, and needs a person where
+/// the same would be said again.
+fn exit_code(error: &StartError) -> u8 {
     match error {
-        StartError::Faults(faults) => show_faults(&faults, name),
-        StartError::Directory(error) => {
-            eprintln!("{error}");
-            super::EXIT_CONFIG.into()
-        }
-        StartError::Journal(error @ crate::journal::OpenError::NewerFormat { .. }) => {
-            eprintln!("{error}");
-            super::EXIT_CONFIG.into()
-        }
-        error => fail(&error.to_string()),
+        StartError::Directory(DirectoryError::Disk { error, .. })
+        | StartError::Journal(OpenError::Disk { error, .. })
+        | StartError::Pipeline(
+            PipelineError::Open(OpenError::Disk { error, .. }) | PipelineError::Disk(error),
+        ) => match error.kind() {
+            // Of the path or its owner, not of the disk.
+            io::ErrorKind::NotFound
+            | io::ErrorKind::NotADirectory
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem => EXIT_CONFIG,
+            _ => EXIT_DISK,
+        },
+        StartError::Faults(_)
+        | StartError::Directory(_)
+        | StartError::Journal(_)
+        | StartError::Pipeline(_) => EXIT_CONFIG,
+        _ => EXIT_FAILURE,
     }
 }
 
@@ -191,5 +209,28 @@ impl Summary {
                  signatures are not checked"
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_disk_is_worth_another_start_and_a_wrong_path_is_not() {
+        let disk = |code: i32| OpenError::Disk {
+            path: "/data".into(),
+            error: io::Error::from_raw_os_error(code),
+        };
+        const ENOENT: i32 = 2;
+        const EIO: i32 = 5;
+        const ENOSPC: i32 = 28;
+        for (code, expected) in [(EIO, EXIT_DISK), (ENOSPC, EXIT_DISK), (ENOENT, EXIT_CONFIG)] {
+            assert_eq!(exit_code(&StartError::Journal(disk(code))), expected);
+            let pipeline = PipelineError::Open(disk(code));
+            assert_eq!(exit_code(&StartError::Pipeline(pipeline)), expected);
+        }
+        let newer = OpenError::NewerFormat { path: "/data".into(), format: 9, known: 1 };
+        assert_eq!(exit_code(&StartError::Journal(newer)), EXIT_CONFIG);
     }
 }

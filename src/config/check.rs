@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::faults::{Place, listed, shown};
 use super::formats::format;
+use super::overlap::check_overlaps;
 use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, check_keys, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::secret::Secret;
@@ -156,7 +157,8 @@ fn store(section: &StoreSection, place: &Place, reader: &mut Reader<'_>) -> Opti
     let region = matches!(url, StoreUrl::S3 { .. }).then(|| region.to_owned());
     let credentials = access_key.value().zip(secret.value());
     let credentials = credentials.map(|(access_key, secret)| Credentials {
-        access_key: access_key.0.clone(),
+        access_key: access_key.text.clone(),
+        access_key_file: access_key.file.clone(),
         secret: secret.clone(),
     });
     let endpoint = endpoint.value().map(|Endpoint(url)| url.clone());
@@ -204,7 +206,8 @@ fn catalog(section: &CatalogSection, place: &Place, reader: &mut Reader<'_>) -> 
                 endpoint: endpoint.value().map(|Endpoint(url)| url.clone()),
                 catalog_id: catalog_id.value().map(|Text(id)| id.clone()),
                 credentials: credentials.map(|(access_key, secret)| Credentials {
-                    access_key: access_key.0.clone(),
+                    access_key: access_key.text.clone(),
+                    access_key_file: access_key.file.clone(),
                     secret: secret.clone(),
                 }),
                 refresh: refresh.value().map_or(REFRESH_DEFAULT, |refresh| refresh.0),
@@ -285,6 +288,7 @@ fn identity(section: &IdentitySection) -> Option<Identity> {
     let credentials = section.access_key.value().zip(section.secret.value());
     let credentials = credentials.map(|(access_key, secret)| Credentials {
         access_key: access_key.0.clone(),
+        access_key_file: None,
         secret: secret.clone(),
     });
     let token = section.token.value().cloned();
@@ -379,7 +383,7 @@ fn streams(
         }
         streams.insert(name, stream);
     }
-    check_nested(&streams, stores, reader);
+    check_overlaps(&streams, stores, reader);
     streams
 }
 
@@ -532,49 +536,6 @@ fn schema_of(
         columns: if is_own { Some(columns?) } else { None },
         place: place.clone(),
     })
-}
-
-/// No stream may write below another one's folder: who reads that one would find both.
-fn check_nested(
-    streams: &BTreeMap<StreamName, DeliveryStream>,
-    stores: &BTreeMap<String, Store>,
-    reader: &mut Reader<'_>,
-) {
-    let target = |store: &String| {
-        stores.get(store).map(|settings| {
-            let target = settings.target(store);
-            (target.url, target.endpoint)
-        })
-    };
-    for (name, outer) in streams {
-        let folder = fixed_folder(&outer.destination.prefix_text);
-        if folder.is_empty() {
-            continue;
-        }
-        let message = format!(
-            "it lies below the folder {folder} of stream '{name}', whose readers would find these \
-             objects too: write a folder beside it"
-        );
-        for inner in streams.values() {
-            let inside = fixed_folder(&inner.destination.prefix_text);
-            let is_below = inside.len() > folder.len() && inside.starts_with(folder);
-            if is_below && target(&outer.destination.store) == target(&inner.destination.store) {
-                reader.fault(inner.destination.prefix_place.clone(), &message);
-            }
-            if let Some(backup) = &inner.backup
-                && fixed_folder(&backup.prefix_text).starts_with(folder)
-                && target(&outer.destination.store) == target(&backup.store)
-            {
-                reader.fault(backup.prefix_place.clone(), &message);
-            }
-        }
-    }
-}
-
-/// The folders of a prefix before its first expression.
-fn fixed_folder(prefix: &str) -> &str {
-    let fixed = prefix.split("!{").next().unwrap_or_default();
-    fixed.rfind('/').map_or("", |slash| &fixed[..=slash])
 }
 
 /// The table of a stream that defines its columns and names no table.

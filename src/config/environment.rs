@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// The most bytes that a file with a secret may have.
@@ -31,6 +32,52 @@ pub trait Environment: fmt::Debug {
 /// The operating system's environment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEnvironment;
+
+/// Finds a program as the operating system does to start it: by its path where that has a slash, and
+/// otherwise in the folders of `PATH`.
+///
+/// # Errors
+/// Why it cannot be started, and what to do.
+pub fn find_program(program: &str) -> Result<(), String> {
+    if program.contains('/') {
+        return match program_at(Path::new(program)) {
+            Found::Program => Ok(()),
+            Found::NotExecutable => {
+                Err(format!("'{program}' may not be executed: chmod +x, or name its interpreter"))
+            }
+            Found::Nothing => Err(format!("there is no file '{program}': write where it is")),
+        };
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found: Vec<Found> =
+        std::env::split_paths(&folders).map(|folder| program_at(&folder.join(program))).collect();
+    if found.contains(&Found::Program) {
+        return Ok(());
+    }
+    let what = if found.contains(&Found::NotExecutable) {
+        "no program that may be executed"
+    } else {
+        "no program"
+    };
+    Err(format!("the folders of PATH have {what} '{program}': install it, or write its whole path"))
+}
+
+#[derive(PartialEq, Eq)]
+enum Found {
+    Program,
+    NotExecutable,
+    Nothing,
+}
+
+fn program_at(path: &Path) -> Found {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.permissions().mode() & 0o111 != 0 => {
+            Found::Program
+        }
+        Ok(_) => Found::NotExecutable,
+        Err(_) => Found::Nothing,
+    }
+}
 
 impl Environment for SystemEnvironment {
     #[expect(clippy::disallowed_methods, reason = "this is the door to the environment")]

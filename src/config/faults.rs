@@ -36,13 +36,21 @@ impl Place {
 pub struct Fault {
     place: Place,
     message: String,
+    is_passing: bool,
 }
 
 impl Fault {
     /// A fault at `place`; `message` says what is wrong and what to write instead.
     #[must_use]
     pub fn new(place: Place, message: impl fmt::Display) -> Self {
-        Self { place, message: one_line(&message.to_string()) }
+        Self { place, message: one_line(&message.to_string()), is_passing: false }
+    }
+
+    /// The same, and nothing is wrong with the file: what it names is out of reach, and the same
+    /// file may do later.
+    #[must_use]
+    pub fn passing(self) -> Self {
+        Self { is_passing: true, ..self }
     }
 
     /// Where it is.
@@ -86,6 +94,12 @@ impl Faults {
     #[must_use]
     pub fn as_slice(&self) -> &[Fault] {
         &self.0
+    }
+
+    /// Whether the same file may do later, since what it names is only out of reach.
+    #[must_use]
+    pub fn are_passing(&self) -> bool {
+        !self.0.is_empty() && self.0.iter().all(|fault| fault.is_passing)
     }
 
     /// Displays one fault a line as `FILE:LINE:COLUMN: path.to.key: message`.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::string::FromUtf8Error;
 
 use super::environment::Environment;
 use super::faults::Faults;
@@ -39,10 +40,16 @@ pub enum FileError {
 pub fn load_file(file: &Path, environment: &dyn Environment) -> Result<Config, FileError> {
     let name = file.display().to_string();
     let text = read_file(&OsDisk, file, CONFIG_BYTES_MAX)
-        .and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+        .and_then(|bytes| String::from_utf8(bytes).map_err(|error| not_text(&error)));
     let text = match text {
         Ok(text) => text,
         Err(error) => return Err(FileError::Unreadable { file: name, error }),
     };
     super::load(&text, environment).map_err(|faults| FileError::Faults { file: name, faults })
+}
+
+fn not_text(error: &FromUtf8Error) -> io::Error {
+    let readable = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+    let line = 1 + readable.iter().filter(|byte| **byte == b'\n').count();
+    io::Error::other(format!("line {line} is not UTF-8: save the file as UTF-8"))
 }

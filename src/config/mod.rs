@@ -16,6 +16,7 @@ mod faults;
 mod formats;
 mod file;
 mod json_schema;
+mod overlap;
 mod prefixes;
 mod reader;
 mod secret;
@@ -28,7 +29,7 @@ mod units;
 mod values;
 mod yaml;
 
-pub use environment::{Environment, SystemEnvironment};
+pub use environment::{Environment, SystemEnvironment, find_program};
 pub use faults::{Fault, Faults, Place};
 pub use file::{FileError, load_file};
 pub use secret::Secret;

@@ -15,23 +15,43 @@ use super::json_schema;
 use super::reader::{Reader, Setting, Source};
 
 /// A reference in JSON Schema.
-const REFERENCE_PATTERN: &str = r"\$\{(env:[A-Za-z0-9_]+|file:[^\0]+)\}";
+pub(super) const REFERENCE_PATTERN: &str = r"\$\{(env:[A-Za-z0-9_]+|file:[^\0]+)\}";
 
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    /// Where it was read, and may change.
+    file: Option<String>,
+}
 
 impl Secret {
     /// Keeps `text`.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+        Self { text: text.into(), file: None }
     }
 
     /// The text itself, for those who sign with it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The file that it was read from.
+    pub(super) fn file(&self) -> Option<&str> {
+        self.file.as_deref()
+    }
+
+    /// The secret as its file has it now.
+    ///
+    /// # Errors
+    /// What keeps it from being read, in words.
+    pub(super) fn read_again(&self, environment: &dyn Environment) -> Result<Self, String> {
+        let Some(file) = self.file() else {
+            return Ok(self.clone());
+        };
+        Ok(Self { text: read_file(file, environment)?, file: Some(file.to_owned()) })
     }
 }
 
@@ -56,7 +76,7 @@ impl Setting for Secret {
         };
         match reference(text) {
             Some(reference) => match reference.resolve(reader.environment) {
-                Ok(text) => Some(Self(text)),
+                Ok(text) => Some(Self { text, file: reference.file() }),
                 Err(message) => reader.refuse(source, message),
             },
             None => reader.refuse(
@@ -69,7 +89,11 @@ impl Setting for Secret {
 
 /// A text that may stand in the file as it is, or come from the environment or a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PlainOrReference(pub(super) String);
+pub(super) struct PlainOrReference {
+    pub(super) text: String,
+    /// Where it was read, and may change.
+    pub(super) file: Option<String>,
+}
 
 impl Setting for PlainOrReference {
     const EXPECTED: &'static str = "a text, ${env:NAME} or ${file:/path}";
@@ -83,13 +107,13 @@ impl Setting for PlainOrReference {
         let text = source.scalar_or_fault(Self::EXPECTED, reader)?;
         match reference(text) {
             Some(reference) => match reference.resolve(reader.environment) {
-                Ok(text) => Some(Self(text)),
+                Ok(text) => Some(Self { text, file: reference.file() }),
                 Err(message) => reader.refuse(source, message),
             },
             None if text.is_empty() => reader.refuse(source, "it is empty: write a text"),
             None if looks_like_reference(text) => reader
                 .refuse(source, "a reference stands alone: write ${env:NAME} and nothing else"),
-            None => Some(Self(text.to_owned())),
+            None => Some(Self { text: text.to_owned(), file: None }),
         }
     }
 }
@@ -123,7 +147,22 @@ fn is_variable_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
+/// What stands in a file that a setting refers to.
+///
+/// # Errors
+/// What keeps it from being read, in words.
+pub(super) fn read_file(path: &str, environment: &dyn Environment) -> Result<String, String> {
+    Reference::File(path).resolve(environment)
+}
+
 impl Reference<'_> {
+    fn file(&self) -> Option<String> {
+        match self {
+            Self::File(path) => Some((*path).to_owned()),
+            Self::Variable(_) | Self::Malformed => None,
+        }
+    }
+
     fn resolve(&self, environment: &dyn Environment) -> Result<String, String> {
         let (text, what) = match self {
             Self::Variable(name) => {

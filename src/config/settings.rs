@@ -7,8 +7,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::environment::Environment;
 use super::faults::Place;
-use super::secret::Secret;
+use super::secret::{Secret, read_file};
 use super::transform::Step;
 use crate::convert::{ParquetOptions, RecordsOptions};
 use crate::partition::Template;
@@ -112,8 +113,31 @@ impl Store {
 pub struct Credentials {
     /// The public half.
     pub access_key: String,
+    /// The file that the public half was read from.
+    pub access_key_file: Option<String>,
     /// The secret half.
     pub secret: Secret,
+}
+
+impl Credentials {
+    /// Whether a half of them stands in a file, where it may be replaced.
+    #[must_use]
+    pub fn may_change(&self) -> bool {
+        self.access_key_file.is_some() || self.secret.file().is_some()
+    }
+
+    /// The credentials as their files have them now.
+    ///
+    /// # Errors
+    /// What keeps a file from being read, in words.
+    pub fn read_again(&self, environment: &dyn Environment) -> Result<Self, String> {
+        let access_key = match &self.access_key_file {
+            Some(file) => read_file(file, environment)?,
+            None => self.access_key.clone(),
+        };
+        let secret = self.secret.read_again(environment)?;
+        Ok(Self { access_key, access_key_file: self.access_key_file.clone(), secret })
+    }
 }
 
 /// A bucket or a folder. Displays as `s3://bucket[/path]` or `file:///path`.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::convert::ParquetOptions;
 use crate::record::StreamName;
+use crate::table::{Column, HiveType};
 
 #[derive(Debug)]
 struct TestEnvironment {
@@ -26,6 +27,7 @@ impl TestEnvironment {
             ("ACME_TOKEN", "acme-token-hunter2"),
             ("SPACED_TOKEN", "globex token hunter2"),
             ("EMPTY", ""),
+            ("HOOK", "https://hook/enrich?code=hunter2"),
         ];
         let files = [("/run/secrets/lake", "lake-hunter2\n"), ("/run/secrets/empty", "\n")];
         Self { variables: variables.into(), files: files.into() }
@@ -192,7 +194,7 @@ delivery_streams:
     let StepKind::Http { url, headers, timeout, retries, buffering } = kinds[0] else {
         panic!("{kinds:?}")
     };
-    assert_eq!((url.as_str(), *retries), ("https://hook:9000/enrich?v=1", 0));
+    assert_eq!((url.expose(), *retries), ("https://hook:9000/enrich?v=1", 0));
     assert_eq!(headers["Authorization"].expose(), "acme-hunter2");
     assert_eq!(headers["X-Plain"].expose(), "plain");
     assert_eq!(*timeout, Duration::from_secs(10));
@@ -223,6 +225,39 @@ delivery_streams:
     assert!(!format!("{steps:?}").contains("hunter2"));
 }
 
+/// The columns of a table as `schemas/` describes it to AWS Glue.
+fn columns_for_glue(table: &str) -> Vec<Column> {
+    let text = match table {
+        "clicks" => include_str!("../../schemas/clicks.json"),
+        "orders" => include_str!("../../schemas/orders.json"),
+        other => panic!("schemas/ has no table {other}"),
+    };
+    let table: serde_json::Value = serde_json::from_str(text).expect("JSON");
+    let columns = table["StorageDescriptor"]["Columns"].as_array().expect("columns");
+    let text = |column: &serde_json::Value, key: &str| column[key].as_str().expect(key).to_owned();
+    let column = |each: &serde_json::Value| Column {
+        name: text(each, "Name"),
+        hive_type: HiveType::parse(&text(each, "Type")).expect("a type"),
+    };
+    columns.iter().map(column).collect()
+}
+
+#[test]
+fn the_url_of_a_hook_may_come_from_elsewhere_and_is_not_shown() {
+    let of = |url: &str| {
+        format!(
+            "delivery_streams: {{s: {{schema: {{table: t}}, transform: [http: {{url: \"{url}\"}}]}}}}\n"
+        )
+    };
+    let config = load_good(&of("${env:HOOK}"));
+    let steps = &config.delivery_streams[&name("s")].transform;
+    let StepKind::Http { url, .. } = &steps[0].kind else { panic!("{steps:?}") };
+    assert_eq!(url.expose(), "https://hook/enrich?code=hunter2");
+    assert!(!format!("{steps:?}").contains("hunter2"));
+    let faults = faults_of(&of("${env:ACME_SECRET}")).to_string();
+    assert!(faults.contains("what the reference gives") && !faults.contains("hunter2"), "{faults}");
+}
+
 #[test]
 fn the_default_file_needs_nothing_from_its_environment() {
     let config = load_good(DEFAULT_YAML);
@@ -237,6 +272,7 @@ fn the_default_file_needs_nothing_from_its_environment() {
     for (name, stream) in &config.delivery_streams {
         let schema = stream.schema.as_ref().expect("a schema");
         assert_eq!((schema.database.as_str(), schema.table.as_str()), ("demo", name.as_str()));
+        assert_eq!(schema.columns.as_ref(), Some(&columns_for_glue(name.as_str())));
         let buffering = Buffering { size_bytes: 8 << 20, interval: Duration::from_secs(5) };
         assert_eq!(stream.buffering, buffering);
         assert!(stream.register_partitions);

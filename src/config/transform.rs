@@ -11,8 +11,8 @@ use serde_json::Value as Json;
 use super::faults::{Place, listed, shown};
 use super::json_schema;
 use super::reader::Presence::{Default, Optional, Required};
-use super::reader::{At, Field, List, Named, Reader, Scalar, section};
-use super::secret::{PlainOrReference, Secret};
+use super::reader::{At, Field, List, Named, Reader, Scalar, Setting, Source, section};
+use super::secret::{PlainOrReference, REFERENCE_PATTERN, Secret, looks_like_reference};
 use super::settings::{Buffering, Credentials};
 use super::values::{Endpoint, Region, Size, Text, TimeUpTo};
 use crate::transform::{FieldsSettings, FunctionArn, Program, is_header};
@@ -40,8 +40,8 @@ pub struct Step {
 pub enum StepKind {
     /// A hook behind HTTP.
     Http {
-        /// Where events are posted to.
-        url: String,
+        /// Where events are posted to; its query may be a secret.
+        url: Secret,
         /// Sent with each event.
         headers: BTreeMap<String, Secret>,
         /// How long one attempt may take.
@@ -207,23 +207,38 @@ section! {
 #[derive(Clone, Debug)]
 pub(super) struct HookUrl(String);
 
-impl Scalar for HookUrl {
+impl Setting for HookUrl {
     const EXPECTED: &'static str = "a URL, such as http://127.0.0.1:9000/enrich";
 
     fn json_schema() -> Json {
-        json_schema::pattern(<Self as Scalar>::EXPECTED, "^https?://.+$")
+        let pattern = format!("^({REFERENCE_PATTERN}|https?://.+)$");
+        json_schema::pattern(Self::EXPECTED, &pattern)
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
-        // The query is the hook's own; all else is as for any server.
-        let (server, query) = text.split_once('?').unwrap_or((text, ""));
-        Endpoint::parse(server)?;
-        if query.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
-            let expected = <Self as Scalar>::EXPECTED;
-            return Err(format!("the query of the URL cannot be sent: write {expected}"));
-        }
-        Ok(Self(text.to_owned()))
+    fn read(source: &Source<'_>, reader: &mut Reader<'_>) -> Option<Self> {
+        let PlainOrReference { text, .. } = PlainOrReference::read(source, reader)?;
+        let message = match check_hook_url(&text) {
+            Ok(()) => return Some(Self(text)),
+            // What a reference gave is not shown.
+            Err(_) if source.scalar().is_some_and(looks_like_reference) => {
+                "what the reference gives is no http or https URL that can be called".to_owned()
+            }
+            Err(message) => message,
+        };
+        reader.fault(source.place(), message);
+        None
     }
+}
+
+fn check_hook_url(text: &str) -> Result<(), String> {
+    // The query is the hook's own; all else is as for any server.
+    let (server, query) = text.split_once('?').unwrap_or((text, ""));
+    Endpoint::parse(server)?;
+    if query.contains(|c: char| c.is_whitespace() || c.is_control() || c == '#') {
+        let expected = HookUrl::EXPECTED;
+        return Err(format!("the query of the URL cannot be sent: write {expected}"));
+    }
+    Ok(())
 }
 
 /// How many attempts follow one that failed.
@@ -338,7 +353,7 @@ fn kind(At { value, place }: &At<StepSection>, reader: &mut Reader<'_>) -> Optio
 fn http_step(section: &HttpSection, reader: &mut Reader<'_>) -> Option<StepKind> {
     let mut headers = BTreeMap::new();
     for entry in &section.headers.value()?.0 {
-        let Some(PlainOrReference(value)) = entry.field.value() else {
+        let Some(PlainOrReference { text: value, .. }) = entry.field.value() else {
             continue;
         };
         // The value may be a secret and is not shown.
@@ -350,7 +365,7 @@ fn http_step(section: &HttpSection, reader: &mut Reader<'_>) -> Option<StepKind>
         headers.insert(entry.name.clone(), Secret::new(value));
     }
     Some(StepKind::Http {
-        url: section.url.value()?.0.clone(),
+        url: Secret::new(&*section.url.value()?.0),
         headers,
         timeout: timeout(&section.timeout, reader)?,
         retries: section.retries.value()?.0,
@@ -374,7 +389,8 @@ fn lambda_step(
     }
     let credentials = access_key.value().zip(secret.value());
     let credentials = credentials.map(|(access_key, secret)| Credentials {
-        access_key: access_key.0.clone(),
+        access_key: access_key.text.clone(),
+        access_key_file: access_key.file.clone(),
         secret: secret.clone(),
     });
     let timeout = timeout(&section.timeout, reader);
@@ -412,7 +428,7 @@ fn command_step(section: &CommandSection, reader: &mut Reader<'_>) -> Option<Ste
     let mut environment: BTreeMap<String, Secret> =
         inherited.map(|(name, value)| (name.to_owned(), Secret::new(&value))).collect();
     for entry in &section.environment.value()?.0 {
-        let Some(PlainOrReference(value)) = entry.field.value() else {
+        let Some(PlainOrReference { text: value, .. }) = entry.field.value() else {
             continue;
         };
         if entry.name.is_empty() || entry.name.contains(['=', '\0']) || value.contains('\0') {

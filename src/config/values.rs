@@ -229,6 +229,7 @@ impl Scalar for HiveType {
             "double",
             "decimal",
             "string",
+            "binary",
             "date",
             "timestamp",
         ];
@@ -239,7 +240,14 @@ impl Scalar for HiveType {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        Self::parse(text).map_err(|error| error.to_string())
+        Self::parse(text).map_err(|error| {
+            let count = |one: char| text.matches(one).count();
+            // `{price: decimal(12,2)}` is a mapping of 'price' and '2)'.
+            let is_cut = count('(') > count(')') || count('<') > count('>');
+            let hint =
+                if is_cut { "; between braces a comma ends it, so quote the type" } else { "" };
+            format!("{error}{hint}")
+        })
     }
 }
 
@@ -256,7 +264,7 @@ impl Scalar for CatalogType {
     const EXPECTED: &'static str = "files or glue";
 
     fn json_schema() -> Json {
-        json_schema::words(&["files"])
+        json_schema::words(&["files", "glue"])
     }
 
     fn parse(text: &str) -> Result<Self, String> {

@@ -1,14 +1,15 @@
 //! What operators see: health, readiness, status and metrics, on a listener of their own.
 //!
 //! Owns the shapes of these answers. Shows no record, no key of a record and no secret. Does not
-//! serve producers.
+//! serve producers. What changes something is not done for web pages.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -17,7 +18,9 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::app::{Handles, Reload, ReloadError, Standing};
+use crate::app::{Handles, Refusals, Reload, ReloadError, Standing};
+use crate::disk::DiskBudget;
+use crate::ingest::is_from_a_web_page;
 use crate::pipeline::{Handle, Status};
 use crate::record::StreamName;
 
@@ -26,6 +29,10 @@ use crate::record::StreamName;
 pub struct Console {
     /// The pipelines by stream.
     pub streams: watch::Receiver<Arc<Handles>>,
+    /// What the streams may hold on disk together.
+    pub budget: Arc<DiskBudget>,
+    /// The streams that have no room in it.
+    pub refusals: Refusals,
     /// Every metric of the process.
     pub registry: Registry,
     /// Whether producers are served.
@@ -36,6 +43,10 @@ pub struct Console {
 
 /// The routes of the admin listener.
 pub fn router(console: Arc<Console>) -> Router {
+    let actions = Router::new()
+        .route("/flush/{stream}", post(flush))
+        .route("/reload", post(reload))
+        .layer(middleware::from_fn(refuse_web_pages));
     Router::new()
         .route("/", get(index))
         .route("/health", get(health))
@@ -43,15 +54,24 @@ pub fn router(console: Arc<Console>) -> Router {
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .route("/books/{stream}", get(books))
-        .route("/flush/{stream}", post(flush))
-        .route("/reload", post(reload))
+        .merge(actions)
         .with_state(console)
+}
+
+/// Nobody is asked who they are here, so a page that a browser on the machine shows could do what
+/// operators do.
+async fn refuse_web_pages(request: Request, next: Next) -> Response {
+    if is_from_a_web_page(request.headers()) {
+        let text = "calls of web pages change nothing here\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    next.run(request).await
 }
 
 async fn index() -> &'static str {
     "Lakehose\n\n\
      GET  /health          the process runs; whether its counts add up\n\
-     GET  /ready           producers are served\n\
+     GET  /ready           producers are served, and records are taken\n\
      GET  /status          each stream as it stands\n\
      GET  /metrics         Prometheus metrics\n\
      GET  /books/{stream}  which records are settled, for lakehose audit\n\
@@ -77,6 +97,13 @@ async fn ready(State(console): State<Arc<Console>>) -> Response {
     if !console.accepting.load(Ordering::Relaxed) || streams.len() < handles.len() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not accepting records\n").into_response();
     }
+    // One stream's flood is not to take the service from all others.
+    let refusing = console.refusals.streams();
+    if !handles.is_empty() && handles.keys().all(|stream| refusing.contains(stream)) {
+        let text = "records are refused: the disk budget is used up until some of those that wait \
+                    have been delivered; /status shows what holds them up\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
+    }
     "ready\n".into_response()
 }
 
@@ -91,6 +118,11 @@ async fn status(State(console): State<Arc<Console>>) -> Json<Value> {
             "read_at": read_at,
             "refused_reloads": refused,
             "last_refusal": last_refusal,
+        },
+        "disk_budget": {
+            "limit_bytes": console.budget.limit_bytes(),
+            "used_bytes": console.budget.used_bytes_of_all(),
+            "refused_streams": console.refusals.streams(),
         },
         "streams": streams,
     }))
@@ -134,7 +166,12 @@ async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) 
         return unknown_stream(&handles);
     };
     if handle.flush().await {
-        "delivered\n".into_response()
+        let waiting = handle.status().await.map_or(0, |status| status.unregistered_partitions);
+        match waiting {
+            0 => "delivered\n".to_owned(),
+            count => format!("delivered; partitions that wait for their catalog: {count}\n"),
+        }
+        .into_response()
     } else {
         let text = "the stream stopped before everything was delivered; nothing is lost\n";
         (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
@@ -143,11 +180,21 @@ async fn flush(State(console): State<Arc<Console>>, Path(stream): Path<String>) 
 
 async fn reload(State(console): State<Arc<Console>>) -> Response {
     let error = match console.reload.reload().await {
-        Ok(reloaded) => return format!("{reloaded}\n").into_response(),
+        Ok(reloaded) => {
+            let status = if reloaded.is_whole() {
+                StatusCode::OK
+            } else {
+                StatusCode::INTERNAL_SERVER_ERROR
+            };
+            return (status, format!("{reloaded}\n")).into_response();
+        }
         Err(error) => error,
     };
     let status = match &error {
         ReloadError::NoFile | ReloadError::NeedsRestart { .. } => StatusCode::CONFLICT,
+        ReloadError::Faults { faults, .. } if faults.are_passing() => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         ReloadError::File(_) | ReloadError::Faults { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         ReloadError::Open(_) => StatusCode::INTERNAL_SERVER_ERROR,
         ReloadError::Stopping => StatusCode::SERVICE_UNAVAILABLE,

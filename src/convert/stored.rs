@@ -68,6 +68,8 @@ fn shown(value: &Field) -> String {
                 &mut entries.map(|(key, value)| format!("{}: {}", shown(key), shown(value)));
             format!("{{{}}}", joined(entries))
         }
+        // One without digits behind the point is shown without the point.
+        Field::Decimal(_) => value.to_string().trim_end_matches('.').to_owned(),
         other => other.to_string(),
     }
 }

@@ -83,7 +83,7 @@ pub async fn noted_rows(
     target: &Target,
     object: &Listed,
 ) -> Result<Option<u64>, ListError> {
-    if !stores::keeps_metadata(target) {
+    if stores::is_folder(target) {
         return Ok(None);
     }
     let read = async |store: &dyn ObjectStore, path: &Path| {

@@ -2,7 +2,7 @@
 //!
 //! Owns how a [`Target`] and its credentials become a client, and how a key becomes a path in it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path as FilePath;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use super::renewal::{self, Renewal};
 use crate::disk::create_shared_dir_all;
 use crate::plan::Target;
 
@@ -24,6 +25,8 @@ pub struct Credentials {
     pub access_key: String,
     /// The secret access key.
     pub secret: String,
+    /// Where to ask for those that have taken their place.
+    pub renewal: Option<Renewal>,
 }
 
 impl std::fmt::Debug for Credentials {
@@ -45,6 +48,8 @@ pub struct StoreError {
 #[derive(Debug)]
 pub struct Stores {
     known: Mutex<Known>,
+    /// S3 servers that do not understand a put on a condition.
+    unconditional: Mutex<HashSet<Target>>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +64,8 @@ impl Stores {
     /// Stores whose credentials are known by store name.
     #[must_use]
     pub fn new(credentials: BTreeMap<String, Credentials>) -> Self {
-        Self { known: Mutex::new(Known { credentials, clients: HashMap::new() }) }
+        let known = Mutex::new(Known { credentials, clients: HashMap::new() });
+        Self { known, unconditional: Mutex::default() }
     }
 
     /// From now on these credentials, for old targets too; clients are made anew at their next use.
@@ -81,6 +87,28 @@ impl Stores {
         Ok(client)
     }
 
+    /// Whether a put to the store can say that there must be no object under the key. A folder could
+    /// only do it by hard links, which not every file system has.
+    pub(super) fn is_conditional(&self, target: &Target) -> bool {
+        !is_folder(target) && !self.unconditional().contains(target)
+    }
+
+    /// The store has said that it does not understand a condition; until the next start it is not
+    /// asked for one.
+    pub(super) fn note_unconditional(&self, target: &Target) {
+        if self.is_conditional(target) {
+            tracing::warn!(
+                store = target.store,
+                "the store knows no If-None-Match; keys are looked at before each put instead"
+            );
+            self.unconditional().insert(target.clone());
+        }
+    }
+
+    fn unconditional(&self) -> MutexGuard<'_, HashSet<Target>> {
+        self.unconditional.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,8 +123,7 @@ impl Known {
         let (bucket, _) = bucket_and_path(target).ok_or("the URL is neither s3:// nor file:///")?;
         let mut builder = match self.credentials.get(&target.store) {
             Some(credentials) => AmazonS3Builder::new()
-                .with_access_key_id(&credentials.access_key)
-                .with_secret_access_key(&credentials.secret),
+                .with_credentials(renewal::provider(&target.store, credentials)),
             None => AmazonS3Builder::from_env(),
         };
         builder = builder.with_bucket_name(bucket);
@@ -129,13 +156,39 @@ impl Stores {
     #[must_use]
     pub fn with_client(target: Target, client: Arc<dyn ObjectStore>) -> Self {
         let clients = HashMap::from([(target, client)]);
-        Self { known: Mutex::new(Known { credentials: BTreeMap::new(), clients }) }
+        let known = Mutex::new(Known { credentials: BTreeMap::new(), clients });
+        Self { known, unconditional: Mutex::default() }
     }
 }
 
-/// Whether the target's store keeps metadata with an object.
-pub(super) fn keeps_metadata(target: &Target) -> bool {
-    file_path(target).is_none()
+/// Whether the target is a folder: it keeps no metadata with an object.
+pub(super) fn is_folder(target: &Target) -> bool {
+    file_path(target).is_some()
+}
+
+/// The HTTP status that a store answered with; `None` when it did not answer. The client tells it in
+/// its texts only.
+pub(super) fn status(error: &object_store::Error) -> Option<u16> {
+    use object_store::Error::{
+        AlreadyExists, NotFound, NotImplemented, PermissionDenied, Precondition, Unauthenticated,
+    };
+    match error {
+        NotFound { .. } => Some(404),
+        PermissionDenied { .. } => Some(403),
+        Unauthenticated { .. } => Some(401),
+        Precondition { .. } | AlreadyExists { .. } => Some(412),
+        NotImplemented { .. } => Some(501),
+        _ => {
+            let text = error.to_string();
+            let (_, after) = text.split_once("status code: ")?;
+            after.get(..3)?.parse().ok()
+        }
+    }
+}
+
+/// Whether the store does not understand what was asked of it.
+pub(super) fn is_not_implemented(error: &object_store::Error) -> bool {
+    status(error) == Some(501)
 }
 
 /// The path of `key` in the client of `target`. The key is escaped already and is taken as it is.
@@ -195,7 +248,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let credentials = Credentials { access_key: "AK".into(), secret: "hidden".into() };
+        let credentials =
+            Credentials { access_key: "AK".into(), secret: "hidden".into(), renewal: None };
         assert!(!format!("{credentials:?}").contains("hidden"));
     }
 }

@@ -4,7 +4,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::propose::{Proposal, ProposedColumn};
+use super::propose::{Proposal, ProposedColumn, TENANT_FOLDER};
 
 /// Glue's bound for a column's comment.
 const COMMENT_BYTES_MAX: usize = 255;
@@ -15,7 +15,8 @@ impl Proposal {
     pub fn to_glue(&self) -> String {
         let name = self.stream.as_str().to_ascii_lowercase().replace(['.', '-'], "_");
         let columns: Vec<_> = self.columns.iter().map(column).collect();
-        let keys = self.folders().iter();
+        let tenant = self.has_tenants.then_some(&TENANT_FOLDER);
+        let keys = tenant.into_iter().chain(self.folders());
         let keys: Vec<_> = keys.map(|key| json!({"Name": key, "Type": "string"})).collect();
         let table = json!({
             "Name": name,

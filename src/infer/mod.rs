@@ -39,7 +39,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use self::propose::{Note, Proposal, ProposedColumn};
+pub use self::propose::{Note, Proposal, ProposedColumn, TENANT_FOLDER};
 
 use self::json::{Document, Documents};
 use self::seen::{Budget, Objects};

@@ -28,6 +28,8 @@ const MAP_KEYS_MIN: usize = 16;
 const DATA_KEYS_MIN: usize = 2;
 /// A field with few values is worth a folder from so many records on.
 const PARTITION_RECORDS_MIN: u64 = 20;
+/// The folder that the prefix of a stream begins with by default whose producers have tenants.
+pub const TENANT_FOLDER: &str = "tenant";
 /// The folders that a stream's prefix has by default, and those that do instead.
 pub(super) const DEFAULT_FOLDERS: [&str; 3] = ["year", "month", "day"];
 const DATE_FOLDERS: [&str; 3] = ["dt", "arrival_date", "lakehose_arrival_date"];
@@ -74,10 +76,12 @@ pub struct Proposal {
     pub columns: Vec<ProposedColumn>,
     /// What stands in the sample and in no column, and other remarks on the whole.
     pub notes: Vec<Note>,
-    /// Columns with few values, and how many they have: candidates for folders.
+    /// Columns with few values, and how many they have.
     pub partition_candidates: Vec<(String, usize)>,
     /// Columns that may say when an event happened, the best one first.
     pub event_times: Vec<String>,
+    /// Whether the folders begin with one for the tenant.
+    pub(super) has_tenants: bool,
     /// What the sample was made of.
     pub counts: Counts,
 }
@@ -158,11 +162,20 @@ pub(super) fn propose(
         notes: notes.0,
         partition_candidates,
         event_times: event_times.into_iter().map(|(field, _)| field.name.clone()).collect(),
+        has_tenants: false,
         counts,
     }
 }
 
 impl Proposal {
+    /// The same with a folder for each tenant above the others, as streams have it whose producers
+    /// have tenants.
+    #[must_use]
+    pub fn by_tenant(mut self) -> Self {
+        self.has_tenants = true;
+        self
+    }
+
     /// The folders of the stream's prefix: those by default unless a column has the name of one.
     pub(super) fn folders(&self) -> &'static [&'static str] {
         let is_column = |name: &&&str| self.columns.iter().any(|each| each.column.name == ***name);

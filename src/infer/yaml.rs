@@ -48,7 +48,7 @@ impl Proposal {
             let few = self.partition_candidates.iter();
             let few: Vec<_> =
                 few.map(|(name, count)| format!("{} ({count} values)", quoted(name))).collect();
-            writeln!(out, "# Few values, so candidates for folders: {}.", few.join(", "))?;
+            writeln!(out, "# Few values, so cheap to filter by: {}.", few.join(", "))?;
         }
         writeln!(out, "delivery_streams:")?;
         writeln!(out, "  {}:", quoted(self.stream.as_str()))?;

@@ -27,6 +27,7 @@ use axum::http::request::Parts;
 use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::bearer::Token;
+use super::browser::is_from_a_web_page;
 use super::retry::{Hash, sha256};
 use crate::record::{StreamName, Tenant, UnixMillis};
 
@@ -151,6 +152,33 @@ pub enum AuthError {
 }
 
 impl Auth {
+    /// Whether the call comes from a web page, and nobody would have to say who they are.
+    pub(super) fn is_closed_to(&self, parts: &Parts) -> bool {
+        matches!(self, Self::Open) && is_from_a_web_page(&parts.headers)
+    }
+
+    /// Refuses a call by its head alone, before anything is spent on its body: what would be refused
+    /// whatever the body is, above all a call that nobody has signed who is known here.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub(super) fn recognise(&self, parts: &Parts, now: UnixMillis) -> Result<(), AuthError> {
+        let Self::Signed(identities) = self else {
+            return Ok(());
+        };
+        let claim = Claim::of(&parts.headers)?;
+        let signed_at = SignedAt::of(&parts.headers)?;
+        claim.check_scope(signed_at)?;
+        signed_at.check_skew(now)?;
+        let headers = claim.signed_headers(parts)?;
+        if identities.contains_key(claim.access_key) {
+            return Ok(());
+        }
+        // The work that a wrong secret costs.
+        claim.holds(DUMMY_SECRET, signed_at, &headers, hex(sha256(&[])));
+        Err(AuthError::UnknownAccessKey)
+    }
+
     /// Finds out who sent the call with these headers and this body.
     ///
     /// # Errors
@@ -417,13 +445,17 @@ impl<'a> SignedAt<'a> {
 
 /// The body's hash as hex; an error when the caller names another one or none.
 fn checked_hash(headers: &HeaderMap, hash: Hash) -> Result<String, AuthError> {
-    let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex(hash);
     let mut named = headers.get_all(CONTENT_HASH_HEADER).iter();
     if named.all(|value| value.as_bytes() == hash.as_bytes()) {
         Ok(hash)
     } else {
         Err(AuthError::Mismatch)
     }
+}
+
+fn hex(hash: Hash) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn basic(unix_seconds: i64) -> String {

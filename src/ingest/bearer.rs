@@ -50,7 +50,10 @@ pub(super) enum TokenError {
     #[error("This endpoint wants the header 'Authorization: Bearer <token>', once.")]
     Missing,
     /// Nobody has the token.
-    #[error("Nobody has this token.")]
+    #[error(
+        "Nobody has this token: send the one that stands in the configuration as the token of an \
+         identity, or add it there."
+    )]
     Unknown,
 }
 

@@ -1,7 +1,9 @@
 //! The HTTP side of a call: which messages are read, and how far.
 //!
-//! Owns the limits on bodies: 12 MiB, 30 seconds, 256 MiB for all of them together. A body that is announced too long is refused
-//! before a byte of it is read. Does not look into the body.
+//! Owns the limits on bodies: 12 MiB, 30 seconds, 4 KiB a second, 256 MiB for all of them together.
+//! A body that is announced too long is refused before a byte of it is read. Memory is taken for what
+//! has arrived, never for what is announced: an announcement costs its sender nothing. Does not look
+//! into the body.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use axum::body::{Body, Bytes};
 use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -21,7 +23,13 @@ const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Their memory is counted in pieces of this size.
 const PLACE_BYTES: usize = 4 * 1024;
 /// The longest time that a body may take to arrive.
-pub(super) const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+/// So much of a body must arrive within [`PACE_TIME`], unless it ends: 4 KiB a second.
+const PACE_BYTES: usize = 40 * 1024;
+/// Longer than a network repeats a lost packet for.
+const PACE_TIME: Duration = Duration::from_secs(10);
+/// The first piece of memory that a body of unknown length gets; each further one doubles it.
+const FIRST_BYTES: usize = 16 * 1024;
 
 /// Why a message is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -41,16 +49,17 @@ pub(super) enum BodyError {
     /// Other bodies take all the memory there is for them.
     #[error("Slow down.")]
     NoRoom,
-    /// Not complete within [`BODY_TIME_MAX`].
-    #[error("The request body was not complete within 30 seconds.")]
+    /// Not complete within [`BODY_TIME_MAX`], or slower than it must be.
+    #[error(
+        "The request body was not complete within 30 seconds, or came slower than 4 KiB a second."
+    )]
     TooSlow,
     /// The client went away, or its chunks are no chunks.
     #[error("The request body ended early or is not framed correctly.")]
     Broken,
 }
 
-/// The memory that all bodies may take together, from their head to the answer. It is taken before
-/// anybody is known, so it must not grow with the number of connections.
+/// The memory that all bodies may take together, from their arrival to the answer.
 #[derive(Debug)]
 pub struct Bodies {
     places: Arc<Semaphore>,
@@ -62,14 +71,72 @@ impl Default for Bodies {
     }
 }
 
+/// A body that has arrived, and the room that it takes; the room is given back with it.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) bytes: Bytes,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
 impl Bodies {
-    /// Takes the room for a body of the announced length, or of the longest that is read.
-    pub(super) fn place(&self, parts: &Parts) -> Result<OwnedSemaphorePermit, BodyError> {
-        let length = announced_length(&parts.headers).unwrap_or(BODY_BYTES_MAX as u64);
-        let places = length.min(BODY_BYTES_MAX as u64).div_ceil(PLACE_BYTES as u64) as u32;
-        let places = self.places.clone().try_acquire_many_owned(places);
-        places.map_err(|_| BodyError::NoRoom)
+    /// Reads a body to its end, and takes room as it arrives.
+    pub(super) async fn read(&self, parts: &Parts, body: Body) -> Result<Arrived, BodyError> {
+        let nothing = self.places.clone().try_acquire_many_owned(0);
+        let mut place = nothing.map_err(|_| BodyError::NoRoom)?;
+        let announced = announced_length(&parts.headers).unwrap_or(BODY_BYTES_MAX as u64);
+        let announced = announced.min(BODY_BYTES_MAX as u64) as usize;
+        let mut bytes = Vec::new();
+        arrive(body, |piece| {
+            let wanted = bytes.len() + piece.len();
+            if wanted > bytes.capacity() {
+                let doubled = (bytes.capacity() * 2).max(FIRST_BYTES);
+                let capacity = doubled.min(announced).max(wanted);
+                enlarge(&mut place, capacity - bytes.capacity())?;
+                bytes.reserve_exact(capacity - bytes.len());
+            }
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })
+        .await?;
+        Ok(Arrived { bytes: bytes.into(), place })
     }
+}
+
+/// Reads a body to its end and keeps nothing of it: who is still sending would not read an answer.
+pub(super) async fn discard(body: Body) -> Result<(), BodyError> {
+    arrive(body, |_| Ok(())).await
+}
+
+/// Hands a body over piece by piece, within all limits but that on memory.
+async fn arrive(
+    mut body: Body,
+    mut take: impl FnMut(&[u8]) -> Result<(), BodyError>,
+) -> Result<(), BodyError> {
+    let mut length = 0;
+    let whole = async {
+        let mut is_over = false;
+        while !is_over {
+            let pace = async {
+                let end = length + PACE_BYTES;
+                while length < end {
+                    let Some(frame) = body.frame().await else {
+                        return Ok(true);
+                    };
+                    let frame = frame.map_err(|_| BodyError::Broken)?;
+                    let piece = frame.data_ref().map_or(&b""[..], |data| data.as_ref());
+                    length += piece.len();
+                    if length > BODY_BYTES_MAX {
+                        return Err(BodyError::TooLarge);
+                    }
+                    take(piece)?;
+                }
+                Ok(false)
+            };
+            is_over = timeout(PACE_TIME, pace).await.map_err(|_| BodyError::TooSlow)??;
+        }
+        Ok(())
+    };
+    timeout(BODY_TIME_MAX, whole).await.map_err(|_| BodyError::TooSlow)?
 }
 
 /// Checks what is known before the body is read.
@@ -102,17 +169,6 @@ pub(super) fn enlarge(place: &mut OwnedSemaphorePermit, bytes: usize) -> Result<
     let more = place.semaphore().clone().try_acquire_many_owned(places);
     place.merge(more.map_err(|_| BodyError::NoRoom)?);
     Ok(())
-}
-
-/// Reads a body to its end, which must come within `time_max`.
-pub(super) async fn read(body: Body, time_max: Duration) -> Result<Bytes, BodyError> {
-    let whole = Limited::new(body, BODY_BYTES_MAX).collect();
-    match timeout(time_max, whole).await {
-        Err(_) => Err(BodyError::TooSlow),
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(BodyError::TooLarge),
-        Ok(Err(_)) => Err(BodyError::Broken),
-    }
 }
 
 fn announced_length(headers: &HeaderMap) -> Option<u64> {

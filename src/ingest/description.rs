@@ -15,7 +15,8 @@ use crate::record::{StreamName, UnixMillis};
 
 /// The type of a stream that producers write to; the only one there is.
 pub(super) const STREAM_TYPE: &str = "DirectPut";
-/// Streams do not change while the program runs, so there is one version and one destination.
+/// Versions are for updates through the API, which there are none of; a reload of the configuration
+/// changes what is shown and not the version. A stream has one destination.
 const VERSION_ID: &str = "1";
 const DESTINATION_ID: &str = "destinationId-000000000001";
 const NO_ENCRYPTION: NoEncryption = NoEncryption { no_encryption_config: "NoEncryption" };

@@ -1,7 +1,7 @@
 //! The ways in: the producer API of Firehose over HTTP, and a plain endpoint (`plain`) beside it.
 //!
-//! The path of a call of the API: method and path, then the head of the message and its body (`body`), then
-//! who signed it (`auth`), the operation (`operations`), its shape and constraints (`wire`), the
+//! The path of a call of the API: method and path, then the head of the message and who it says has
+//! signed it (`auth`), its body (`body`), then whether that is so (`auth`), the operation (`operations`), its shape and constraints (`wire`), the
 //! stream, and the append to the stream's journal (`store`). The answer (`reply`) is sent only after the
 //! journal has synced. Nothing of a refused call is stored.
 //!
@@ -11,6 +11,7 @@
 mod auth;
 mod bearer;
 mod body;
+mod browser;
 mod counters;
 mod description;
 mod operations;
@@ -43,6 +44,7 @@ use futures::FutureExt;
 use tokio::sync::watch;
 
 pub use body::Bodies;
+pub use browser::is_from_a_web_page;
 
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
 pub use bearer::Token;
@@ -50,11 +52,13 @@ pub use counters::Counters;
 pub use description::{BackupDescription, Content, Description, Processor, stream_arn};
 pub use record_id::{RECORD_ID_CHARS, RecordId};
 pub use server::{ConnectionLimits, Listener, serve};
+pub use split::{elements_of, without_mark};
 pub use tls::{Tls, TlsError, TlsFiles};
 
 use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::record::StreamName;
+use body::Arrived;
 use operations::{Operation, Prepared};
 use reply::ErrorReply;
 
@@ -135,10 +139,16 @@ async fn answer(service: &Arc<Service>, request: Request) -> Result<String, Erro
     let (parts, body) = request.into_parts();
     body::check_head(&parts)?;
     body::check_plain(&parts)?;
-    let _place = service.bodies.place(&parts)?;
-    let body = body::read(body, body::BODY_TIME_MAX).await?;
     let view = service.view.borrow().clone();
-    match prepare(service, &view, parts, body).await? {
+    if view.auth.is_closed_to(&parts) {
+        return Err(ErrorReply::web_page());
+    }
+    if let Err(error) = view.auth.recognise(&parts, service.clock.now()) {
+        body::discard(body).await?;
+        return Err(error.into());
+    }
+    let Arrived { bytes, place: _place } = service.bodies.read(&parts, body).await?;
+    match prepare(service, &view, parts, bytes).await? {
         Prepared::Answer(json) => Ok(json),
         Prepared::Append(append) => operations::append(service, &view, append).await,
     }

@@ -21,6 +21,7 @@ use axum::http::{HeaderMap, Response};
 use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::body::Arrived;
 use super::plain_reply::{self, PlainError};
 use super::retry::{IDEMPOTENCY_KEY, Identification, sha256};
 use super::split::Form;
@@ -76,9 +77,10 @@ async fn answer(
 ) -> Result<String, PlainError> {
     let (parts, body) = request.into_parts();
     let (name, begun) = begin(service, name, parts).map_err(PlainError::before_the_body)?;
-    let Begun { view, headers, place, sender, tenant } = begun;
-    let body = body::read(body, body::BODY_TIME_MAX).await.map_err(PlainError::from);
-    let body = body.map_err(PlainError::before_the_body)?;
+    let Begun { view, parts, sender, tenant } = begun;
+    let arrived = service.bodies.read(&parts, body).await.map_err(PlainError::from);
+    let Arrived { bytes: body, place } = arrived.map_err(PlainError::before_the_body)?;
+    let headers = parts.headers;
     let call = Call { headers, body, place, arrival: service.clock.now(), sender, tenant };
     let (batch, _place) = gather(call).await?;
     let stream = view.streams.get(&name).ok_or_else(PlainError::no_such_stream)?;
@@ -89,8 +91,7 @@ async fn answer(
 /// A call of which the head is in order.
 struct Begun {
     view: Arc<View>,
-    headers: HeaderMap,
-    place: OwnedSemaphorePermit,
+    parts: Parts,
     sender: String,
     tenant: Option<Tenant>,
 }
@@ -106,6 +107,9 @@ fn begin(
     }
     body::check_head(&parts)?;
     let view = service.view.borrow().clone();
+    if view.auth.is_closed_to(&parts) {
+        return Err(PlainError::web_page());
+    }
     let caller = view.auth.verify_token(&parts.headers)?;
     let name = name.ok().and_then(|Path(name)| StreamName::new(&name).ok());
     let name = name.filter(|name| caller.may_use(name) && view.streams.contains_key(name));
@@ -113,9 +117,8 @@ fn begin(
     Form::of(&parts.headers)?;
     Encoding::of(&parts.headers)?;
     idempotency_key(&parts.headers)?;
-    let place = service.bodies.place(&parts)?;
     let (sender, tenant) = (caller.access_key.to_owned(), caller.tenant.cloned());
-    Ok((name, Begun { view: view.clone(), headers: parts.headers, place, sender, tenant }))
+    Ok((name, Begun { view: view.clone(), parts, sender, tenant }))
 }
 
 async fn gather(call: Call) -> Result<(Batch, OwnedSemaphorePermit), PlainError> {

@@ -68,6 +68,12 @@ impl PlainError {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "slow_down", "Slow down.")
     }
 
+    /// A web page calls, and there are no identities by which it could be trusted.
+    pub(super) fn web_page() -> Self {
+        let message = "Without identities no calls of web pages are taken.";
+        Self::new(StatusCode::FORBIDDEN, "forbidden", message)
+    }
+
     /// The program is starting or stopping.
     pub(super) fn not_accepting() -> Self {
         Self::unavailable("The service takes no records now.")

@@ -262,3 +262,15 @@ async fn calls_are_counted_by_their_code() {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
 }
+
+#[tokio::test]
+async fn web_pages_write_only_with_a_token() {
+    let page: &[Header<'_>] = &[("origin", "https://example.com"), ("content-type", "text/plain")];
+    let refused = send(&open(), with(post("a\n"), page)).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    assert_eq!(refused.headers["connection"], "close");
+    let authorization = format!("Bearer {TOKEN}");
+    let known = with(with(post("{}"), page), &[("authorization", &authorization)]);
+    let answered = send(&closed(), known).await;
+    assert_ne!(answered.status, StatusCode::FORBIDDEN, "{}", answered.text);
+}

@@ -111,6 +111,13 @@ impl ErrorReply {
         )
     }
 
+    /// A web page calls, and there are no identities by which it could be trusted.
+    pub(super) fn web_page() -> Self {
+        let message = "Without identities no calls of web pages are taken.";
+        let reply = Self::new("AccessDeniedException", StatusCode::FORBIDDEN, message);
+        Self { hint: Hint::ConnectionEnds, ..reply }
+    }
+
     /// The program is starting or stopping.
     pub(super) fn not_accepting() -> Self {
         Self::unavailable("The service takes no records now.", Hint::RetryElsewhere)

@@ -5,15 +5,14 @@
 //!
 //! Limits: connections beyond the cap wait in the system's backlog. A TLS handshake must be over
 //! within the time of a head. The head of a request must be complete within its time, counted from
-//! the connection or from the end of the request before, so it is also the longest time that an
-//! HTTP/1 connection may be idle.
+//! the connection or from the end of the request before, so it is also the longest time that a
+//! connection may be idle, whichever version of HTTP it speaks: pings do not keep it.
 
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -21,10 +20,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 use tower::ServiceExt;
@@ -46,7 +44,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ConnectionLimits {
     /// Connections at one time.
     pub connection_count_max: usize,
-    /// From the first byte that may come to the end of a request's head.
+    /// From the first byte that may come to the end of a request's head, and without a request at
+    /// all.
     pub head_time_max: Duration,
     /// From the shutdown to the end of the last call.
     pub grace: Duration,
@@ -80,7 +79,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) {
     let places = Arc::new(Semaphore::new(limits.connection_count_max));
-    let graceful = GracefulShutdown::new();
+    let (stop, stopped) = watch::channel(false);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -92,7 +91,7 @@ pub async fn serve(
                 Ok((stream, place)) => {
                     let (router, tls) = (router.clone(), listener.tls.clone());
                     let connection = Connection { router, limits, tls, place };
-                    connections.spawn(connection.run(stream, graceful.watcher()));
+                    connections.spawn(connection.run(stream, stopped.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -102,8 +101,8 @@ pub async fn serve(
         }
     }
     drop(listener);
+    stop.send_replace(true);
     let all_ended = async {
-        graceful.shutdown().await;
         while let Some(ended) = connections.join_next().await {
             observe(ended);
         }
@@ -141,47 +140,92 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(self, stream: TcpStream, graceful: Watcher) {
+    async fn run(self, stream: TcpStream, stopped: watch::Receiver<bool>) {
         if let Err(error) = stream.set_nodelay(true) {
             // The peer is gone; reading says so too.
             tracing::debug!(%error, "a connection could not be set up");
         }
         let Some(tls) = &self.tls else {
-            return self.serve(stream, graceful).await;
+            return self.serve(stream, stopped).await;
         };
         match timeout(self.limits.head_time_max, tls.acceptor().accept(stream)).await {
-            Ok(Ok(stream)) => self.serve(stream, graceful).await,
+            Ok(Ok(stream)) => self.serve(stream, stopped).await,
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn serve<S>(self, stream: S, graceful: Watcher)
+    async fn serve<S>(self, stream: S, mut stopped: watch::Receiver<bool>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { router, limits, place: _place, .. } = self;
-        let has_called = Arc::new(AtomicBool::new(false));
-        let service = service_fn({
-            let has_called = has_called.clone();
-            move |request: hyper::Request<Incoming>| {
-                has_called.store(true, Ordering::Relaxed);
-                let router = router.clone();
-                async move { Ok::<_, Infallible>(infallible(router.oneshot(request).await)) }
+        let calls = watch::Sender::new(0);
+        let idle = idle(calls.subscribe(), limits.head_time_max);
+        let service = service_fn(move |request: hyper::Request<Incoming>| {
+            let (call, router) = (Call::begin(&calls), router.clone());
+            async move {
+                let answer = router.oneshot(request).await;
+                drop(call);
+                Ok::<_, Infallible>(infallible(answer))
             }
         });
         let builder = builder(limits.head_time_max);
         let served = builder.serve_connection(TokioIo::new(stream), service).into_owned();
-        let mut served = pin!(graceful.watch(served));
-        // While hyper finds out which version of HTTP a client speaks, it has no timer of its own.
-        let ended = match timeout(limits.head_time_max, &mut served).await {
-            Ok(ended) => ended,
-            Err(_) if !has_called.load(Ordering::Relaxed) => return,
-            Err(_) => served.await,
+        let mut served = pin!(served);
+        let ended = tokio::select! {
+            ended = &mut served => ended,
+            () = told(&mut stopped) => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+            () = idle => {
+                served.as_mut().graceful_shutdown();
+                // An answer that the client does not take keeps the connection no longer.
+                match timeout(limits.head_time_max, served).await {
+                    Ok(ended) => ended,
+                    Err(_) => return,
+                }
+            }
         };
         if let Err(error) = ended {
             // Resets and garbage are everyday events of a public port.
             tracing::debug!(%error, "a connection ended with an error");
+        }
+    }
+}
+
+/// Waits until the listener is told to stop, or has gone.
+async fn told(stopped: &mut watch::Receiver<bool>) {
+    // What it hands out is a lock.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+/// A call under way, counted while it lives.
+struct Call(watch::Sender<usize>);
+
+impl Call {
+    fn begin(calls: &watch::Sender<usize>) -> Self {
+        calls.send_modify(|count| *count += 1);
+        Self(calls.clone())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
+}
+
+/// Waits until no call has been under way for as long as `patience`.
+async fn idle(mut calls: watch::Receiver<usize>, patience: Duration) {
+    loop {
+        let none_is_left = calls.wait_for(|count| *count == 0).await.is_ok();
+        match timeout(patience, calls.changed()).await {
+            Ok(Ok(())) if none_is_left => {}
+            // Nobody counts any more: the connection is over, and says so itself.
+            Ok(_) => std::future::pending().await,
+            Err(_) => return,
         }
     }
 }

@@ -151,3 +151,36 @@ async fn s26_connections_in_their_handshake_count_against_the_cap() {
     assert!(started.elapsed() >= Duration::from_millis(100));
     drop(waiting);
 }
+
+/// The client's half of the start of an HTTP/2 connection: its preface and no settings.
+const HTTP2_START: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// `GET /` on stream 1, of the static table of HPACK: method, scheme, path, and authority `a`.
+const HTTP2_GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x41\x01a";
+
+#[tokio::test]
+async fn s26_idle_connections_end_whichever_version_they_speak() {
+    let server = Running::start().await;
+    for start in [HTTP2_START.to_vec(), [HTTP2_START, HTTP2_GET].concat()] {
+        let mut stream = server.connect().await;
+        stream.write_all(&start).await.unwrap();
+        let mut answer = Vec::new();
+        let ended = timeout(Duration::from_secs(5), stream.read_to_end(&mut answer)).await;
+        assert!(ended.is_ok(), "it stayed open");
+        let is_asked = start.len() > HTTP2_START.len();
+        assert_eq!(answer.windows(5).any(|text| text == b"quick"), is_asked);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_takes_long_does_not_make_its_connection_idle() {
+    let server = Running::start().await;
+    let mut stream = server.connect().await;
+    // Longer than a head may take; the next one comes on the same connection.
+    for _ in 0..2 {
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"slow") {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "{answer:?}");
+        }
+    }
+}

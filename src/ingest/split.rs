@@ -13,6 +13,8 @@
 //! - none, or one that tools send when they were not told (`application/octet-stream`,
 //!   `application/x-www-form-urlencoded`): like JSON when the body begins with `[` or `{`, otherwise
 //!   lines.
+//!
+//! A byte order mark in front of the body is a file's, and no part of the first record.
 
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
@@ -91,10 +93,13 @@ impl Form {
 
     /// The records of `body` in its order; at least one.
     pub(super) fn split(self, body: &[u8]) -> Result<Vec<&[u8]>, SplitError> {
+        let body = without_mark(body);
         let mut records = Records(Vec::new());
         let start = after_blanks(body, 0);
         match (self, body.get(start)) {
-            (Self::Json | Self::Unsaid, Some(b'[')) => elements(body, start, &mut records)?,
+            (Self::Json | Self::Unsaid, Some(b'[')) => {
+                elements(body, start, |element| records.push(element))?;
+            }
             (Self::Json, _) | (Self::Unsaid, Some(b'{')) => documents(body, &mut records)?,
             (Self::Lines | Self::Unsaid, _) => lines(body, &mut records)?,
         }
@@ -137,13 +142,37 @@ fn documents<'a>(body: &'a [u8], records: &mut Records<'a>) -> Result<(), SplitE
     Ok(())
 }
 
-/// The elements of the array that begins at `open`.
-fn elements<'a>(body: &'a [u8], open: usize, records: &mut Records<'a>) -> Result<(), SplitError> {
+/// The elements of a body that is one JSON array, objects or not; none when it is no array.
+#[must_use]
+pub fn elements_of(body: &[u8]) -> Option<Vec<&[u8]>> {
+    let body = without_mark(body);
+    let open = after_blanks(body, 0);
+    let mut found = Vec::new();
+    let push = |element| {
+        found.push(element);
+        Ok(())
+    };
+    let is_array = body.get(open) == Some(&b'[') && elements(body, open, push).is_ok();
+    is_array.then_some(found)
+}
+
+/// A text without the mark that editors of one kind put in front.
+#[must_use]
+pub fn without_mark(text: &[u8]) -> &[u8] {
+    text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text)
+}
+
+/// Hands over the elements of the array that begins at `open`.
+fn elements<'a>(
+    body: &'a [u8],
+    open: usize,
+    mut push: impl FnMut(&'a [u8]) -> Result<(), SplitError>,
+) -> Result<(), SplitError> {
     let mut at = after_blanks(body, open + 1);
     if body.get(at) != Some(&b']') {
         loop {
             let end = end_of_value(body, at)?;
-            records.push(&body[at..end])?;
+            push(&body[at..end])?;
             at = after_blanks(body, end);
             match body.get(at) {
                 Some(b',') => at = after_blanks(body, at + 1),

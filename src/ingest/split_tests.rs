@@ -162,3 +162,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_byte_order_mark_is_no_part_of_the_first_record() {
+    for form in [Form::Lines, Form::Json, Form::Unsaid] {
+        let records = form.split("\u{feff}{\"a\":1}\n{}".as_bytes()).unwrap();
+        assert_eq!(records, [&b"{\"a\":1}"[..], b"{}"], "{form:?}");
+    }
+    assert_eq!(Form::Json.split("\u{feff}[1,{}]".as_bytes()).unwrap(), [&b"1"[..], b"{}"]);
+}
+
+#[test]
+fn elements_are_those_of_one_whole_array() {
+    let elements = |text: &str| elements_of(text.as_bytes()).map(|found| found.len());
+    assert_eq!(elements("[1, {}, \"a\", null]\n"), Some(4));
+    assert_eq!(elements("\u{feff}[]"), Some(0));
+    for other in ["[1]\n[2]", "{}", "", "[1", "[1,]"] {
+        assert_eq!(elements(other), None, "{other}");
+    }
+}

@@ -317,11 +317,38 @@ async fn s25_long_bodies_are_refused() {
     assert_eq!(status, 413);
 }
 
-#[tokio::test]
-async fn s25_a_body_that_does_not_end_in_time_is_refused() {
-    let stalled = futures::stream::pending::<Result<Bytes, std::io::Error>>();
-    let read = body::read(Body::from_stream(stalled), Duration::from_millis(1)).await;
-    assert_eq!(read, Err(BodyError::TooSlow));
+/// A body of so many pieces, each of which comes `every` later than the one before.
+fn dripping(count: usize, piece_bytes: usize, every: Duration) -> Body {
+    Body::from_stream(futures::stream::unfold(0, move |sent| async move {
+        if sent == count {
+            return None;
+        }
+        tokio::time::sleep(every).await;
+        Some((Ok::<_, std::io::Error>(Bytes::from(vec![b' '; piece_bytes])), sent + 1))
+    }))
+}
+
+fn unannounced() -> Parts {
+    Request::post("/").body(()).unwrap().into_parts().0
+}
+
+#[tokio::test(start_paused = true)]
+async fn s25_a_body_that_does_not_end_in_time_or_comes_too_slowly_is_refused() {
+    let second = Duration::from_secs(1);
+    for (count, piece_bytes, is_taken, seconds) in [
+        // Less than 4 KiB a second: not waited for to the end of the 30.
+        (1000, 100, false, 10),
+        (1000, 4000, false, 10),
+        (29, 8 * 1024, true, 29),
+        (40, 8 * 1024, false, 30),
+        (3, 1, true, 3),
+    ] {
+        let started = tokio::time::Instant::now();
+        let read =
+            Bodies::default().read(&unannounced(), dripping(count, piece_bytes, second)).await;
+        assert_eq!(read.map(|_| ()), if is_taken { Ok(()) } else { Err(BodyError::TooSlow) });
+        assert_eq!(started.elapsed().as_secs(), seconds, "{count} of {piece_bytes}");
+    }
     let reply = ErrorReply::from(BodyError::TooSlow);
     assert_eq!((reply.status.as_u16(), reply.code), (408, "RequestTimeoutException"));
 }
@@ -353,6 +380,29 @@ async fn s27_s28_encodings_are_refused() {
         request.headers_mut().insert(header, value.parse().unwrap());
         assert_eq!(send(&open(), request).await.status, StatusCode::OK);
     }
+}
+
+#[tokio::test]
+async fn web_pages_write_only_where_there_are_identities() {
+    for (header, value) in [
+        ("origin", "https://example.com"),
+        ("origin", "null"),
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+    ] {
+        let mut request = call_of("PutRecord", ONE_RECORD);
+        request.headers_mut().insert(header, value.parse().unwrap());
+        let (status, code, _) = refused(request).await;
+        assert_eq!((status, code.as_str()), (403, "AccessDeniedException"), "{header}: {value}");
+
+        let router = router(Arc::new(service(signed_by(SECRET, None), &["my-stream"])));
+        let mut request = vector(0);
+        request.headers_mut().insert(header, value.parse().unwrap());
+        assert_eq!(send(&router, request).await.status, StatusCode::OK, "{header}: {value}");
+    }
+    let mut request = call_of("PutRecord", ONE_RECORD);
+    request.headers_mut().insert("sec-fetch-site", "none".parse().unwrap());
+    assert_eq!(send(&open(), request).await.position(), Some(0), "nothing else was stored");
 }
 
 #[tokio::test]
@@ -392,21 +442,76 @@ async fn a_panic_is_answered() {
     }
 }
 
-#[test]
-fn bodies_beyond_the_memory_for_them_slow_producers_down() {
+#[tokio::test]
+async fn bodies_beyond_the_memory_for_them_slow_producers_down() {
     let bodies = Bodies::default();
-    let long = Request::post("/").header("content-length", 12 * 1024 * 1024).body(()).unwrap();
+    let long = Request::post("/").header("content-length", body::BODY_BYTES_MAX).body(()).unwrap();
     let (long, ()) = long.into_parts();
-    let unannounced = Request::post("/").body(()).unwrap().into_parts().0;
-    let mut places = Vec::new();
-    while let Ok(place) = bodies.place(if places.len() % 2 == 0 { &long } else { &unannounced }) {
-        places.push(place);
+    let unannounced = unannounced();
+    let whole = || Body::from(vec![b' '; body::BODY_BYTES_MAX]);
+    let mut arrived = Vec::new();
+    let refused = loop {
+        let parts = if arrived.len() % 2 == 0 { &long } else { &unannounced };
+        match bodies.read(parts, whole()).await {
+            Ok(body) => arrived.push(body),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused, arrived.len()), (BodyError::NoRoom, 256 / 12));
+    assert_eq!(ErrorReply::from(refused).code, "ServiceUnavailableException");
+    arrived.pop();
+    assert!(bodies.read(&long, whole()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn bodies_take_memory_as_they_arrive_and_not_as_they_are_announced() {
+    let bodies = Bodies::default();
+    let long = Request::post("/").header("content-length", body::BODY_BYTES_MAX).body(()).unwrap();
+    let (long, ()) = long.into_parts();
+    let unannounced = unannounced();
+    let waiting: Vec<_> = (0..1000)
+        .map(|number| {
+            let parts = if number % 2 == 0 { &long } else { &unannounced };
+            let body = dripping(100, 1, Duration::from_secs(1));
+            Box::pin(bodies.read(parts, body))
+        })
+        .collect();
+    let all = futures::future::join_all(waiting);
+    let (all, whole) = tokio::join!(all, async {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        bodies.read(&long, Body::from(vec![b' '; body::BODY_BYTES_MAX])).await
+    });
+    assert!(whole.is_ok(), "others only began");
+    assert!(all.iter().all(|read| matches!(read, Err(BodyError::TooSlow))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn s03_a_call_that_nobody_known_has_signed_takes_no_memory() {
+    let service = Arc::new(service(signed_by(SECRET, None), &["my-stream"]));
+    let taken = service.bodies.read(&unannounced(), Body::from(vec![0; 1 << 20])).await.unwrap();
+    // All of the rest.
+    let mut rest = Vec::new();
+    while let Ok(body) = service.bodies.read(&unannounced(), Body::from(vec![0; 4096])).await {
+        rest.push(body);
     }
-    assert_eq!(places.len(), 256 / 12);
-    let reply = ErrorReply::from(body::BodyError::NoRoom);
-    assert_eq!(reply.code, "ServiceUnavailableException");
-    places.pop();
-    assert!(bodies.place(&long).is_ok());
+    let router = router(service);
+    for (authorization, code) in [
+        (None, "MissingAuthenticationTokenException"),
+        (Some((KEY, "AKIDOTHER")), "UnrecognizedClientException"),
+        (Some((KEY, KEY)), "ServiceUnavailableException"),
+    ] {
+        let mut request = vector(0);
+        match authorization {
+            None => drop(request.headers_mut().remove("authorization")),
+            Some((from, to)) => {
+                let text = request.headers()["authorization"].to_str().unwrap().replace(from, to);
+                request.headers_mut().insert("authorization", text.parse().unwrap());
+            }
+        }
+        assert_eq!(send(&router, request).await.code(), code);
+    }
+    drop((taken, rest));
+    assert_eq!(send(&router, vector(0)).await.status, StatusCode::OK);
 }
 
 #[test]

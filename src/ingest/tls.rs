@@ -60,12 +60,12 @@ pub enum TlsError {
 #[derive(Debug)]
 pub struct Tls {
     disk: Arc<dyn Disk>,
-    files: TlsFiles,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    files: TlsFiles,
     config: Arc<ServerConfig>,
     /// Of what was read last, usable or not.
     seen: Hash,
@@ -95,26 +95,40 @@ impl Tls {
     pub fn load(disk: Arc<dyn Disk>, files: TlsFiles) -> Result<Self, TlsError> {
         let content = Content::read(disk.as_ref(), &files)?;
         let config = Arc::new(content.config(&files)?);
-        let state = State { config, seen: content.hash() };
-        Ok(Self { disk, files, state: Mutex::new(state) })
+        let state = State { files, config, seen: content.hash() };
+        Ok(Self { disk, state: Mutex::new(state) })
+    }
+
+    /// Where the certificate in use stands.
+    #[must_use]
+    pub fn files(&self) -> TlsFiles {
+        self.locked().files.clone()
+    }
+
+    /// Goes on with the certificate of `other`, for new connections.
+    pub fn follow(&self, other: &Self) {
+        let State { files, config, seen } = &*other.locked();
+        *self.locked() = State { files: files.clone(), config: config.clone(), seen: *seen };
     }
 
     /// Reads the files again and takes them into use when they have changed. Blocks for as long as
     /// the disk does.
     pub fn look(&self) -> Looked {
-        let content = match Content::read(self.disk.as_ref(), &self.files) {
-            Ok(content) => content,
-            Err(error) => {
-                let seen = sha256(error.to_string().as_bytes());
-                return if self.see(seen) { Looked::Refused(error) } else { Looked::Unchanged };
-            }
+        let files = self.files();
+        let read = Content::read(self.disk.as_ref(), &files);
+        let seen = match &read {
+            Ok(content) => content.hash(),
+            Err(error) => sha256(error.to_string().as_bytes()),
         };
-        if !self.see(content.hash()) {
+        let mut state = self.locked();
+        // Other files may have been taken into use meanwhile.
+        if state.files != files || state.seen == seen {
             return Looked::Unchanged;
         }
-        match content.config(&self.files) {
+        state.seen = seen;
+        match read.and_then(|content| content.config(&files)) {
             Ok(config) => {
-                self.locked().config = Arc::new(config);
+                state.config = Arc::new(config);
                 Looked::Renewed
             }
             Err(error) => Looked::Refused(error),
@@ -124,8 +138,10 @@ impl Tls {
     /// Looks at the files and tells the log what has come of it. Blocks as [`look`](Self::look)
     /// does.
     pub fn renew(&self) {
-        let certificate = self.files.certificate.display();
-        match self.look() {
+        let looked = self.look();
+        let certificate = self.files().certificate;
+        let certificate = certificate.display();
+        match looked {
             Looked::Unchanged => {}
             Looked::Renewed => tracing::info!(%certificate, "the certificate has been renewed"),
             Looked::Refused(error) => tracing::error!(
@@ -149,11 +165,6 @@ impl Tls {
     /// What new connections begin with.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(self.locked().config.clone())
-    }
-
-    /// Whether `seen` is something else than what was read last.
-    fn see(&self, seen: Hash) -> bool {
-        std::mem::replace(&mut self.locked().seen, seen) != seen
     }
 
     fn locked(&self) -> std::sync::MutexGuard<'_, State> {

@@ -21,6 +21,7 @@ use super::log::{Log, WriteError, locked};
 use super::window::{Claim, KeyedCall};
 use super::{AppendError, Appended, Batch};
 use crate::clock::Clock;
+use crate::disk::Promise;
 use crate::record::Position;
 
 /// Calls that may wait for one thread; beyond it callers are refused.
@@ -100,6 +101,8 @@ struct Request {
     payload: Payload,
     /// Held by a call with a key until it is durable or refused.
     claim: Option<Claim>,
+    /// Held by records of producers until they are counted as used, or refused.
+    promise: Option<Promise>,
     answer: oneshot::Sender<Result<Appended, AppendError>>,
 }
 
@@ -165,11 +168,13 @@ impl Committer {
 }
 
 impl Lane {
-    /// Appends records when the queue has room; `claim` is theirs when the call has a key.
+    /// Appends records when the queue has room; `claim` is theirs when the call has a key, `promise`
+    /// is their room on the disk.
     pub(super) async fn append(
         &self,
         batch: Batch,
         claim: Option<Claim>,
+        promise: Promise,
     ) -> Result<Appended, AppendError> {
         let queue = &self.committer.queues[self.queue];
         let bytes = batch.data_bytes();
@@ -194,14 +199,15 @@ impl Lane {
         };
         let (answer, answered) = oneshot::channel();
         let (log, payload) = (self.log.clone(), Payload::Batch(batch));
-        permit.send(Request { log, payload, claim, answer });
+        permit.send(Request { log, payload, claim, promise: Some(promise), answer });
         answered.await.unwrap_or(Err(AppendError::Failed))
     }
 
     /// Appends what the service itself has to say, waiting for room in the queue.
     pub(super) async fn append_own(&self, payload: Payload) -> Result<Appended, AppendError> {
         let (answer, answered) = oneshot::channel();
-        let request = Request { log: self.log.clone(), payload, claim: None, answer };
+        let request =
+            Request { log: self.log.clone(), payload, claim: None, promise: None, answer };
         let sent = self.committer.queues[self.queue].sender.send(request).await;
         sent.map_err(|_| AppendError::Failed)?;
         answered.await.unwrap_or(Err(AppendError::Failed))
@@ -335,7 +341,9 @@ fn sync(log: &Mutex<Log>, requests: &[Request]) -> io::Result<()> {
 }
 
 fn answer(requests: Vec<Request>, firsts: Vec<Position>) {
-    for (request, first) in requests.into_iter().zip(firsts) {
+    for (mut request, first) in requests.into_iter().zip(firsts) {
+        // The bytes are counted as used by now.
+        drop(request.promise.take());
         let appended =
             Appended { first, count: request.payload.record_count(), is_repetition: false };
         // A caller that went away is not owed an answer; its records stay.
@@ -344,7 +352,8 @@ fn answer(requests: Vec<Request>, firsts: Vec<Position>) {
 }
 
 fn refuse(requests: impl IntoIterator<Item = Request>, error: AppendError) {
-    for request in requests {
+    for mut request in requests {
+        drop(request.promise.take());
         if let Some(claim) = request.claim {
             claim.refuse(error);
         }

@@ -15,7 +15,7 @@ use super::segment::{self, SegmentHeader};
 use super::shared::{IndexEntry, Segment, Shared};
 use super::window::{KeyedCall, Window};
 use crate::clock::Clock;
-use crate::disk::{Disk, DiskFile, OpenMode};
+use crate::disk::{Disk, DiskFile, OpenMode, is_out_of_files};
 use crate::record::Position;
 
 /// The first segment of a stream is this long, each further one twice as long as the one before,
@@ -109,6 +109,7 @@ impl Log {
             }
             self.begin_segment().map_err(|error| match error.kind() {
                 ErrorKind::StorageFull | ErrorKind::QuotaExceeded => WriteError::NoRoom(error),
+                _ if is_out_of_files(&error) => WriteError::NoRoom(error),
                 _ => WriteError::Disk(error),
             })?;
         }
@@ -250,8 +251,8 @@ pub(super) fn is_worth_keeping(segment: &Segment, segment_bytes_max: u64) -> boo
 /// Why a group was not written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
-    /// The disk has no room for a new segment; nothing was written.
-    #[error("the disk has no room for a new journal segment: {0}")]
+    /// No new segment could be begun, for want of room or of open files; nothing was written.
+    #[error("there is no room for a new journal segment: {0}")]
     NoRoom(io::Error),
     /// Some of the group may have been written, even when the disk was only full: the process has
     /// to end and recover.

@@ -60,6 +60,7 @@ mod segment;
 mod shared;
 mod survey;
 mod window;
+mod remembered;
 #[cfg(test)]
 mod tests;
 
@@ -74,6 +75,7 @@ use uuid::Uuid;
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
 pub use self::reader::{Call, Seen};
+pub use self::remembered::RememberedCalls;
 pub use self::survey::{Flaw, FlawKind, Look, Survey};
 pub use self::window::{CALL_KEY_BYTES, CallKey};
 
@@ -271,12 +273,12 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// The committing threads.
     pub committer: Committer,
-    /// The disk budget.
+    /// The part of the disk budget that the journals of one stream share.
     pub budget: Arc<DiskBudget>,
     /// The identity of the data directory.
     pub instance: Uuid,
-    /// Calls that one journal remembers, in case that they come again.
-    pub remembered_calls_max: usize,
+    /// The calls that all journals remember together.
+    pub remembered_calls: RememberedCalls,
 }
 
 /// The journal of one stream. Clones are handles to the same journal.
@@ -375,7 +377,7 @@ impl Journal {
         let checkpoints = directory.join("checkpoint");
         let (files, FoundCheckpoint { checkpoint, calls, damaged: damaged_checkpoints }) =
             CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
-        let window = Arc::new(Window::new(environment.remembered_calls_max, calls));
+        let window = Arc::new(Window::new(environment.remembered_calls.clone(), calls));
         let found = recovery::scan(disk, &segments_directory, environment.instance, &window)?;
         log::remove_leftovers(disk.as_ref(), &segments_directory).map_err(fault)?;
 
@@ -451,13 +453,13 @@ impl Journal {
             }
             Some(Begun::Crowded) => return Err(AppendError::QueueFull),
         };
-        if !self.inner.budget.admits(batch.data_bytes() as u64) {
+        let Some(promise) = self.inner.budget.admit(batch.frame_bytes_at_most() as u64) else {
             if let Some(claim) = claim {
                 claim.refuse(AppendError::BudgetUsedUp);
             }
             return Err(AppendError::BudgetUsedUp);
-        }
-        self.inner.lane.append(batch, claim).await
+        };
+        self.inner.lane.append(batch, claim, promise).await
     }
 
     /// Makes batches that the service made itself durable, one behind the other; they may use the

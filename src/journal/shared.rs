@@ -68,6 +68,12 @@ pub(super) struct Shared {
     budget: Arc<DiskBudget>,
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.budget.remove(self.bytes());
+    }
+}
+
 impl Shared {
     pub(super) fn new(segments: Vec<Segment>, end: Position, budget: Arc<DiskBudget>) -> Self {
         budget.add(segments.iter().map(|segment| segment.capacity_bytes).sum());

@@ -19,6 +19,7 @@ use super::control::{self, CHECKPOINT_BYTES_MAX, CHECKPOINT_FORMAT, Checkpoint, 
 use super::frame::{BatchView, Header, Kind};
 use super::log::SPARE;
 use super::recovery::{Found, SegmentScan};
+use super::remembered::RememberedCalls;
 use super::segment::{self, Frames, HeaderError, SegmentHeader};
 use super::window::Window;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
@@ -188,7 +189,7 @@ impl Survey {
     /// made.
     pub fn scan(&mut self, decided: &mut dyn FnMut(Control)) {
         // What calls may come again is of no interest here.
-        let window = Window::new(0, Vec::new());
+        let window = Window::new(RememberedCalls::new(0), Vec::new());
         let last = self.segments.len().saturating_sub(1);
         for (index, segment) in self.segments.iter_mut().enumerate() {
             let mut found = Found::default();

@@ -1,7 +1,7 @@
 //! The retry window: which records a call became, for calls that may come again.
 //!
-//! Owns what a journal remembers of calls that have a key: those of the last five minutes, at most
-//! so many, the oldest go first; and the calls that are under way, so that a repetition waits for
+//! Owns what a journal remembers of calls that have a key: those of the last five minutes, as far as
+//! there is room for them among those of all journals (`remembered`); and the calls that are under way, so that a repetition waits for
 //! the first one instead of being stored beside it. Does not know what a key is made of.
 //!
 //! Invariants: a call is remembered as soon as it is durable and before anybody is told, whether or
@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::frame::{u32_at, u64_at};
 use super::log::locked;
+use super::remembered::RememberedCalls;
 use super::{AppendError, Appended};
 use crate::record::{Position, UnixMillis};
 
@@ -51,7 +52,13 @@ const CALL_BYTES: usize = CALL_KEY_BYTES + 8 + 4 + 8;
 /// The calls that a journal remembers.
 #[derive(Debug)]
 pub(super) struct Window {
-    calls_max: usize,
+    remembered: RememberedCalls,
+    calls: Arc<Calls>,
+}
+
+/// The calls themselves.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
     /// Calls that had to go before their time.
     forgotten: AtomicU64,
     state: Mutex<State>,
@@ -113,34 +120,34 @@ impl Drop for Claim {
 }
 
 impl Window {
-    /// A window over `calls`, oldest first, that holds `calls_max` at the most.
-    pub(super) fn new(calls_max: usize, calls: Vec<KeyedCall>) -> Self {
-        let window =
-            Self { calls_max, forgotten: AtomicU64::new(0), state: Mutex::new(State::default()) };
+    /// A window over `calls`, oldest first, that holds as many as `remembered` leaves it.
+    pub(super) fn new(remembered: RememberedCalls, calls: Vec<KeyedCall>) -> Self {
+        let window = Self { remembered, calls: Arc::default() };
         calls.into_iter().for_each(|call| window.learn(call));
         window
     }
 
     /// Adds a call that a segment holds; one that is known already or too old changes nothing.
     pub(super) fn learn(&self, call: KeyedCall) {
-        let mut state = locked(&self.state);
+        let mut state = locked(&self.calls.state);
         let newest = state.order.back().map_or(call.arrival, |newest| newest.arrival);
         let known = match state.entries.get(&call.key) {
             Some(Entry::Durable(known)) => known.first >= call.first,
             _ => false,
         };
-        if !known && !is_over(&call, newest) {
+        if !known && !is_over(call.arrival, newest) {
             state.add(call);
-            state.trim(self.calls_max, call.arrival);
+            drop(state);
+            self.remembered.add(&self.calls, call.arrival);
         }
     }
 
     /// Takes a call in: it is the first with its key, or another one was.
     pub(super) fn begin(self: &Arc<Self>, key: CallKey, now: UnixMillis) -> Begun {
-        let mut state = locked(&self.state);
-        state.trim(self.calls_max, now);
+        self.remembered.trim(now);
+        let mut state = locked(&self.calls.state);
         match state.entries.get_mut(&key) {
-            Some(Entry::Durable(call)) if !is_over(call, now) => {
+            Some(Entry::Durable(call)) if !is_over(call.arrival, now) => {
                 let count = u64::from(call.count);
                 return Begun::Again(Appended { first: call.first, count, is_repetition: true });
             }
@@ -162,32 +169,31 @@ impl Window {
 
     /// Remembers calls that have become durable, and answers those who waited for them.
     pub(super) fn durable(&self, calls: impl Iterator<Item = KeyedCall>) {
-        let mut state = locked(&self.state);
         for call in calls {
             let appended =
                 Appended { first: call.first, count: u64::from(call.count), is_repetition: true };
-            if let Some(Entry::UnderWay { waiting, .. }) = state.add(call) {
+            let replaced = locked(&self.calls.state).add(call);
+            if let Some(Entry::UnderWay { waiting, .. }) = replaced {
                 for answer in waiting {
                     let _ = answer.send(Ok(appended));
                 }
             }
-            let early = state.trim(self.calls_max, call.arrival);
-            self.forgotten.fetch_add(early, Ordering::Relaxed);
+            self.remembered.add(&self.calls, call.arrival);
         }
     }
 
     /// The durable calls, oldest first, as a checkpoint keeps them.
     pub(super) fn calls(&self) -> Vec<KeyedCall> {
-        locked(&self.state).order.iter().copied().collect()
+        locked(&self.calls.state).order.iter().copied().collect()
     }
 
     /// Calls that had to go before their time, since the start.
     pub(super) fn forgotten(&self) -> u64 {
-        self.forgotten.load(Ordering::Relaxed)
+        self.calls.forgotten.load(Ordering::Relaxed)
     }
 
     fn release(&self, key: CallKey, number: u64) -> Vec<Answer> {
-        let mut state = locked(&self.state);
+        let mut state = locked(&self.calls.state);
         match state.entries.get_mut(&key) {
             Some(Entry::UnderWay { claim, waiting }) if *claim == number => {
                 let waiting = std::mem::take(waiting);
@@ -199,34 +205,36 @@ impl Window {
     }
 }
 
+impl Drop for Window {
+    fn drop(&mut self) {
+        self.remembered.leave(&self.calls);
+    }
+}
+
+impl Calls {
+    /// Lets go of the oldest call; `early` when its time was not over.
+    pub(super) fn forget_oldest(&self, early: bool) {
+        let mut state = locked(&self.state);
+        let Some(oldest) = state.order.pop_front() else {
+            return;
+        };
+        // The key may have come again since.
+        if matches!(state.entries.get(&oldest.key), Some(Entry::Durable(call)) if *call == oldest) {
+            state.entries.remove(&oldest.key);
+        }
+        self.forgotten.fetch_add(u64::from(early), Ordering::Relaxed);
+    }
+}
+
 impl State {
     fn add(&mut self, call: KeyedCall) -> Option<Entry> {
         self.order.push_back(call);
         self.entries.insert(call.key, Entry::Durable(call))
     }
-
-    /// Lets go of what is too old or too much; tells how many went before their time.
-    fn trim(&mut self, calls_max: usize, now: UnixMillis) -> u64 {
-        let mut early = 0;
-        while let Some(oldest) = self.order.front().copied() {
-            let is_over = is_over(&oldest, now);
-            if !is_over && self.order.len() <= calls_max {
-                break;
-            }
-            early += u64::from(!is_over);
-            self.order.pop_front();
-            // The key may have come again since.
-            if matches!(self.entries.get(&oldest.key), Some(Entry::Durable(call)) if *call == oldest)
-            {
-                self.entries.remove(&oldest.key);
-            }
-        }
-        early
-    }
 }
 
-fn is_over(call: &KeyedCall, now: UnixMillis) -> bool {
-    now.0.saturating_sub(call.arrival.0) > WINDOW_MS
+pub(super) fn is_over(arrival: UnixMillis, now: UnixMillis) -> bool {
+    now.0.saturating_sub(arrival.0) > WINDOW_MS
 }
 
 /// Appends `calls` to the bytes of a checkpoint.

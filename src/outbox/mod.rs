@@ -30,6 +30,13 @@ pub struct Outbox {
     files: Mutex<BTreeMap<PlanId, u64>>,
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        let files = self.files.get_mut().unwrap_or_else(PoisonError::into_inner);
+        self.budget.remove(files.values().sum());
+    }
+}
+
 /// Where an object's bytes lie in its plan's file, and what they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Frozen {

@@ -62,6 +62,22 @@ impl ObjectName<'_> {
     }
 }
 
+/// The key of an object with other random bits: where its name has a UUID, another one of the same
+/// length.
+#[must_use]
+pub fn renamed(key: &str, random: u128) -> String {
+    let uuid = uuid_v4(random).hyphenated().to_string();
+    let name_start = key.rfind('/').map_or(0, |slash| slash + 1);
+    let starts = (name_start..=key.len().saturating_sub(uuid.len())).rev();
+    let is_uuid = |start: &usize| {
+        key.get(*start..*start + uuid.len()).is_some_and(|text| Uuid::try_parse(text).is_ok())
+    };
+    match starts.into_iter().find(is_uuid) {
+        Some(start) => format!("{}{uuid}{}", &key[..start], &key[start + uuid.len()..]),
+        None => format!("{key}-{uuid}"),
+    }
+}
+
 /// A version 4 UUID of the given random bits.
 pub(super) fn uuid_v4(random: u128) -> Uuid {
     uuid::Builder::from_random_bytes(random.to_be_bytes()).into_uuid()
@@ -88,6 +104,16 @@ mod tests {
         let expected =
             "a/clicks-1-2018-08-07-09-03-05-a9fa96af-e4e4-409f-bac3-1f804714faaa.parquet";
         assert_eq!(key("a/").as_deref(), Ok(expected));
+    }
+
+    #[test]
+    fn another_key_differs_in_its_uuid_alone() {
+        let old = key("a/b=a9fa96af-e4e4-409f-bac3-1f804714faaa/").expect("short");
+        let new = renamed(&old, 7);
+        let uuid = uuid_v4(7).hyphenated().to_string();
+        let expected = old.replace("a9fa96af-e4e4-409f-bac3-1f804714faaa.parquet", "");
+        assert_eq!(new, format!("{expected}{uuid}.parquet"));
+        assert_eq!(renamed("a/é", 7), format!("a/é-{uuid}"));
     }
 
     #[test]

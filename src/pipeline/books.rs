@@ -257,6 +257,7 @@ mod tests {
             tenant: None,
             content_encoding: None,
             partition: None,
+            renamed: 0,
         };
         let positions = Positions::from_run(Position(first), count);
         Control::Plan(Plan {

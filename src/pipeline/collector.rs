@@ -27,6 +27,9 @@ const SCAN_BYTES: usize = 4 << 20;
 const CLOSED_BATCHES_MAX: usize = 256;
 /// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
 const PRESSURE_BYTES_MIN: u64 = 1 << 20;
+/// So are those that are a smaller part of what the stream holds: an outbox that fills the disk does
+/// not get smaller by small objects.
+const PRESSURE_PART_MIN: u64 = 16;
 
 /// What has been read and not been given to the next step yet.
 #[derive(Debug)]
@@ -134,18 +137,26 @@ impl Collector {
         self.enqueue(closed);
     }
 
-    /// Closes what is due, what a flush waits for, and everything of some size under pressure of the
-    /// disk budget.
+    /// Closes what is due, and what a flush waits for.
     pub(super) fn close(&mut self, now: Duration) {
         let closed = self.buffer.close_due(now);
         self.enqueue(closed);
-        if self.surroundings.budget.is_pressed() && self.buffer.data_bytes() >= PRESSURE_BYTES_MIN {
-            let closed = self.buffer.close_all(Trigger::Pressure);
-            self.enqueue(closed);
-        }
         if self.next >= self.flush_until && self.flush_until > Position(0) {
             self.flush_until = Position(0);
             let closed = self.buffer.close_all(Trigger::Flush);
+            self.enqueue(closed);
+        }
+    }
+
+    /// Closes the oldest batches, so many that the disk budget gets back to its low mark once they
+    /// have left the journal. To be asked for when nothing that was closed before is left in it.
+    pub(super) fn relieve(&mut self) {
+        let budget = &self.surroundings.budget;
+        let pressing_bytes = budget.pressing_bytes();
+        let worth_it = PRESSURE_BYTES_MIN.max(budget.used_bytes() / PRESSURE_PART_MIN);
+        if pressing_bytes > 0 && self.buffer.data_bytes() >= worth_it {
+            let wanted = pressing_bytes.max(PRESSURE_BYTES_MIN);
+            let closed = self.buffer.close_oldest(wanted, Trigger::Pressure);
             self.enqueue(closed);
         }
     }
@@ -194,7 +205,20 @@ impl Collector {
 
     /// As many closed batches as one plan takes, and everything that the disk lost.
     pub(super) fn take_round(&mut self) -> (Vec<Batch>, Positions) {
-        (take_round(&mut self.closed), std::mem::take(&mut self.lost))
+        let bytes_max = self.round_bytes_max();
+        (take_round(&mut self.closed, bytes_max), std::mem::take(&mut self.lost))
+    }
+
+    /// The bytes of records that the next plan takes on, at the most.
+    pub(super) fn next_round_bytes(&self) -> u64 {
+        let first = self.closed.front().map_or(0, |batch| batch.data_bytes);
+        let all: u64 = self.closed.iter().map(|batch| batch.data_bytes).sum();
+        all.min(self.round_bytes_max()).max(first)
+    }
+
+    fn round_bytes_max(&self) -> u64 {
+        let budget = &self.surroundings.budget;
+        if budget.is_pressed() { budget.round_bytes_max() } else { u64::MAX }
     }
 
     /// Takes back what [`Collector::take_round`] gave.

@@ -1,20 +1,20 @@
 //! One plan on its way into its stores.
 //!
-//! Owns a turn of it: all objects, some side by side, what is logged and counted of each. Does not
-//! commit.
+//! Owns a turn of it: the objects that are not there yet, some side by side, what is logged and
+//! counted of each, once. Does not commit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 use super::blocking;
 use super::orders::Role;
 use super::troubles::Troubles;
-use super::turns::Turn;
-use crate::deliver::{DeliverError, Stores, Unreadable, deliver};
+use super::turns::{Turn, TurnEnd};
+use crate::deliver::{ATTEMPTS, DeliverError, Effort, Outcome, Stores, Unreadable, deliver};
 use crate::fault::Action;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::outbox::Outbox;
@@ -23,6 +23,27 @@ use crate::record::StreamName;
 
 /// Objects of one plan that are being put side by side.
 const OBJECTS_IN_FLIGHT_MAX: usize = 8;
+/// The same of all plans of a leg, whatever it is that makes them wait.
+const LEG_OBJECTS_MAX: usize = 32;
+/// What objects that are being put take of the memory, for a leg: 256 MiB.
+const LEG_KIB_MAX: u32 = 256 << 10;
+
+/// What the objects of a leg may take while they are being put.
+#[derive(Clone, Debug)]
+pub(super) struct Room {
+    places: Arc<Semaphore>,
+    /// A permit for each KiB.
+    memory: Arc<Semaphore>,
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(LEG_OBJECTS_MAX)),
+            memory: Arc::new(Semaphore::new(LEG_KIB_MAX as usize)),
+        }
+    }
+}
 
 /// A turn of one plan.
 #[derive(Debug)]
@@ -33,31 +54,61 @@ pub(super) struct Delivery {
     pub(super) outbox: Arc<Outbox>,
     pub(super) troubles: Troubles,
     pub(super) metrics: Metrics,
+    pub(super) room: Room,
     pub(super) plan: PlanId,
     pub(super) turn: Turn,
 }
 
 impl Delivery {
-    /// Tells whether every object is in its store.
-    pub(super) async fn run(&self, headers: Vec<ObjectHeader>) -> bool {
-        let all_there = AtomicBool::new(true);
-        futures::stream::iter(&headers)
-            .for_each_concurrent(OBJECTS_IN_FLIGHT_MAX, async |header| {
-                if !self.put(header).await {
-                    all_there.store(false, Ordering::Relaxed);
-                }
-            })
-            .await;
-        all_there.into_inner()
+    /// Puts the objects that are not in their store yet, and tells which of them got there.
+    pub(super) async fn run(&self, headers: &[ObjectHeader]) -> TurnEnd {
+        let attempts = if self.turn.is_trial { 1 } else { ATTEMPTS };
+        let mut end = TurnEnd { attempts, ..TurnEnd::default() };
+        let left = (0..headers.len()).filter(|index| !self.turn.there.contains(index));
+        let mut left: Vec<usize> = left.collect();
+        // Another one begins each time, in case that one alone does not get through.
+        let first = self.turn.turns as usize % left.len().max(1);
+        left.rotate_left(first);
+        if self.turn.is_trial && !left.is_empty() {
+            let index = left.remove(0);
+            end.note(index, self.put(&headers[index], attempts).await);
+            if !end.has_taken_something() {
+                return end;
+            }
+        }
+        let mut puts = futures::stream::iter(left)
+            .map(async |index| (index, self.put(&headers[index], ATTEMPTS).await))
+            .buffer_unordered(OBJECTS_IN_FLIGHT_MAX);
+        let mut failures = 0;
+        while let Some((index, outcome)) = puts.next().await {
+            end.note(index, outcome);
+            failures += usize::from(outcome == Outcome::NotYet);
+            if failures >= OBJECTS_IN_FLIGHT_MAX && !end.has_taken_something() {
+                // The store is down: the others would only say so again.
+                break;
+            }
+        }
+        end
     }
 
-    async fn put(&self, header: &ObjectHeader) -> bool {
+    /// Whether every object is in its store after a turn that ended so.
+    pub(super) fn has_all(&self, headers: &[ObjectHeader], end: &TurnEnd) -> bool {
+        self.turn.there.union(&end.there).count() == headers.len()
+    }
+
+    async fn put(&self, header: &ObjectHeader, attempts: u32) -> Outcome {
         let step = format!("deliver {}", header.key);
         let failed = |error: &DeliverError, attempt: u32| self.failed(&step, error, attempt);
-        let may_be_there = self.turn.may_be_there;
         let read = || self.read(header);
-        if !deliver(&self.stores, header, &read, may_be_there, &failed).await {
-            return false;
+        let (turns, may_be_there) = (self.turn.turns, self.turn.may_be_there);
+        let effort = Effort { attempts, turns, may_be_there };
+        // One that is larger than all the room goes alone.
+        let kib = header.size_bytes.div_ceil(1 << 10).clamp(1, LEG_KIB_MAX.into());
+        let _memory = self.room.memory.acquire_many(kib as u32).await;
+        let _place = self.room.places.acquire().await;
+        let outcome = deliver(&self.stores, header, &read, effort, &failed).await;
+        if outcome != Outcome::There {
+            return outcome;
         }
         self.troubles.clear(&step);
         let kind = if self.role == Role::Backup { "backup" } else { header.kind.as_str() };
@@ -71,7 +122,7 @@ impl Delivery {
             bytes = header.size_bytes,
             "delivered an object"
         );
-        true
+        outcome
     }
 
     fn read<'a>(&'a self, header: &'a ObjectHeader) -> BoxFuture<'a, Result<Bytes, Unreadable>> {
@@ -83,6 +134,12 @@ impl Delivery {
 
     fn failed(&self, step: &str, error: &DeliverError, attempt: u32) {
         let attempt = self.turn.attempts.saturating_add(attempt);
+        if matches!(error, DeliverError::Taken { .. }) {
+            self.metrics.taken_keys.get_or_create(&stream_labels(self.stream.as_str())).inc();
+            self.troubles.clear(step);
+            tracing::error!(stream = %self.stream, "{error}");
+            return;
+        }
         self.metrics.failed_puts.get_or_create(&stream_labels(self.stream.as_str())).inc();
         self.troubles.set(step, format!("{error} (attempt {attempt})"));
         // The same thing again is news ever more rarely.

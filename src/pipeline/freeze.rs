@@ -75,14 +75,15 @@ pub(super) enum FreezeError {
     Panicked(String),
 }
 
-/// Takes as many closed batches as one plan takes on.
-pub(super) fn take_round(closed: &mut VecDeque<Batch>) -> Vec<Batch> {
+/// Takes as many closed batches as one plan takes on, of `bytes_max` in all if they are more than
+/// one.
+pub(super) fn take_round(closed: &mut VecDeque<Batch>, bytes_max: u64) -> Vec<Batch> {
     let mut round = Vec::new();
     let (mut bytes, mut records) = (0, 0);
     while let Some(batch) = closed.front() {
         bytes += batch.data_bytes;
         records += batch.positions.count();
-        let full = bytes > PLAN_BYTES_MAX
+        let full = bytes > PLAN_BYTES_MAX.min(bytes_max)
             || records > buffer::BATCH_RECORDS_MAX
             || round.len() == PLAN_BATCHES_MAX;
         if full && !round.is_empty() {

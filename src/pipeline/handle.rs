@@ -4,16 +4,22 @@
 //! fills in its own.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use super::Settings;
 use super::books::{LegBooks, StreamBooks};
+use super::leg::REGISTRATION_CHANCE;
 use super::orders::Orders;
 use super::troubles::Troubles;
+use crate::disk::DiskBudget;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::record::StreamName;
+
+/// How often a flush looks whether partitions are registered.
+const REGISTRATION_LOOK: Duration = Duration::from_millis(20);
 
 /// A stream as it stands. What a transform made of records is counted in its parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +131,7 @@ pub struct Handle {
     /// That of its journals.
     pub(super) stamp: [u8; 8],
     pub(super) changes: mpsc::Sender<Changing>,
+    pub(super) budget: Arc<DiskBudget>,
 }
 
 /// New settings on their way, with the way back of what went wrong.
@@ -175,6 +182,12 @@ pub struct ChangeError {
 }
 
 impl Handle {
+    /// The part of the disk budget that the stream has.
+    #[must_use]
+    pub fn budget(&self) -> &Arc<DiskBudget> {
+        &self.budget
+    }
+
     /// The stream as it stands; `None` when the pipeline has ended.
     pub async fn status(&self) -> Option<Status> {
         let source = self.legs.source()?.status().await?;
@@ -217,8 +230,9 @@ impl Handle {
     }
 
     /// Closes every batch and waits until everything accepted before the call is in its store,
-    /// dropped, or counted as damaged, and its partitions are registered. Tells whether that came
-    /// about before the pipeline ended.
+    /// dropped, or counted as damaged. Tells whether that came about before the pipeline ended. Its
+    /// partitions are registered by then, unless their catalog takes its time: the status says how
+    /// many wait.
     pub async fn flush(&self) -> bool {
         let backup = async {
             while let Some(leg) = self.legs.backup() {
@@ -246,7 +260,19 @@ impl Handle {
             }
         };
         let (backup, records) = futures::future::join(backup, records).await;
-        backup && records
+        if !(backup && records) {
+            return false;
+        }
+        // What comes of it makes no difference to the records.
+        let _ = tokio::time::timeout(REGISTRATION_CHANCE, self.registered()).await;
+        true
+    }
+
+    /// Waits until no partition waits for its catalog, or the pipeline has ended.
+    async fn registered(&self) {
+        while self.status().await.is_some_and(|status| status.unregistered_partitions > 0) {
+            tokio::time::sleep(REGISTRATION_LOOK).await;
+        }
     }
 
     /// Gives the pipeline new settings; they apply to everything that is not planned yet.

@@ -23,12 +23,13 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use super::books::LegBooks;
 use super::caution::Caution;
 use super::collector::{Collector, as_runs};
 use super::conversion::Converter;
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Room};
 use super::freeze::{Batch, FreezeError, Freezer};
 use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
 use super::intake::{Kind, Reading, Stretch};
@@ -39,26 +40,26 @@ use super::state::State;
 use super::transformer::Transformer;
 use super::transforms::{BATCH_RECORDS_MAX, Transforms};
 use super::troubles::Troubles;
-use super::turns::Turns;
+use super::turns::{Rest, TurnEnd, Turns};
 use super::{blocking, repeat, rest_after};
 use crate::catalog::{Catalog, Registration};
-use crate::deliver::ATTEMPTS;
 use crate::journal::{self, AppendError, Appended, Control, Hold, Journal, Opened};
 use crate::metrics::stream_labels;
 use crate::outbox::Outbox;
-use crate::partition::Group;
+use crate::partition::{Group, renamed};
 use crate::plan::{Plan, PlanId};
 use crate::positions::Positions;
 use crate::record::Position;
 
 /// A checkpoint is written this often while there is something new to record.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a plan that did not get through leaves the others their turn.
-const TURN_PAUSE: Duration = Duration::from_secs(5);
 /// The loop looks at the disk budget at least this often.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
 const FINISH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an end waits for catalogs when everything is in its store: the partitions are on a
+/// durable list, and the next start registers them.
+pub(super) const REGISTRATION_CHANCE: Duration = Duration::from_secs(3);
 /// Requests that may wait for the loop.
 const REQUESTS_MAX: usize = 64;
 
@@ -87,6 +88,7 @@ pub(super) struct Leg {
     table_trouble: Option<TableTrouble>,
     /// The order in which open plans are delivered.
     turns: Turns,
+    room: Room,
     /// Committed plans whose outbox files a checkpoint may let go.
     committed: Vec<PlanId>,
     flushes: Vec<(Position, oneshot::Sender<()>)>,
@@ -98,6 +100,8 @@ pub(super) struct Leg {
     freezing: bool,
     /// Records that are being frozen.
     freezing_records: u64,
+    /// Plans whose new keys are being written.
+    renaming: usize,
     registering: bool,
     checkpointing: bool,
     sealing: bool,
@@ -110,6 +114,8 @@ pub(super) struct Leg {
     checkpointed_at: Duration,
     /// Where the records end that a stop waits for.
     stop_at: Option<Position>,
+    /// Until when a stop waits for catalogs; set when everything else is done.
+    registered_by: Option<Duration>,
     halted: bool,
 }
 
@@ -121,8 +127,9 @@ enum Done {
     Appended(Positions, Result<Appended, AppendError>),
     Planned { batches: Arc<Vec<Batch>>, lost: Positions, plan: Result<Plan, FreezeError> },
     Committed(PlanId, Result<(), AppendError>),
-    NotDelivered(PlanId),
-    Rested(PlanId),
+    NotDelivered(PlanId, TurnEnd),
+    Rested(Rest),
+    Renamed { plan: Plan, end: TurnEnd, appended: Result<(), AppendError> },
     Registered { catalog: String, result: Result<Registration, RegisterError> },
     CatalogRested(String),
     Sealed(Position, Result<(), AppendError>),
@@ -158,7 +165,7 @@ impl Leg {
         let Surroundings { disk, budget, clock, .. } = surroundings.clone();
         let outbox = Arc::new(Outbox::open(disk.clone(), budget, directory, &recovered)?);
         let mut turns = Turns::default();
-        recovered.into_iter().for_each(|id| turns.open(id, true));
+        state.open_plans().values().for_each(|plan| turns.open(plan, true));
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let (records, hold) = logs
             .held
@@ -194,6 +201,7 @@ impl Leg {
             registrations: Registrations::default(),
             table_trouble: None,
             turns,
+            room: Room::default(),
             committed: Vec::new(),
             flushes: Vec::new(),
             troubles,
@@ -202,6 +210,7 @@ impl Leg {
             work: JoinSet::new(),
             freezing: false,
             freezing_records: 0,
+            renaming: 0,
             registering: false,
             checkpointing: false,
             sealing: false,
@@ -211,6 +220,7 @@ impl Leg {
             checkpointed_at: clock.steady(),
             surroundings,
             stop_at: None,
+            registered_by: None,
             halted: false,
         };
         Ok((leg, LegHandle { requests: sender }))
@@ -262,6 +272,7 @@ impl Leg {
                     // An end may be called off as long as the loop runs.
                     let known = self.stop_at.unwrap_or(*end.borrow());
                     self.stop_at = deadline.map(|_| known);
+                    self.registered_by = None;
                     self.collector.flush(self.stop_at.unwrap_or_default());
                 }
                 Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
@@ -299,11 +310,16 @@ impl Leg {
             self.work.spawn(async move { Done::Looked(look.await) });
         }
         self.collector.close(now);
+        // The last relief must have come to the disk before more of it is asked for.
+        let is_relieving = self.freezing || self.collector.has_closed() || self.checkpoints_due > 0;
+        if !is_relieving && self.transforms.is_idle() {
+            self.collector.relieve();
+        }
         let checkpoint_due = self.checkpoints_due > 0
             && !self.checkpointing
             && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL
                 || self.surroundings.budget.is_pressed());
-        if checkpoint_due && !self.freezing && !self.sealing {
+        if checkpoint_due && !self.freezing && self.renaming == 0 && !self.sealing {
             // With everything settled the whole journal can go, the active segment too.
             if self.sealed_at < end && self.is_idle(end) {
                 self.start_seal(end);
@@ -392,7 +408,16 @@ impl Leg {
         }
     }
 
+    /// Unless the disk has no room for what would be frozen, and there is something frozen already
+    /// whose delivery makes room.
     fn start_freeze(&mut self) {
+        let bytes = self.collector.next_round_bytes();
+        let budget = &self.surroundings.budget;
+        let is_first = self.state.open_plans().is_empty();
+        let Some(room) = budget.lend(bytes).or_else(|| is_first.then(|| budget.promise(bytes)))
+        else {
+            return;
+        };
         self.freezing = true;
         let (batches, lost) = self.collector.take_round();
         let in_batches: u64 = batches.iter().map(|batch| batch.positions.count()).sum();
@@ -402,8 +427,10 @@ impl Leg {
         let source_end = self.state.source_end();
         let conversions = self.surroundings.conversions.clone();
         self.work.spawn(async move {
-            let _permit = conversions.acquire_owned().await;
+            let permit = conversions.acquire_owned().await;
             let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end).await;
+            // Others need not wait for the rest after a failure.
+            drop((permit, room));
             let plan =
                 rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
             Done::Planned { batches, lost, plan: plan.await }
@@ -416,7 +443,7 @@ impl Leg {
                 self.turns.delivered(id);
                 continue;
             };
-            let headers = plan.objects.iter().map(|object| object.header.clone()).collect();
+            let headers: Vec<_> = plan.objects.iter().map(|object| object.header.clone()).collect();
             let delivery = Delivery {
                 role: self.role,
                 stream: self.surroundings.stream.clone(),
@@ -424,16 +451,48 @@ impl Leg {
                 outbox: self.outbox.clone(),
                 troubles: self.troubles.clone(),
                 metrics: self.surroundings.metrics.clone(),
+                room: self.room.clone(),
                 plan: id,
                 turn,
             };
             let journal = self.log.clone();
             self.work.spawn(async move {
-                if !delivery.run(headers).await {
-                    return Done::NotDelivered(id);
+                let end = delivery.run(&headers).await;
+                if !delivery.has_all(&headers, &end) {
+                    return Done::NotDelivered(id, end);
                 }
                 let committed = repeat(async || journal.append_control(&Control::Commit(id)).await);
                 Done::Committed(id, committed.await)
+            });
+        }
+    }
+
+    /// Gives other keys to the objects of a plan whose keys are taken; nothing of them was put.
+    fn start_renaming(&mut self, id: PlanId, end: TurnEnd) {
+        let Some(mut plan) = self.state.open_plans().get(&id).cloned() else {
+            self.turns.delivered(id);
+            return;
+        };
+        for index in &end.taken {
+            let header = &mut plan.objects[*index].header;
+            header.key = renamed(&header.key, Uuid::new_v4().as_u128());
+            header.renamed += 1;
+        }
+        self.renaming += 1;
+        let journal = self.log.clone();
+        self.work.spawn(async move {
+            let control = Control::Plan(plan);
+            let appended = repeat(async || journal.append_control(&control).await).await;
+            let Control::Plan(plan) = control else { unreachable!("it was made as a plan") };
+            Done::Renamed { plan, end, appended }
+        });
+    }
+
+    fn rest(&mut self, id: PlanId, end: &TurnEnd) {
+        for (pause, rest) in self.turns.not_delivered(id, end) {
+            self.work.spawn(async move {
+                tokio::time::sleep(pause).await;
+                Done::Rested(rest)
             });
         }
     }
@@ -508,9 +567,7 @@ impl Leg {
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
-                    if !plan.objects.is_empty() {
-                        self.turns.open(plan.id, false);
-                    }
+                    self.turns.open(&plan, false);
                     self.state.planned(plan);
                     self.freezer.converter.caution.planned(self.state.progress.low());
                 } else {
@@ -521,14 +578,17 @@ impl Leg {
             }
             Done::Committed(id, Ok(())) => self.committed(id),
             Done::Committed(_, Err(_)) => self.halted = true,
-            Done::NotDelivered(id) => {
-                self.turns.not_delivered(id, ATTEMPTS);
-                self.work.spawn(async move {
-                    tokio::time::sleep(TURN_PAUSE).await;
-                    Done::Rested(id)
-                });
+            Done::NotDelivered(id, end) if end.taken.is_empty() => self.rest(id, &end),
+            Done::NotDelivered(id, end) => self.start_renaming(id, end),
+            Done::Renamed { plan, end, appended: Ok(()) } => {
+                self.renaming -= 1;
+                self.checkpoints_due = 2;
+                let id = plan.id;
+                self.state.planned(plan);
+                self.rest(id, &end);
             }
-            Done::Rested(id) => self.turns.rested(id),
+            Done::Renamed { appended: Err(_), .. } => self.halted = true,
+            Done::Rested(rest) => self.turns.rested(&rest),
             Done::Registered { catalog, result } => {
                 self.registering = false;
                 self.registered(catalog, result);
@@ -675,8 +735,7 @@ impl Leg {
 
     fn answer_flushes(&mut self) {
         let state = &self.state;
-        let is_done =
-            |target: Position| state.is_done_until(target) && state.unregistered().is_empty();
+        let is_done = |target: Position| state.is_done_until(target);
         for (_, answer) in self.flushes.extract_if(.., |(target, _)| is_done(*target)) {
             let _ = answer.send(());
         }
@@ -738,7 +797,8 @@ impl Leg {
     /// stop is over.
     fn pause(&self, deadline: Option<Duration>) -> Duration {
         let now = self.surroundings.clock.steady();
-        let due = self.collector.next_due().into_iter().chain(deadline).min();
+        let due = self.collector.next_due().into_iter();
+        let due = due.chain(deadline).chain(self.registered_by).min();
         let due = due.map(|due| due.saturating_sub(now));
         let is_empty =
             self.collector.buffer().batch_count() == 0 && self.collector.closed_count() == 0;
@@ -747,8 +807,14 @@ impl Leg {
         due.unwrap_or(longest).min(longest)
     }
 
-    fn is_drained(&self, end: Position) -> bool {
-        !self.collector.is_flushing() && self.is_idle(end)
+    /// Whether everything before `end` is in its store, and its catalog has it or has had its chance.
+    fn is_drained(&mut self, end: Position) -> bool {
+        if self.collector.is_flushing() || !self.state.is_done_until(end) {
+            return false;
+        }
+        let now = self.surroundings.clock.steady();
+        let registered_by = *self.registered_by.get_or_insert(now + REGISTRATION_CHANCE);
+        self.state.unregistered().is_empty() || now >= registered_by
     }
 
     /// Whether everything is in its store and its catalog.
@@ -759,7 +825,7 @@ impl Leg {
     /// Leaves the disk so that the next start is quick.
     async fn finish(mut self, end: Position) {
         let settle = async {
-            while (self.freezing || self.checkpointing) && !self.halted {
+            while (self.freezing || self.renaming > 0 || self.checkpointing) && !self.halted {
                 match self.work.join_next().await {
                     Some(Ok(done)) => self.take(done),
                     Some(Err(error)) if error.is_cancelled() => {}
@@ -780,6 +846,15 @@ impl Leg {
                 stream = %self.surroundings.stream,
                 pending,
                 "stopped with undelivered records; they are safe on disk and go on at the next start"
+            );
+        }
+        let unregistered = self.state.unregistered().len();
+        if unregistered > 0 {
+            tracing::warn!(
+                stream = %self.surroundings.stream,
+                unregistered,
+                "stopped with partitions that their catalog does not know yet; the next start \
+                 registers them"
             );
         }
         if let Err(error) = self.log.seal().await {

@@ -208,10 +208,11 @@ impl Pipeline {
             None => {}
         }
         let legs = pipeline.legs.clone();
+        let budget = pipeline.surroundings.budget.clone();
         let imbalances = pipeline.surroundings.imbalances.clone();
         let stamp = pipeline.source.stamp();
         let stream = parts.stream;
-        let handle = Handle { stream, metrics, legs, imbalances, stamp, changes: changing };
+        let handle = Handle { stream, metrics, legs, imbalances, stamp, changes: changing, budget };
         Ok((pipeline, handle))
     }
 

@@ -56,6 +56,7 @@ pub(super) fn name(
         tenant: batch.group.tenant.clone(),
         content_encoding: content_encoding.map(str::to_owned),
         partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
+        renamed: 0,
     })
 }
 

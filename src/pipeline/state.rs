@@ -106,9 +106,15 @@ impl State {
         PlanId(self.last_plan.0 + 1)
     }
 
-    /// A plan is durable.
+    /// A plan is durable, or the new keys of one.
     pub(super) fn planned(&mut self, plan: Plan) {
         if plan.id <= self.last_plan {
+            // What is known already, or the same objects under keys that nobody else has.
+            if let Some(open) = self.open_plans.get_mut(&plan.id)
+                && open.renamed() < plan.renamed()
+            {
+                *open = plan;
+            }
             return;
         }
         self.last_plan = plan.id;
@@ -220,12 +226,21 @@ mod tests {
             tenant: None,
             content_encoding: None,
             partition: (kind == ObjectKind::Data).then_some(partition),
+            renamed: 0,
         };
         PlannedObject { header, positions: Positions::from_run(Position(first), count) }
     }
 
     fn plan(id: u64, objects: Vec<PlannedObject>, damaged: Positions) -> Plan {
         Plan { id: PlanId(id), objects, damaged, source_end: Position(0) }
+    }
+
+    fn renamed(plan: &Plan) -> Plan {
+        let mut plan = plan.clone();
+        let header = &mut plan.objects[0].header;
+        header.key.push_str("-again");
+        header.renamed += 1;
+        plan
     }
 
     fn history() -> Vec<Control> {
@@ -236,9 +251,11 @@ mod tests {
         );
         let second = plan(2, vec![object(ObjectKind::Data, 8, 2)], Positions::default());
         let partition = first.objects[0].header.partition.clone();
+        let renamed = renamed(&second);
         vec![
             Control::Plan(first),
             Control::Plan(second),
+            Control::Plan(renamed),
             Control::Commit(PlanId(1)),
             Control::Registered(partition.expect("rows have a partition")),
         ]
@@ -267,6 +284,22 @@ mod tests {
         for cut in 0..=history().len() {
             let before = State::replay(None, history()[..cut].to_vec()).checkpoint(end);
             assert_eq!(State::replay(Some(before), history()).checkpoint(end), whole, "{cut}");
+        }
+    }
+
+    #[test]
+    fn the_newest_keys_of_a_plan_hold_in_whatever_order_they_are_heard_of() {
+        let old = plan(1, vec![object(ObjectKind::Data, 0, 5)], Positions::default());
+        let new = renamed(&old);
+        for order in [[&old, &new, &old], [&old, &new, &new]] {
+            let controls = order.map(|plan| Control::Plan(plan.clone())).to_vec();
+            let mut state = State::replay(None, controls);
+            assert_eq!(state.open_plans()[&PlanId(1)], new);
+            assert_eq!(state.counts().in_plans, 5);
+            state.committed(PlanId(1));
+            state.planned(renamed(&new));
+            assert!(state.open_plans().is_empty(), "what is delivered stays so");
+            assert_eq!(state.counts().delivered, 5);
         }
     }
 

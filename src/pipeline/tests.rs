@@ -10,4 +10,5 @@ mod faults;
 mod flow;
 mod hooks;
 mod ledger;
+mod outage;
 mod world;

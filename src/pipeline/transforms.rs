@@ -22,8 +22,8 @@ const UNDER_WAY_MAX: usize = 5;
 /// Hooks are given no more records than this at once, however small they are: each takes some hundred
 /// bytes of memory on its way.
 pub(super) const BATCH_RECORDS_MAX: u64 = 10_000;
-/// Bytes of a scratch log beyond which nothing more is transformed while the disk budget is nearly
-/// used up: what is there must be delivered first.
+/// Bytes of a scratch log beyond which nothing more is transformed while the disk budget is
+/// used up, unless its reserve is smaller: what is there must be delivered first.
 const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
 
 /// The batches that are under way, oldest first.
@@ -54,11 +54,12 @@ impl UnderWay {
 }
 
 impl Transforms {
-    /// Whether one more may begin. When the disk budget is nearly used up, what is transformed has
+    /// Whether one more may begin. When the disk budget is used up, what is transformed has
     /// to leave the disk before more comes.
     pub(super) fn has_room(&self, scratch: &Journal, budget: &DiskBudget) -> bool {
-        let is_pressed = !budget.admits(0) && scratch.bytes() > SCRATCH_BYTES_PRESSED;
-        self.under_way.len() < UNDER_WAY_MAX && !is_pressed
+        let scratch_bytes_max = SCRATCH_BYTES_PRESSED.min(budget.round_bytes_max());
+        let is_waiting = budget.is_used_up() && scratch.bytes() > scratch_bytes_max;
+        self.under_way.len() < UNDER_WAY_MAX && !is_waiting
     }
 
     /// Begins with a batch; gives its ticket.

@@ -29,7 +29,7 @@ const REFUSAL_BYTES_MAX: usize = 2 << 10;
 /// What an HTTP hook is made from.
 #[derive(Clone)]
 pub struct HttpSettings {
-    /// Where events are posted to.
+    /// Where events are posted to; what stands behind a `?` may be a secret.
     pub url: String,
     /// Sent with each event; the values may be secrets.
     pub headers: Vec<(String, String)>,
@@ -41,7 +41,14 @@ pub struct HttpSettings {
 
 impl std::fmt::Debug for HttpSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpSettings").field("url", &self.url).finish_non_exhaustive()
+        f.debug_struct("HttpSettings").field("url", &self.shown_url()).finish_non_exhaustive()
+    }
+}
+
+impl HttpSettings {
+    /// The URL without its query.
+    fn shown_url(&self) -> &str {
+        self.url.split('?').next().unwrap_or_default()
     }
 }
 
@@ -120,7 +127,7 @@ impl Http {
     }
 
     fn away(&self, why: &str) -> Unavailable {
-        let reason = format!("the hook at {} is away: {why}", self.settings.url);
+        let reason = format!("the hook at {} is away: {why}", self.settings.shown_url());
         Unavailable { reason, action: Action::Retry }
     }
 }

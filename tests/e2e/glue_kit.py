@@ -43,6 +43,8 @@ class Glue:
         self.is_down = False
         self._failing = collections.deque()
         self._refused_entries = {}
+        self._nameless = 0
+        self._unprocessed = 0
         gate = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -82,6 +84,21 @@ class Glue:
         """Partitions with this value are not created so many times, by an error in a good answer."""
         with self._lock:
             self._refused_entries[value] = [times, code]
+
+    def forgive(self):
+        """No call fails any more."""
+        with self._lock:
+            self._failing.clear()
+
+    def fail_nameless(self, times):
+        """The next calls that make partitions make none, and the error in the answer names none."""
+        with self._lock:
+            self._nameless = times
+
+    def leave_unprocessed(self, times):
+        """The next calls that read partitions by their values leave the last one for another call."""
+        with self._lock:
+            self._unprocessed = times
 
     def is_failing(self):
         with self._lock:
@@ -145,6 +162,11 @@ class Glue:
             return self._create(asked, request)
         if operation == "GetPartitions":
             return self._page(asked, request)
+        if operation == "BatchGetPartition" and self._unprocessed:
+            self._unprocessed -= 1
+            *asked["PartitionsToGet"], last = asked["PartitionsToGet"]
+            status, answer = self._forward(asked, request)
+            return status, {**answer, "UnprocessedKeys": [last]}
         return self._forward(asked, request)
 
     def _create(self, asked, request):
@@ -153,6 +175,9 @@ class Glue:
         )
         if status != 200:
             return status, table
+        if self._nameless:
+            self._nameless -= 1
+            return 200, {"Errors": [{"ErrorDetail": {"ErrorCode": "InternalServiceException"}}]}
         keys = len(table["Table"].get("PartitionKeys", []))
         errors, taken = [], []
         for entry in asked["PartitionInputList"]:

@@ -189,6 +189,8 @@ class Lakehose(Process):
         self.settings_file.write_text(yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
         self.data_dir = pathlib.Path(settings["data_dir"])
         self.secrets = secrets
+        # What the program is run by, such as a program that bounds its memory and becomes it.
+        self.run_by = ()
         self.endpoint = self.admin = None
 
     @property
@@ -198,7 +200,7 @@ class Lakehose(Process):
     def serve(self):
         """Launches without waiting for anything."""
         self.endpoint = self.admin = None
-        arguments = [LAKEHOSE, "serve", "--config", self.settings_file]
+        arguments = [*self.run_by, LAKEHOSE, "serve", "--config", self.settings_file]
         self.launch(arguments, plain_environment(**self.secrets))
 
     def start(self, timeout=60):
@@ -566,12 +568,15 @@ class Watch:
 class Load:
     """Producer threads that note what became of every record.
 
-    `make_record(id, number)` returns the record's bytes, which name their id. A batch is *acked*,
+    `make_record(id, number)` returns the record's bytes, which name their id; numbers begin with `first`. A batch is *acked*,
     *refused* (the answer says that it was not taken) or *ambiguous* (no answer).
     """
 
-    def __init__(self, server, identities, stream, make_record, batch=250, bytes_per_second=None):
+    def __init__(
+        self, server, identities, stream, make_record, batch=250, bytes_per_second=None, first=0
+    ):
         self.server = server
+        self.first = first
         self.stream = stream
         self.make_record = make_record
         self.batch = batch
@@ -611,7 +616,7 @@ class Load:
             self._error = error
 
     def _produce(self, number, identity):
-        clients, serial, next_at = {}, 0, time.monotonic()
+        clients, serial, next_at = {}, self.first, time.monotonic()
         while not self._stop.is_set():
             endpoint = self.server.endpoint
             if endpoint is None:

@@ -65,6 +65,10 @@ struct Faults {
     put_delay_ms: u64,
     /// Store every n-th put and answer 500 all the same; 0 for never.
     put_lost_answer_every: u64,
+    /// Of a hundred puts, refuse so many with 500, 503 and 429 in turn.
+    put_errors_percent: u64,
+    /// Take every request, and answer none.
+    is_silent: bool,
 }
 
 /// What has happened to puts of objects since the start.
@@ -78,11 +82,19 @@ struct Counts {
     puts_failed: u64,
     /// Stored under a key that held other bytes before.
     keys_rewritten_with_other_bytes: u64,
+    /// Requests of all kinds.
+    requests: u64,
+    /// Connections of S3's listener that are open.
+    connections: u64,
+    /// The most that were open at a time since the faults were set.
+    connections_max: u64,
 }
 
 #[derive(Default)]
 struct Seen {
     counts: Counts,
+    /// Puts that came as far as the faults.
+    puts: u64,
     /// SHA-256 of the last bytes of each path.
     stored: HashMap<String, Vec<u8>>,
 }
@@ -141,14 +153,41 @@ async fn main() -> Result<(), BoxError> {
 
     let controlled = Arc::clone(&store);
     tokio::try_join!(
-        serve(listener, move |request| answer_s3(Arc::clone(&store), request)),
-        serve(control, move |request| answer_control(Arc::clone(&controlled), request)),
+        serve(listener, Some(Arc::clone(&store)), move |request| {
+            answer_s3(Arc::clone(&store), request)
+        }),
+        serve(control, None, move |request| answer_control(Arc::clone(&controlled), request)),
     )?;
     Ok(())
 }
 
-/// Answers every connection of a listener; returns only when it cannot be accepted from.
-async fn serve<A, F, B, E>(listener: TcpListener, answer: A) -> Result<(), BoxError>
+/// One open connection, for as long as it lives.
+struct Connection(Arc<Store>);
+
+impl Connection {
+    fn begin(store: Arc<Store>) -> Self {
+        {
+            let counts = &mut store.seen().counts;
+            counts.connections += 1;
+            counts.connections_max = counts.connections_max.max(counts.connections);
+        }
+        Self(store)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.0.seen().counts.connections -= 1;
+    }
+}
+
+/// Answers every connection of a listener; returns only when it cannot be accepted from. The
+/// connections are counted in `counted`.
+async fn serve<A, F, B, E>(
+    listener: TcpListener,
+    counted: Option<Arc<Store>>,
+    answer: A,
+) -> Result<(), BoxError>
 where
     A: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Result<Response<B>, E>> + Send + 'static,
@@ -161,7 +200,9 @@ where
         let (socket, _) = listener.accept().await?;
         socket.set_nodelay(true)?;
         let answer = answer.clone();
+        let counted = counted.clone().map(Connection::begin);
         spawn(async move {
+            let _counted = counted;
             let connection = Builder::new(TokioExecutor::new());
             // A client that goes away in the middle is part of the tests, not an error.
             let _ = connection.serve_connection(TokioIo::new(socket), service_fn(answer)).await;
@@ -173,6 +214,10 @@ async fn answer_s3(
     store: Arc<Store>,
     request: Request<Incoming>,
 ) -> Result<Response<s3s::Body>, BoxError> {
+    store.seen().counts.requests += 1;
+    if store.faults().is_silent {
+        std::future::pending::<()>().await;
+    }
     if !is_put_of_object(&request) {
         return Ok(store.s3.call(request.map(s3s::Body::from)).await?);
     }
@@ -204,10 +249,26 @@ async fn put(store: &Store, parts: Parts, body: Bytes) -> Result<Response<s3s::B
     let delay = Duration::from_millis(store.faults().put_delay_ms);
     tokio::time::sleep(delay).await;
 
-    let Faults { put_status, put_lost_answer_every, .. } = store.faults().clone();
+    let Faults { put_status, put_lost_answer_every, put_errors_percent, .. } =
+        store.faults().clone();
     if let Some(status) = put_status {
         store.seen().counts.puts_failed += 1;
         return refusal(StatusCode::from_u16(status)?, "SlowDown");
+    }
+    let number = {
+        let mut seen = store.seen();
+        seen.puts += 1;
+        seen.puts
+    };
+    // Scattered, and the same share of any long run of puts.
+    if number * 61 % 100 < put_errors_percent {
+        store.seen().counts.puts_failed += 1;
+        let (status, code) = match number % 3 {
+            0 => (StatusCode::INTERNAL_SERVER_ERROR, "InternalError"),
+            1 => (StatusCode::SERVICE_UNAVAILABLE, "SlowDown"),
+            _ => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
+        };
+        return refusal(status, code);
     }
     let path = parts.uri.path().to_owned();
     let bucket = path.trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -279,6 +340,8 @@ async fn set_faults(store: &Store, body: Incoming) -> Result<String, String> {
         return Err("put_status is not an HTTP status".to_owned());
     }
     *store.faults() = faults;
+    let counts = &mut store.seen().counts;
+    counts.connections_max = counts.connections;
     Ok("{}".to_owned())
 }
 

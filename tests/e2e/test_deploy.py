@@ -27,6 +27,7 @@ def documents(file):
 def configurations():
     """Every configuration, by what names it: the examples, compose's, and those in ConfigMaps."""
     files = [*sorted((DEPLOY / "examples").glob("*.yaml")), DEPLOY / "compose" / "lakehose.yaml"]
+    files.append(DEPLOY / "default.yaml")
     found = {str(file.relative_to(DEPLOY)): file.read_text() for file in files}
     for file in MANIFESTS:
         for document in documents(file):
@@ -54,9 +55,11 @@ def test_each_configuration_passes_check(name, tmp_path):
     file = tmp_path / "lakehose.yaml"
     # What lies in the volume lies in a folder of the test.
     file.write_text(text.replace(VOLUME, str(tmp_path / "volume")))
-    done = kit.run("check", file, secrets=secrets)
+    # Whoever copies one has neither the repository around it nor anything made before.
+    assert "yaml-language-server: $schema=../" not in text
+    done = kit.run("check", file, secrets=secrets, cwd=tmp_path)
     assert done.returncode == 0, done
-    assert not (tmp_path / "volume").exists()
+    assert not (tmp_path / "volume").exists() and not (tmp_path / "lakehose").exists()
 
 
 def pods():

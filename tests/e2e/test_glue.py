@@ -1,6 +1,7 @@
 """Glue: partitions are exactly the folders with objects, whatever the catalog goes through."""
 
 import json
+import time
 
 import botocore.exceptions
 import pytest
@@ -237,6 +238,33 @@ def test_a_missing_table_or_database_is_named_before_anything_starts(glue, s3_la
             glue.client().create_database(DatabaseInput={"Name": DATABASE})
 
 
+def test_a_catalog_out_of_reach_is_another_exit_code_than_a_fault(glue, s3_lake, world, table):
+    """After 78 the shipped unit would not start the service again."""
+    server = world(tenants(1))
+    glue.is_down = True
+    for command in (["check", server.settings_file], ["serve", "--config", server.settings_file]):
+        done = server.run(*command, timeout=120)
+        assert done.returncode == 75 and f"table {DATABASE}.{TABLE}" in done.stderr, done
+    glue.is_down = False
+    server.start()
+    copy = server.data_dir / "streams/clicks/table.json"
+    kit.wait_for(copy.exists, 60, "the copy of the table")
+    glue.is_down = True
+    done = server.run("reload", "--admin", server.admin)
+    assert done.returncode == 0, "the last good table serves a reload, too"
+
+
+def test_a_stream_with_columns_of_its_own_starts_whatever_the_catalog_permits(glue, s3_lake, world):
+    identities = tenants(1)
+    schema = {"catalog": "glue", "database": DATABASE, "table": TABLE, "columns": COLUMNS}
+    server = world(identities, schema)
+    glue.fail("GetTable", 3, "AccessDeniedException")
+    server.start()
+    send(server, identities, 0, 5)
+    kit.wait_for(lambda: server.status("clicks")["delivered"] == 5, 60, "delivery")
+    kit.wait_for(lambda: registered(server) and glue.partitions(DATABASE, TABLE), 60, "the table")
+
+
 def test_columns_of_the_stream_make_and_widen_the_table(glue, s3_lake, world):
     identities = tenants(2)
     schema = {"catalog": "glue", "database": DATABASE, "table": TABLE, "columns": COLUMNS}
@@ -302,3 +330,83 @@ def test_a_partition_that_lies_elsewhere_is_left_there_and_told(glue, s3_lake, w
     assert found["StorageDescriptor"]["Location"] == "s3://elsewhere/"
     metrics = kit.http("GET", f"{server.admin}/metrics")[1]
     assert 'lakehose_misplaced_partitions_total{stream="clicks"} 1' in metrics
+
+
+def test_answers_that_leave_something_open_are_asked_again(glue, s3_lake, world, table):
+    identities = tenants(3)
+    server = world(identities, interval="900 s").start()
+    glue.fail_nameless(2)
+    send(server, identities, 0, 1)
+    server.flush("clicks")
+    kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
+    assert len(glue.partitions(DATABASE, TABLE)) == 3
+    server.terminate()
+
+    # They are there already, and one of them lies elsewhere.
+    for values in glue.partitions(DATABASE, TABLE):
+        glue.client().update_partition(
+            DatabaseName=DATABASE,
+            TableName=TABLE,
+            PartitionValueList=list(values),
+            PartitionInput={
+                "Values": list(values),
+                "StorageDescriptor": {**table["StorageDescriptor"], "Location": "s3://elsewhere/"},
+            },
+        )
+    server.start()
+    glue.leave_unprocessed(2)
+    send(server, identities, 1, 1)
+    server.flush("clicks")
+    kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    metrics = kit.http("GET", f"{server.admin}/metrics")[1]
+    assert 'lakehose_misplaced_partitions_total{stream="clicks"} 3' in metrics
+
+
+def test_partitions_that_waited_go_by_name_into_a_table_with_another_order(glue, s3_lake, world, table):
+    identities = tenants(2)
+    server = world(identities).start()
+    glue.fail("BatchCreatePartition", 1000)
+    send(server, identities, 0, 1)
+    kit.wait_for(lambda: server.status("clicks")["unregistered_partitions"] == 2, 60, "partitions that wait")
+    server.kill()
+    order = ("day", "month", "tenant", "year")
+    wanted = glue_kit.table_input(TABLE, COLUMNS, order, f"{s3_lake.url}/clicks/")
+    glue.client().delete_table(DatabaseName=DATABASE, Name=TABLE)
+    glue.client().create_table(DatabaseName=DATABASE, TableInput=wanted)
+    glue.forgive()
+    server.start()
+    kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    found = glue.partitions(DATABASE, TABLE)
+    assert len(found) == 2
+    for values, partition in found.items():
+        location = partition["StorageDescriptor"]["Location"]
+        segments = dict(part.split("=", 1) for part in location.split("/") if "=" in part)
+        assert values == tuple(segments[key] for key in order), (values, location)
+
+
+def test_a_catalog_that_is_away_holds_up_neither_a_flush_nor_a_stop(glue, s3_lake, world, table):
+    identities = tenants(2)
+    server = world(identities, interval="900 s").start()
+    glue.is_down = True
+    send(server, identities, 0, 5)
+    done = server.run("flush", "clicks", "--admin", server.admin)
+    assert done.returncode == 0 and "wait for their catalog: 2" in done.stdout, done
+    assert row_count(s3_lake) == (10, 10)
+    started = time.monotonic()
+    assert server.terminate() == 0
+    assert time.monotonic() - started < 20, "the grace of 25 s was used up"
+    assert "stopped with partitions" in server.log_text()
+    glue.is_down = False
+    server.start()
+    kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
+
+
+def test_the_region_of_the_catalog_is_shown(s3_lake, world, glue, table):
+    (identity,) = tenants(1)
+    server = world([identity], region="eu-central-1").start()
+    shown = server.firehose(identity).describe_delivery_stream(DeliveryStreamName="clicks")
+    (destination,) = shown["DeliveryStreamDescription"]["Destinations"]
+    conversion = destination["ExtendedS3DestinationDescription"]["DataFormatConversionConfiguration"]
+    assert conversion["SchemaConfiguration"]["Region"] == "eu-central-1"

@@ -1,7 +1,9 @@
 """`lakehose infer` proposes the types that five kinds of data are known to have."""
 
 import datetime
+import gzip
 import json
+import os
 import random
 import subprocess
 
@@ -214,6 +216,16 @@ def test_glue_takes_the_table(tmp_path, name):
     assert [key["Name"] for key in table["PartitionKeys"]] == ["year", "month", "day"]
 
 
+def test_the_table_has_the_key_of_tenants_where_they_are_asked_for(tmp_path):
+    file = tmp_path / "clicks.ndjson"
+    file.write_text('{"n": 1}\n')
+    table = json.loads(kit.run("infer", "--glue", "--tenants", file).stdout)
+    assert [key["Name"] for key in table["PartitionKeys"]] == ["tenant", "year", "month", "day"]
+    file.write_text('{"tenant": "acme"}\n')
+    done = kit.run("infer", "--glue", "--tenants", file)
+    assert done.returncode == 1 and "the sample has a field 'tenant'" in done.stderr, done
+
+
 def test_several_samples_and_the_standard_input_are_one(tmp_path):
     file = tmp_path / "a.ndjson"
     file.write_text('{"n": 1}\n')
@@ -234,3 +246,34 @@ def test_nothing_to_propose_is_an_error(tmp_path):
     file.write_text("nothing\n[1]\n")
     done = kit.run("infer", file)
     assert done.returncode == 1 and "nothing to propose" in done.stderr, done
+
+
+def test_a_pipe_is_read_to_its_end_and_checked(tmp_path):
+    file = tmp_path / "a.ndjson.gz"
+    file.write_bytes(gzip.compress(b'{"n": 1}\n' * 200_000))
+    script = f"'{kit.LAKEHOSE}' infer --stream s <(gzip -dc '{file}')"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done
+    assert yaml.safe_load(done.stdout)["delivery_streams"]["s"]["schema"]["columns"] == {"n": "int"}
+    assert "checked: all 200,000 objects convert" in done.stderr
+
+
+def peak_kib(*arguments):
+    """The most memory that the command had."""
+    child = subprocess.Popen(
+        [kit.LAKEHOSE, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert child.returncode == 0
+    return usage.ru_maxrss
+
+
+def test_many_samples_take_the_memory_of_one(tmp_path):
+    line = json.dumps({"n": 1, "text": "x" * 10_000}) + "\n"
+    files = [tmp_path / f"s{number}.ndjson" for number in range(12)]
+    for file in files:
+        file.write_text(line * 800)
+    one, all_of_them = peak_kib("infer", files[0]), peak_kib("infer", *files)
+    # Eight of the twelve would not fit between.
+    assert all_of_them < one + 64 * 1024, (one, all_of_them)

@@ -1,6 +1,7 @@
 """`partitions repair` mends a catalog by the store, `table ddl` prints what engines understand."""
 
 import json
+import shutil
 
 import pytest
 import sqlglot
@@ -95,6 +96,16 @@ def test_repair_mends_a_catalog_of_files(folder_lake, new_lakehose, tmp_path):
     assert len(json.loads(file.read_text())["partitions"]) == len(whole["partitions"]) - 2
     assert "; 2 registered" in repair(server)
     assert json.loads(file.read_text()) == whole
+    # A lock that cannot be taken tells nothing of who runs there.
+    lock = server.data_dir / "LOCK"
+    lock.unlink()
+    lock.mkdir()
+    ask = ["partitions", "repair", "--config", server.settings_file, "--stream", "clicks"]
+    refused = server.run(*ask)
+    assert refused.returncode == 1 and "could not lock data_dir" in refused.stderr, refused
+    assert server.run(*ask, "--dry-run").returncode == 0
+    shutil.rmtree(server.data_dir)
+    assert "; 0 registered" in repair(server)
     unknown = server.run("partitions", "repair", "--config", server.settings_file, "--stream", "nope")
     assert unknown.returncode == 1 and "name one of clicks" in unknown.stderr, unknown
 

@@ -157,6 +157,18 @@ def test_failed_records_are_named_by_their_line(server, tmp_path):
     assert "things/tenant=acme/year=" in page
 
 
+def test_items_of_an_array_are_counted_as_the_plain_endpoint_counts_them(server, tmp_path):
+    sample = tmp_path / "sample.json"
+    sample.write_bytes('\ufeff[{"id": 1},\n 7, {"id": 2}, null, {"id": "x"}]\n'.encode())
+    page = preview(server, sample)
+    assert "5 of 5 records" in page and "delivered 2, failed 3, dropped 0" in page, page
+    for item in (2, 4, 5):
+        assert f"item {item}: DataFormatConversion." in page, page
+    lines = tmp_path / "sample.ndjson"
+    lines.write_bytes('\ufeff{"id": 1}\n{"id": 2}\n'.encode())
+    assert "delivered 2, failed 0" in preview(server, lines)
+
+
 def test_the_estimate_states_what_it_assumes(server, tmp_path):
     sample = tmp_path / "sample.ndjson"
     sample.write_bytes(b'{"id": 1}\n' * 10)

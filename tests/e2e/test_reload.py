@@ -103,6 +103,8 @@ def test_what_is_not_planned_follows_new_hints_prefixes_and_columns(running_one,
         stream["buffering"]["interval"] = "1 s"
         stream["schema"]["columns"]["note"] = "string"
         prefix = "tenant=!{lakehose:tenant}/day=!{timestamp:yyyy-MM-dd}/"
+        # Other partition keys are another table's: the partitions of the first have none by them.
+        stream["schema"]["table"] = "clicks_by_day"
         stream["destination"] |= {"prefix": f"moved/{prefix}", "error_prefix": f"{ERRORS}{prefix}"}
 
     running_one.reload(change)
@@ -271,6 +273,60 @@ def test_without_a_file_a_reload_says_so(running, tmp_path):
     assert demo.terminate() == 0
 
 
+def test_a_table_with_partitions_keeps_its_keys(running_one, folder_lake):
+    server = running_one.server
+    kit.send(server.firehose(ACME), "clicks", records(0, 1))
+    server.flush("clicks")
+
+    def change(settings):
+        prefix = "clicks/day=!{timestamp:dd}/tenant=!{lakehose:tenant}/"
+        stream = settings["delivery_streams"]["clicks"]
+        stream["destination"] |= {"prefix": prefix, "error_prefix": f"{ERRORS}{prefix}"}
+
+    said = running_one.refused(change)
+    assert "is partitioned by (tenant, year, month, day)" in said and "another table" in said, said
+    kit.send(server.firehose(ACME), "clicks", records(1, 1))
+    server.flush("clicks")
+    assert sorted(ids(folder_lake, "clicks")) == ["r0", "r1"]
+
+
+def test_a_reload_that_is_refused_leaves_catalogs_and_streams_as_they_were(running_one, folder_lake):
+    server = running_one.server
+    tables = lambda: {file.name for file in (server.data_dir.parent / "catalog").rglob("*.json")}
+    kit.send(server.firehose(ACME), "clicks", records(0, 1))
+    server.flush("clicks")
+    before = tables()
+
+    def add(settings, *names):
+        for name in names:
+            settings["delivery_streams"][name] = copy.deepcopy(CLICKS)
+
+    def other_keys(settings):
+        add(settings, "added")
+        prefix = "clicks/day=!{timestamp:dd}/tenant=!{lakehose:tenant}/"
+        stream = settings["delivery_streams"]["clicks"]
+        stream["destination"] |= {"prefix": prefix, "error_prefix": f"{ERRORS}{prefix}"}
+
+    running_one.refused(other_keys)
+    assert tables() == before, "the table of the stream that was in order was made"
+
+    # A stream that cannot be opened, behind one that can.
+    in_the_way = server.data_dir / "streams" / "beyond"
+    in_the_way.write_text("")
+    running_one.write(lambda settings: add(settings, "added", "beyond"))
+    done = server.run("reload", "--admin", server.admin)
+    assert done.returncode == 1 and "beyond" in done.stderr, done
+    assert tables() == before
+    assert list(json.loads(kit.http("GET", f"{server.admin}/status")[1])["streams"]) == ["clicks"]
+    in_the_way.unlink()
+    running_one.reload(lambda settings: add(settings, "added", "beyond"))
+    for stream in ("added", "beyond", "clicks"):
+        kit.send(server.firehose(ACME), stream, records(5, 5))
+        server.flush(stream)
+        assert len(ids(folder_lake, stream)) == 5 + (stream == "clicks")
+    assert server.terminate() == 0, server.log_tail()
+
+
 def test_under_load_reloads_cost_nothing_and_double_nothing(new_lakehose, folder_lake):
     streams = {"clicks": copy.deepcopy(CLICKS)}
     running_one = Reloadable(new_lakehose([ACME, GLOBEX], folder_lake, streams))
@@ -282,6 +338,7 @@ def test_under_load_reloads_cost_nothing_and_double_nothing(new_lakehose, folder
         def changed(settings):
             stream = settings["delivery_streams"]["clicks"]
             prefix = f"clicks/turn={turn}/tenant=!{{lakehose:tenant}}/"
+            stream["schema"]["table"] = "clicks_by_turn"
             stream["destination"] |= {"prefix": prefix, "error_prefix": f"{ERRORS}{prefix}"}
             stream["buffering"] = {"size": f"{64 << turn % 4} KiB", "interval": f"{1 + turn % 3} s"}
             settings["delivery_streams"].pop("orders", None)

@@ -1,6 +1,8 @@
 """The JSON Schema of the YAML file accepts what `check` accepts, and refuses what it can tell."""
 
 import json
+import re
+import textwrap
 
 import jsonschema
 import kit
@@ -15,10 +17,12 @@ BEYOND_A_SCHEMA = {
     "anchors_and_tags",
     "duplicate_key",
     "error_output_type",
+    "errors_in_data",
     "hook_keys",
     "identity_proofs",
     "nested_prefix",
     "open_listener",
+    "mixed_prefixes",
     "partitions",
     "prefix_climbs",
     "shared_prefix",
@@ -56,6 +60,34 @@ def test_the_schema_is_one():
 @pytest.mark.parametrize("document", list(examples()))
 def test_every_example_fits_the_schema(document):
     assert [error.message for error in VALIDATOR.iter_errors(document)] == []
+
+
+def readme():
+    """README's configurations: the first one whole, the others in its place or in its stream."""
+    text = (kit.REPOSITORY / "README.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    first, *others = (yaml.safe_load(textwrap.dedent(block)) for block in blocks)
+    yield pytest.param(first, id="first")
+    for number, other in enumerate(others, 2):
+        if set(other) <= set(SCHEMA["properties"]):
+            yield pytest.param(first | other, id=f"block-{number}")
+        else:
+            (stream,) = first["delivery_streams"].values()
+            yield pytest.param(first | {"delivery_streams": {"s": stream | other}}, id=f"block-{number}")
+
+
+@pytest.mark.parametrize("document", list(readme()))
+def test_every_configuration_of_the_readme_fits_the_schema(document):
+    assert [error.message for error in VALIDATOR.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize(
+    "kind", ["binary", "BINARY", "tinyint", "char(3)", "array<binary>", "struct<a:int>", "timestamp"]
+)
+def test_every_type_of_a_column_fits(kind, tmp_path):
+    streams = {"clicks": kit.stream_of({"columns": {"a": kind}})}
+    settings = kit.settings_of(tmp_path, [kit.Identity("acme", ("clicks",))], kit.FolderLake(tmp_path), streams)
+    assert [error.message for error in VALIDATOR.iter_errors(settings)] == []
 
 
 @pytest.mark.parametrize("file", list(faulty()))

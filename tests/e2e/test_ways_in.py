@@ -357,6 +357,39 @@ def test_a_new_certificate_is_taken_into_use_and_a_bad_one_is_not(new_server, au
     kept.close()
 
 
+def test_a_reload_takes_up_other_files_of_a_certificate_and_refuses_what_takes_a_restart(
+    new_server, authority, tmp_path
+):
+    first, second = authority.issue(), authority.issue()
+    write_pair(tmp_path, *first)
+    server = new_server(server=tls_settings(tmp_path)).start()
+    (tmp_path / "renewed").mkdir()
+    write_pair(tmp_path / "renewed", *second)
+    settings = yaml.safe_load(server.settings_file.read_text())
+
+    def reload(tls):
+        changed = settings | {"server": {**settings["server"], "tls": tls}}
+        if tls is None:
+            del changed["server"]["tls"]
+        server.settings_file.write_text(yaml.safe_dump(changed, sort_keys=False))
+        return server.run("reload", "--admin", server.admin)
+
+    moved = tls_settings(tmp_path / "renewed")["tls"]
+    absent = reload(moved | {"key": str(tmp_path / "absent.key")})
+    assert absent.returncode == 78 and "absent.key cannot be used" in absent.stderr, absent
+    assert handshake(server, authority.context())[0] == first[0]
+    assert reload(moved).returncode == 0
+    assert handshake(server, authority.context())[0] == second[0]
+    refused = reload(None)
+    assert refused.returncode == 78 and "server.tls: it is set" in refused.stderr, refused
+    assert handshake(server, authority.context())[0] == second[0]
+    # The files that are in use now are those that are looked at.
+    write_pair(tmp_path / "renewed", *first)
+    kit.wait_for(
+        lambda: handshake(server, authority.context())[0] == first[0], 60, "the renewed certificate"
+    )
+
+
 def test_files_that_cannot_be_used_are_faults_with_their_line(new_server, authority, tmp_path):
     certificate, key = authority.issue()
     server = new_server(server=tls_settings(tmp_path))

@@ -2,6 +2,7 @@
 
 mod basic;
 mod crash;
+mod files;
 mod limits;
 mod recovery;
 mod window;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Batch, Committer, Environment, Journal, Opened};
+use super::{Batch, Committer, Environment, Journal, Opened, RememberedCalls};
 use crate::clock::SystemClock;
 use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
@@ -25,7 +26,7 @@ pub(super) fn environment(disk: &SimulatedDisk) -> Environment {
         committer: Committer::start(None).expect("threads start"),
         budget: Arc::new(DiskBudget::new(1 << 40)),
         instance: Uuid::from_u128(7),
-        remembered_calls_max: 1000,
+        remembered_calls: RememberedCalls::new(1000),
     }
 }
 

@@ -32,9 +32,9 @@ fn again(first: u64) -> Appended {
     Appended { is_repetition: true, ..stored(first) }
 }
 
-fn open_with(disk: &SimulatedDisk, remembered_calls_max: usize) -> Journal {
+fn open_with(disk: &SimulatedDisk, remembered_calls: RememberedCalls) -> Journal {
     let stream = StreamName::new("clicks").expect("a name");
-    let environment = Environment { remembered_calls_max, ..environment(disk) };
+    let environment = Environment { remembered_calls, ..environment(disk) };
     Journal::open(&environment, &stream, directory()).expect("the journal opens").journal
 }
 
@@ -69,7 +69,7 @@ async fn a_call_that_comes_again_after_the_window_is_a_new_one() {
 
 #[tokio::test]
 async fn the_window_is_bounded_and_the_oldest_go_first() {
-    let journal = open_with(&SimulatedDisk::default(), 3);
+    let journal = open_with(&SimulatedDisk::default(), RememberedCalls::new(3));
     for call in 0..5 {
         assert_eq!(journal.append(keyed(call, call * 2, 0)).await, Ok(stored(call * 2)));
     }
@@ -78,6 +78,51 @@ async fn the_window_is_bounded_and_the_oldest_go_first() {
         assert_eq!(journal.append(keyed(call, 0, 0)).await, Ok(again(call * 2)));
     }
     assert_eq!(journal.append(keyed(0, 10, 0)).await, Ok(stored(10)));
+}
+
+#[tokio::test]
+async fn windows_share_their_room_and_the_oldest_of_all_go_first() {
+    let remembered = RememberedCalls::new(4);
+    let disks = [SimulatedDisk::default(), SimulatedDisk::default()];
+    let [busy, quiet] = disks.each_ref().map(|disk| open_with(disk, remembered.clone()));
+    assert_eq!(quiet.append(keyed(0, 0, 10)).await, Ok(stored(0)));
+    assert_eq!(quiet.append(keyed(1, 2, 50)).await, Ok(stored(2)));
+    // More than a half: the room is nobody's.
+    for call in 0..3 {
+        let sent = keyed(call, call * 2, 20 + call.cast_signed());
+        assert_eq!(busy.append(sent).await, Ok(stored(call * 2)));
+    }
+    assert_eq!((quiet.forgotten_calls(), busy.forgotten_calls()), (1, 0));
+    for call in 0..3 {
+        assert_eq!(busy.append(keyed(call, 0, 60)).await, Ok(again(call * 2)));
+    }
+    assert_eq!(quiet.append(keyed(1, 0, 60)).await, Ok(again(2)));
+    assert_eq!(quiet.append(keyed(0, 4, 60)).await, Ok(stored(4)));
+    assert_eq!((quiet.forgotten_calls(), busy.forgotten_calls()), (1, 1));
+    // Calls whose time is over make room.
+    let later = 20 + 5 * MINUTE_MS + 10;
+    assert_eq!(busy.append(keyed(9, 6, later)).await, Ok(stored(6)));
+    assert_eq!((quiet.forgotten_calls(), busy.forgotten_calls()), (1, 1));
+}
+
+#[test]
+fn a_window_that_is_closed_leaves_its_room() {
+    let remembered = RememberedCalls::new(4);
+    let call = |number: u64| KeyedCall {
+        key: key(number),
+        first: Position(number),
+        count: 1,
+        arrival: UnixMillis(number.cast_signed()),
+    };
+    let window = |numbers: std::ops::Range<u64>| {
+        Window::new(remembered.clone(), numbers.map(call).collect())
+    };
+    let first = window(0..2);
+    drop(window(2..4));
+    let second = window(4..6);
+    assert_eq!((first.calls().len(), second.calls().len()), (2, 2));
+    let _third = window(6..7);
+    assert_eq!((first.calls(), first.forgotten()), (vec![call(1)], 1));
 }
 
 #[tokio::test]
@@ -92,7 +137,7 @@ async fn calls_under_way_are_waited_for() {
 
 #[test]
 fn too_many_repetitions_of_one_call_are_told_to_come_later() {
-    let window = Arc::new(Window::new(10, Vec::new()));
+    let window = Arc::new(Window::new(RememberedCalls::new(10), Vec::new()));
     let begin = || window.begin(key(1), UnixMillis(0));
     let Begun::First(claim) = begin() else { panic!("nobody was there before") };
     let mut waiting: Vec<_> = std::iter::from_fn(|| match begin() {

@@ -15,7 +15,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path as ObjectPath;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
-    ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult,
+    ObjectStore, ObjectStoreExt as _, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    PutResult,
 };
 use tokio::sync::watch;
 
@@ -182,6 +183,12 @@ pub(super) struct FaultyStore {
     pub(super) head_fault: Mutex<Fault>,
     /// Answers as a store that has none of the objects.
     pub(super) is_forgetful: Mutex<bool>,
+    /// Refuses what has this in its key.
+    pub(super) refuses: Mutex<Option<&'static str>>,
+    /// Has something else under each key that it has not been asked for yet, so many times.
+    pub(super) strangers: Mutex<u32>,
+    /// Every question after an object.
+    pub(super) questions: Mutex<Vec<String>>,
     /// Every attempt to put, also the failed ones.
     pub(super) attempts: Mutex<Vec<(String, Bytes)>>,
     applied: Mutex<BTreeMap<String, Bytes>>,
@@ -191,6 +198,26 @@ impl FaultyStore {
     /// What is in the store.
     pub(super) fn objects(&self) -> BTreeMap<String, Bytes> {
         locked(&self.applied).clone()
+    }
+
+    /// Somebody else puts an object under a key first.
+    async fn meet_stranger(&self, location: &ObjectPath) {
+        let comes = {
+            let mut strangers = locked(&self.strangers);
+            let comes = *strangers > 0;
+            *strangers = strangers.saturating_sub(1);
+            comes
+        };
+        if comes {
+            let payload = PutPayload::from_static(b"somebody else's");
+            self.inner.put(location, payload).await.expect("memory takes everything");
+        }
+    }
+
+    /// What is under a key.
+    pub(super) async fn content(&self, key: &str) -> Bytes {
+        let found = self.inner.get(&ObjectPath::from(key)).await.expect("it is there");
+        found.bytes().await.expect("it can be read")
     }
 
     fn failure() -> Error {
@@ -221,8 +248,17 @@ impl ObjectStore for FaultyStore {
         if strikes && !is_applied {
             return Err(Self::failure());
         }
-        let put = self.inner.put_opts(location, payload, options).await;
-        locked(&self.applied).insert(location.to_string(), bytes);
+        if locked(&self.refuses).is_some_and(|part| location.as_ref().contains(part)) {
+            return Err(Self::failure());
+        }
+        self.meet_stranger(location).await;
+        // One that forgets does not know a condition either.
+        let is_forgetful = *locked(&self.is_forgetful);
+        let mode = if is_forgetful { PutMode::Overwrite } else { options.mode.clone() };
+        let put = self.inner.put_opts(location, payload, PutOptions { mode, ..options }).await;
+        if put.is_ok() {
+            locked(&self.applied).insert(location.to_string(), bytes);
+        }
         if strikes { Err(Self::failure()) } else { put }
     }
 
@@ -239,6 +275,7 @@ impl ObjectStore for FaultyStore {
         location: &ObjectPath,
         options: GetOptions,
     ) -> object_store::Result<GetResult> {
+        locked(&self.questions).push(location.to_string());
         if locked(&self.head_fault).strikes() {
             return Err(Self::failure());
         }
@@ -305,6 +342,10 @@ impl Catalog for FaultyCatalog {
         &'a self,
         _definition: &'a Definition,
     ) -> BoxFuture<'a, Result<(), CatalogError>> {
+        Box::pin(async { Err(Self::failure()) })
+    }
+
+    fn check<'a>(&'a self, _definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>> {
         Box::pin(async { Err(Self::failure()) })
     }
 

@@ -24,7 +24,9 @@ use crate::convert::{Delimiter, Format, RecordsOptions, Schema};
 use crate::deliver::Stores;
 use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
-use crate::journal::{AppendError, Batch, Committer, Environment, Journal, Opened};
+use crate::journal::{
+    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls,
+};
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
 use crate::pipeline::{Backup, Handle, Parts, Pipeline, Recipe, Settings, Status};
@@ -101,7 +103,7 @@ impl World {
             committer: Committer::start(None).expect("threads start"),
             budget: Arc::new(DiskBudget::new(1 << 40)),
             instance: Uuid::from_u128(7),
-            remembered_calls_max: 1000,
+            remembered_calls: RememberedCalls::new(1000),
         }
     }
 

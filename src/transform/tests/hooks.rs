@@ -185,6 +185,15 @@ async fn http_posts_the_event_and_its_headers() {
 }
 
 #[tokio::test]
+async fn the_query_of_a_url_is_not_shown() {
+    let server = Server::start(vec![Reply::Says(503, String::new())]).await;
+    let hook = http(&format!("{}/enrich?code=hunter2", server.url), patience(0));
+    let away = hook.apply(&items(&["a"])).await.expect_err("away");
+    assert!(away.reason.contains("/enrich is away"), "{away}");
+    assert!(!format!("{away} {hook:?}").contains("hunter2"), "{away} {hook:?}");
+}
+
+#[tokio::test]
 async fn failed_attempts_are_repeated_with_new_invocation_ids_and_the_same_record_ids() {
     let failures = [
         Reply::Says(500, "oops".into()),
