@@ -420,7 +420,7 @@ def store_faults(run, honours_conditions=True):
         world.put_between(front.endpoint)
         instance = world.new_instance().start()
         world.writes = front.writes
-        order = [fault for fault in store.FAULTS if fault != "foreign"]
+        order = [fault for fault in store.FAULTS if honours_conditions or fault != "foreign"]
         world.chance.shuffle(order)
         with world.load(world.producers(instance, records_per_second=1_500)) as load:
             for number in range(run.cycles):
