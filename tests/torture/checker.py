@@ -43,6 +43,8 @@ METRIC = re.compile(r'lakehose_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>-?\d
 # The buffering interval of the rounds, and what a busy machine adds: so much older than its rows may
 # the oldest record of a batch be, by which a folder is named.
 BATCH_SECONDS = 120
+# What a record fails with that the process died with, and how many deaths may condemn a sound one.
+POISON, DEATHS_PER_CHANCE = "Lakehose.Poison", 15
 # Ids that a violation lists, and violations that a verdict shows.
 SHOWN, LINES_SHOWN = 8, 20
 # Kinds whose rows come out of a conversion; the others fail it, or never get there.
@@ -109,6 +111,11 @@ class Evidence:
     # The store's own account: (key, sha256) of every put that it carried out.
     writes: list = dataclasses.field(default_factory=list)
     rewritten_keys: int = 0
+    # How often a process was killed. The service takes it for a record's fault when it dies with the
+    # same one again and again; so rarely may chance look like that.
+    deaths: int = 0
+    # Objects of somebody else, by their paths: they are to stay what they are.
+    foreign: dict = dataclasses.field(default_factory=dict)
     data_dirs: list = dataclasses.field(default_factory=list)
 
 
@@ -125,11 +132,10 @@ def judge(evidence):
     return _Judge(evidence).run()
 
 
-def objects_below(lake, prefix):
-    """Keys of the objects below a prefix of the lake's folder."""
-    root = lake / prefix
-    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    return sorted(str(path.relative_to(lake)) for path in found)
+def objects_below(lake, prefix, foreign=()):
+    """Keys of the objects below a prefix of the lake's folder, without those of somebody else."""
+    found = (path for path in (lake / prefix).rglob("*") if path.is_file() and not path.name.startswith("."))
+    return sorted(str(path.relative_to(lake)) for path in found if path not in foreign)
 
 
 def segments_of(key):
@@ -145,9 +151,13 @@ class _Judge:
         self.said = hook_log.read(evidence.hook_log) if evidence.hook_log else {}
         self.violations = []
         self.counts = {}
+        self.condemned = set()
 
     def bad(self, invariant, what, subjects=()):
         self.violations.append(Violation(invariant, what, tuple(subjects)))
+
+    def _objects(self, prefix):
+        return objects_below(self.evidence.lake, prefix, self.evidence.foreign)
 
     def run(self):
         outcomes = collections.Counter(entry.outcome.value for entry in self.records.values())
@@ -155,6 +165,8 @@ class _Judge:
         self._record_ids()
         for stream, facts in self.evidence.streams.items():
             self._stream(stream, facts)
+        if len(self.condemned) > self.evidence.deaths // DEATHS_PER_CHANCE:
+            self.bad("I4", f"sound records condemned after {self.evidence.deaths} deaths", sorted(self.condemned))
         self._writes()
         self._disk()
         return Verdict(self.violations, self.counts)
@@ -182,7 +194,7 @@ class _Judge:
     def _rows(self, stream, records):
         """All rows by id; what objects and folders say of themselves is judged on the way."""
         rows, dense = collections.defaultdict(list), collections.defaultdict(list)
-        for key in objects_below(self.evidence.lake, stream):
+        for key in self._objects(stream):
             if not key.endswith(".parquet"):
                 self.bad("I7", "not a Parquet file under the stream's prefix", [key])
                 continue
@@ -235,11 +247,12 @@ class _Judge:
     def _failures(self, stream, facts, records):
         """Lines of error objects by id."""
         found = collections.Counter()
-        for key in objects_below(self.evidence.lake, f"errors/{stream}"):
+        for key in self._objects(f"errors/{stream}"):
             entries = []
             for number, text in enumerate((self.evidence.lake / key).read_bytes().splitlines()):
                 try:
-                    raw = base64.b64decode(json.loads(text)["rawData"], validate=True)
+                    line = json.loads(text)
+                    raw = base64.b64decode(line["rawData"], validate=True)
                     name = ID.search(raw)[1].decode()
                 except (ValueError, KeyError, TypeError) as error:
                     self.bad("I4", f"line {number} of {key} is no failure ({error!r})", [key])
@@ -250,6 +263,9 @@ class _Judge:
                     self.bad("I3", f"in {key}, but nobody sent it to {stream}", [name])
                     continue
                 entries.append(entry)
+                if line.get("errorCode") == POISON:
+                    self.condemned.add(name)
+                    continue
                 if entry.kind == "misfit" and facts.hooked:
                     raw = _without_hook(raw)
                 if hashlib.sha256(raw).hexdigest() != entry.sha:
@@ -276,7 +292,7 @@ class _Judge:
                 continue
             if entry.outcome is Outcome.ACKED and not is_there:
                 lost.append(name)
-            if is_there and not self._is_once(entry, found, failed):
+            if is_there and name not in self.condemned and not self._is_once(entry, found, failed):
                 twice.append(name)
             wrong += [name] * any(not self._is_whole(facts, entry, row) for row in found)
         if lost:
@@ -351,7 +367,7 @@ class _Judge:
     def _backup(self, stream, records):
         """Ids in the backup, once for each time."""
         kept = collections.Counter()
-        for key in objects_below(self.evidence.lake, f"raw/{stream}"):
+        for key in self._objects(f"raw/{stream}"):
             entries = []
             try:
                 lines = gzip.decompress((self.evidence.lake / key).read_bytes()).splitlines()
@@ -399,7 +415,7 @@ class _Judge:
                     self.bad("I6", f"two locations for partition {values} of {stream}", [location])
         if not self.evidence.catalogs.get(stream):
             return
-        folders = {key.rpartition("/")[0] for key in objects_below(self.evidence.lake, stream)}
+        folders = {key.rpartition("/")[0] for key in self._objects(stream)}
         wanted = {f"{self.evidence.url}/{folder}" for folder in folders}
         found = {location.rstrip("/") for location in registered.values()}
         if wanted - found:
@@ -461,6 +477,9 @@ class _Judge:
         for key, sha in self.evidence.writes:
             if hashes.setdefault(key, sha) != sha:
                 self.bad("I7", "written twice with different bytes", [key])
+        for path, content in self.evidence.foreign.items():
+            if path.read_bytes() != content:
+                self.bad("I7", "somebody else's object was written over", [path])
 
     def _disk(self):
         for data_dir in self.evidence.data_dirs:

@@ -142,11 +142,13 @@ def plant(mutant):
     wrong = check_applies(mutant.path, TREE)
     if wrong:
         raise Broken(f"the patch does not apply any more:\n{wrong}")
-    subprocess.run(["git", "apply", str(mutant.path)], cwd=TREE, check=True)
+    # Whatever becomes of the patch meanwhile, this one is taken back.
+    planted = shutil.copy(mutant.path, WORK / "planted.patch")
+    subprocess.run(["git", "apply", planted], cwd=TREE, check=True)
     try:
         return show(mutant)
     finally:
-        subprocess.run(["git", "apply", "-R", str(mutant.path)], cwd=TREE, check=True)
+        subprocess.run(["git", "apply", "-R", planted], cwd=TREE, check=True)
 
 
 def main():

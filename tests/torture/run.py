@@ -26,14 +26,14 @@ from kits import kit
 # Cycles of each round.
 SHORT = {
     "kill": 30, "kill-hooks": 30, "kill-two": 60, "write": 40, "fdatasync": 40, "rename": 40, "unlink": 40,
-    "sync-error": 10, "store": 12, "store-plain": 12, "network": 6, "hook": 5, "glue": 3, "clock": 6,
+    "sync-error": 10, "store": 13, "store-plain": 12, "network": 6, "hook": 5, "glue": 3, "clock": 6,
     "stop": 3, "term": 4, "slow-sync": 4, "full-disk": 2,
     "cut": 20,
 }
 # One pass of the long profile; it goes on with other seeds, pass after pass.
 LONG = {
-    "kill": 25, "kill-hooks": 25, "kill-two": 20, "write": 40, "fdatasync": 40, "rename": 40, "unlink": 40,
-    "sync-error": 10, "store": 24, "store-plain": 12, "network": 12, "hook": 10, "glue": 6, "clock": 6,
+    "kill": 30, "kill-hooks": 30, "kill-two": 30, "write": 40, "fdatasync": 40, "rename": 40, "unlink": 40,
+    "sync-error": 10, "store": 26, "store-plain": 12, "network": 12, "hook": 10, "glue": 6, "clock": 6,
     "stop": 6, "term": 8, "slow-sync": 6, "full-disk": 3,
     "cut": 20,
 }

@@ -13,6 +13,8 @@ Faults of a put, by name:
     delayed                       answer lost at once, stored later
     huge                          answered 500 with an endless body
     slow                          stored and answered, late
+    foreign                       somebody else's object has come under the key before it; only where the
+                                  store honours conditions, since any other overwrites it
 """
 
 import contextlib
@@ -27,7 +29,8 @@ CODES = {
     403: "AccessDenied", 404: "NoSuchBucket", 409: "ConditionalRequestConflict", 412: "PreconditionFailed",
     429: "TooManyRequests", 500: "InternalError", 503: "SlowDown",
 }
-FAULTS = (*map(str, CODES), "lost", "lost-500", "zombie", "delayed", "huge", "slow")
+FAULTS = (*map(str, CODES), "lost", "lost-500", "zombie", "delayed", "huge", "slow", "foreign")
+FOREIGN = b"somebody else's object"
 SLOW_SECONDS = 0.7
 # How late a put comes that nobody waits for any more.
 LATE_SECONDS = 2.0
@@ -40,7 +43,7 @@ class Front:
     def __init__(self, server, honours_conditions=True):
         self.backend, self.root = server.endpoint.removeprefix("http://"), server.root
         self.honours_conditions = honours_conditions
-        self.writes = []
+        self.writes, self.foreign_keys = [], []
         self.puts = self.faults_done = 0
         self._fault, self._every, self._number = None, 0, 0
         self._lock = threading.Lock()
@@ -115,6 +118,14 @@ class Front:
             time.sleep(SLOW_SECONDS)
             self._reply(request, *self._pass_on(request, body, True))
             return
+        if fault == "foreign":
+            path = self._path(request)
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(FOREIGN)
+                self.foreign_keys.append(str(path.relative_to(self.root)))
+            self._reply(request, *self._pass_on(request, body, True))
+            return
         if fault == "huge":
             request.send_response(500)
             request.end_headers()
@@ -147,11 +158,14 @@ class Front:
             self._late.append(thread)
         thread.start()
 
+    def _path(self, request):
+        """Where the server behind keeps the object."""
+        return self.root / urllib.parse.unquote(request.path.partition("?")[0]).lstrip("/")
+
     def _pass_on(self, request, body, is_put):
         if not self.honours_conditions and "If-None-Match" in request.headers:
             # The header is signed, so it stays; what it asks about does not.
-            path = urllib.parse.unquote(request.path.partition("?")[0]).lstrip("/")
-            (self.root / path).unlink(missing_ok=True)
+            self._path(request).unlink(missing_ok=True)
         connection = http.client.HTTPConnection(self.backend, timeout=60)
         try:
             connection.putrequest(request.command, request.path, skip_host=True, skip_accept_encoding=True)

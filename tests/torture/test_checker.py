@@ -238,6 +238,18 @@ def leave(name):
     return plant
 
 
+def condemn(sound, evidence, deaths):
+    rows = sound.rows[CLICKS]
+    body = load.body(FIRST, 0, "row", f"text of {FIRST}", False)
+    line = {"rawData": base64.b64encode(body).decode(), "errorCode": checker.POISON}
+    sound.put(f"errors/clicks/tenant=acme/processing-failed/{DAY}/condemned", json.dumps(line).encode() + b"\n")
+    sound.object(sound.key(*CLICKS), "clicks", "acme", rows[1:], position=1)
+    evidence.statuses[0]["clicks"].update(delivered=9, failed=5)
+    in_metrics('state="delivered"} 10', 'state="delivered"} 9')(sound, evidence)
+    in_metrics('stream="clicks",state="failed"} 4', 'stream="clicks",state="failed"} 5')(sound, evidence)
+    evidence.deaths = deaths
+
+
 FIRST_KEY = f"clicks/tenant=acme/{DAY}"
 OTHER_DAY = "year=2001/month=02/day=03"
 # What is wrong with files, catalogs and numbers: (what to do with files and evidence, invariant, what is named).
@@ -254,6 +266,8 @@ AROUND = {
     "a foreign file": (lambda s, e: s.put(f"{FIRST_KEY}/readme.txt", b"?"), "I7", "readme.txt"),
     "one key, two contents": (lambda s, e: e.writes.append(("b", "3")), "I7", "b"),
     "a key rewritten by the store's count": (lambda s, e: setattr(e, "rewritten_keys", 1), "I7", "1 keys"),
+    "a foreign object that was written over": (lambda s, e: e.foreign.update({s.lake / s.key(*CLICKS): b"other"}), "I7", "somebody"),
+    "a sound record that was condemned": (lambda s, e: condemn(s, e, deaths=3), "I4", "condemned"),
     "a count of delivered that is off by one": (in_status("clicks", accepted=15, delivered=11), "I8", "11 delivered"),
     "a status that does not add up": (in_status("clicks", accepted=15), "I8", "add up"),
     "a count of dropped that is off": (in_status("views", dropped=3, failed=3), "I8", "3 dropped"),
@@ -277,6 +291,13 @@ def test_what_is_wrong_around_the_records_is_caught(sound, name):
     plant(sound, evidence)
     verdict = checker.judge(evidence)
     assert found(verdict, invariant, subject), f"{name}: {verdict}"
+
+
+def test_one_record_in_many_deaths_may_be_condemned_by_chance(sound):
+    evidence = sound.write().evidence()
+    condemn(sound, evidence, deaths=checker.DEATHS_PER_CHANCE)
+    verdict = checker.judge(evidence)
+    assert verdict.is_good, str(verdict)
 
 
 def test_the_last_word_on_a_record_is_the_strongest_and_its_time_the_first(tmp_path):

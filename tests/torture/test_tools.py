@@ -49,11 +49,11 @@ def test_the_front_spoils_a_put_as_its_name_says_and_the_next_one_not(server, fa
         front.order(fault, every=2)
         assert put(front.endpoint, "sound") == 200 and is_stored(server, "sound")
         answered = put(front.endpoint, "spoilt")
-        wanted = {"lost": None, "lost-500": 500, "zombie": None, "delayed": None, "huge": None, "slow": 200}
+        wanted = {"foreign": 200, "lost": None, "lost-500": 500, "zombie": None, "delayed": None, "huge": None, "slow": 200}
         assert answered == (int(fault) if fault.isdigit() else wanted[fault]) or (fault, answered) == ("huge", 500)
-        assert is_stored(server, "spoilt") == (fault in ("lost", "lost-500", "zombie", "slow"))
+        assert is_stored(server, "spoilt") == (fault in ("lost", "lost-500", "zombie", "slow", "foreign"))
         front.settle()
-        assert is_stored(server, "spoilt") == (fault in ("lost", "lost-500", "zombie", "slow", "delayed"))
+        assert is_stored(server, "spoilt") == (fault in ("lost", "lost-500", "zombie", "slow", "foreign", "delayed"))
         times = sum(key.endswith("/spoilt") for key, _ in front.writes)
         assert times == {"zombie": 2}.get(fault, int(is_stored(server, "spoilt")))
         front.order()

@@ -14,7 +14,6 @@ import random
 import socket
 import time
 
-import yaml
 
 import checker
 import hook as hooks
@@ -83,7 +82,6 @@ class Instance(kit.Lakehose):
 class Setup:
     """How a world is to be."""
 
-    instances: int = 1
     streams: tuple = ("clicks",)
     tenants: tuple = ("acme", "globex")
     hooked: bool = False
@@ -106,7 +104,7 @@ class World(contextlib.ExitStack):
         self.folder.mkdir(parents=True, exist_ok=True)
         self.chance = random.Random(seed)
         self.identities = [kit.Identity(tenant, setup.streams) for tenant in setup.tenants]
-        self.instances, self.between, self.writes = [], None, []
+        self.instances, self.between, self.writes, self.foreign = [], None, [], {}
         self.s3 = self.hook = self.glue = None
 
     def __enter__(self):
@@ -244,6 +242,7 @@ class World(contextlib.ExitStack):
             statuses=statuses,
             metrics=metrics,
             writes=self.writes,
+            foreign=self.foreign,
             rewritten_keys=self.s3.state()["keys_rewritten_with_other_bytes"] if self.s3 else 0,
             data_dirs=[instance.data_dir for instance in self.instances] if stop else [],
         )
@@ -265,7 +264,3 @@ def free_port():
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
-
-
-def settings_of(instance):
-    return yaml.safe_load(instance.settings_file.read_text())
