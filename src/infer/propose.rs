@@ -480,10 +480,10 @@ fn is_data(key: &str) -> bool {
         || (key.len() == 36 && key.bytes().filter(|byte| *byte == b'-').count() == 4)
 }
 
-/// Whether Hive's text of a struct can hold the name.
+/// Whether Hive's text of a struct, and the configuration, can hold the name.
 fn is_struct_name(name: &str) -> bool {
     let is_odd = |c: char| c.is_control() || matches!(c, ':' | ',' | '<' | '>' | '(' | ')');
-    !name.is_empty() && name.trim() == name && !name.contains(is_odd)
+    !name.is_empty() && name.trim() == name && !name.contains(is_odd) && !name.contains("${")
 }
 
 /// The words of a name in lower case: `createdAt` and `created_at` have the same.
