@@ -142,10 +142,8 @@ async fn a_store_that_is_down_is_tried_rarely_and_its_backlog_leaves_in_order() 
     assert_eq!(world.audit("after the outage").len(), 1200);
     // What is put first is of the older half of the plans.
     let older: BTreeSet<_> = planned[..planned.len() / 2].iter().flatten().collect();
-    let attempts = locked(&world.store.attempts);
-    let first = attempts[before..].iter().take(20);
-    let old = first.filter(|(key, _)| older.contains(key)).count();
+    let first: Vec<_> = locked(&world.store.attempts)[before..].iter().take(20).cloned().collect();
+    let old = first.iter().filter(|(key, _)| older.contains(key)).count();
     assert!(old >= 15, "{old} of the first 20");
-    drop(attempts);
     running.stop().await;
 }
