@@ -206,7 +206,7 @@ pub fn run() -> ExitCode {
             Command::Infer { samples, stream, glue, tenants } => {
                 infer::infer(&samples, stream, glue, tenants)
             }
-            Command::Preview { question } => preview::run(question).await,
+            Command::Preview { question } => Box::pin(preview::run(question)).await,
             Command::Audit { config, stream, json } => {
                 audit::run(&config, stream.as_deref(), json).await
             }

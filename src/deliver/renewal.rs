@@ -46,7 +46,11 @@ pub(super) fn provider(store: &str, credentials: &Credentials) -> AwsCredentialP
     Arc::new(Provider {
         store: store.to_owned(),
         renewal: credentials.renewal.clone(),
-        known: Mutex::new(Known { current, read_at: Instant::now(), is_unreadable: false }),
+        known: Mutex::new(Known {
+            current,
+            read_at: tokio::time::Instant::now(),
+            is_unreadable: false,
+        }),
     })
 }
 
@@ -76,7 +80,7 @@ impl Provider {
             match &self.renewal {
                 Some(renewal) if known.read_at.elapsed() >= TRUSTED => {
                     // Others go on with the old ones meanwhile.
-                    known.read_at = Instant::now();
+                    known.read_at = tokio::time::Instant::now();
                     renewal.clone()
                 }
                 _ => return known.current.clone(),

@@ -133,7 +133,7 @@ def test_a_store_that_never_answers_holds_up_its_own_stream_alone(
 def test_a_hook_that_is_away_holds_up_its_own_stream_alone(folder_lake, new_lakehose):
     # Connections are made and never accepted.
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        hook = {"http": {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/", "timeout": "10 s"}}
+        hook = {"http": {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/", "timeout": "120 s"}}
         streams = {
             "clicks": stream_into("lake", transform=[hook]),
             "visits": stream_into("lake"),
