@@ -59,11 +59,8 @@ pub(super) fn missing_programs(config: &Config) -> Vec<Fault> {
 }
 
 fn program(argv: &[String], environment: &BTreeMap<String, Secret>) -> Result<(), String> {
-    if environment.contains_key("PATH") {
-        // It is looked up there then.
-        return Ok(());
-    }
-    find_program(argv.first().map_or("", String::as_str))
+    let folders = environment.get("PATH").map_or("", Secret::expose);
+    find_program(argv.first().map_or("", String::as_str), folders)
 }
 
 /// A step that speaks to somebody outside this process, in words, and how long that may take.

@@ -38,7 +38,7 @@ pub struct SystemEnvironment;
 ///
 /// # Errors
 /// Why it cannot be started, and what to do.
-pub fn find_program(program: &str) -> Result<(), String> {
+pub fn find_program(program: &str, folders: &str) -> Result<(), String> {
     if program.contains('/') {
         return match program_at(Path::new(program)) {
             Found::Program => Ok(()),
@@ -48,9 +48,8 @@ pub fn find_program(program: &str) -> Result<(), String> {
             Found::Nothing => Err(format!("there is no file '{program}': write where it is")),
         };
     }
-    let folders = std::env::var_os("PATH").unwrap_or_default();
     let found: Vec<Found> =
-        std::env::split_paths(&folders).map(|folder| program_at(&folder.join(program))).collect();
+        std::env::split_paths(folders).map(|folder| program_at(&folder.join(program))).collect();
     if found.contains(&Found::Program) {
         return Ok(());
     }

@@ -106,8 +106,8 @@ class Glue:
 
     # --- clients ---
 
-    def client(self):
-        return kit.client("glue", self.endpoint, ACCESS_KEY, SECRET)
+    def client(self, region=kit.REGION):
+        return kit.client("glue", self.endpoint, ACCESS_KEY, SECRET, region)
 
     def settings(self, **more):
         """The catalog in a settings file; `SECRETS` are its environment."""

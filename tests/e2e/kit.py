@@ -274,7 +274,7 @@ _session = boto3.session.Session()
 _session_lock = threading.Lock()
 
 
-def client(service, endpoint, access_key, secret, **settings):
+def client(service, endpoint, access_key, secret, region=REGION, **settings):
     """A boto3 client that tries once, so that every answer is seen, unless `retries` say otherwise."""
     defaults = {"retries": {"total_max_attempts": 1}, "connect_timeout": 10, "read_timeout": 60}
     config = botocore.config.Config(**(defaults | settings))
@@ -282,7 +282,7 @@ def client(service, endpoint, access_key, secret, **settings):
     with _session_lock:
         return _session.client(
             service,
-            region_name=REGION,
+            region_name=region,
             endpoint_url=endpoint,
             aws_access_key_id=access_key,
             aws_secret_access_key=secret,

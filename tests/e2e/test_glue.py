@@ -405,6 +405,9 @@ def test_a_catalog_that_is_away_holds_up_neither_a_flush_nor_a_stop(glue, s3_lak
 
 def test_the_region_of_the_catalog_is_shown(s3_lake, world, glue, table):
     (identity,) = tenants(1)
+    elsewhere = glue.client("eu-central-1")
+    elsewhere.create_database(DatabaseInput={"Name": DATABASE})
+    elsewhere.create_table(DatabaseName=DATABASE, TableInput=table)
     server = world([identity], region="eu-central-1").start()
     shown = server.firehose(identity).describe_delivery_stream(DeliveryStreamName="clicks")
     (destination,) = shown["DeliveryStreamDescription"]["Destinations"]

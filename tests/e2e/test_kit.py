@@ -52,7 +52,8 @@ def test_s3_server_fails_puts_as_ordered_and_counts_them(s3):
     assert client.get_object(Bucket=kit.BUCKET, Key="lost")["Body"].read() == b"one"
     put(client, "lost", b"one")
     expected = {"puts_in_flight": 0, "puts_done": 2, "puts_failed": 1}
-    assert s3.state() == {**expected, "keys_rewritten_with_other_bytes": 0}
+    expected["keys_rewritten_with_other_bytes"] = 0
+    assert {name: s3.state()[name] for name in expected} == expected
     put(client, "lost", b"two")
     assert s3.state()["keys_rewritten_with_other_bytes"] == 1
 
