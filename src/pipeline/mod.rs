@@ -202,8 +202,9 @@ impl Pipeline {
             Some(backup) => pipeline.open_backup(backup)?,
             None if pipeline.has_log("backup") => tracing::warn!(
                 stream = %parts.stream,
-                "the stream had a backup and has none now: what it had not delivered waits in its \
-                 folder until there is one again"
+                "the stream had a backup and has none now: its finished objects that were not \
+                 delivered wait in its folder until there is one again; records that stood in none \
+                 yet will not be in the backup"
             ),
             None => {}
         }
