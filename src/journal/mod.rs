@@ -399,7 +399,8 @@ impl Journal {
         }
         let known_end = checkpoint.as_ref().map_or(Position(0), |checkpoint| checkpoint.end);
         let end = found.end().max(known_end);
-        let shared = Arc::new(Shared::new(found.segments, end, environment.budget.clone()));
+        let budget = environment.budget.clone();
+        let shared = Arc::new(Shared::new(found.segments, found.next_sequence, end, budget));
         let log = Log::new(log::Start {
             directory: segments_directory.clone(),
             disk: disk.clone(),

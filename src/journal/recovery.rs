@@ -66,7 +66,11 @@ pub(super) fn scan(
     let mut sequences: Vec<_> = names.iter().filter_map(|n| segment::parse_file_name(n)).collect();
     sequences.sort_unstable();
     let mut found = Found {
-        next_sequence: sequences.last().map_or(1, |last| last.saturating_add(1)),
+        // A number that the checkpoint covers is not given again, though its segment has gone.
+        next_sequence: sequences
+            .last()
+            .map_or(1, |last| last.saturating_add(1))
+            .max(covered_before),
         ..Found::default()
     };
     let mut ours = Vec::new();

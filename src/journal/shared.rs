@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -79,6 +80,8 @@ impl Segment {
 #[derive(Debug)]
 pub(super) struct Shared {
     segments: Mutex<BTreeMap<u64, Segment>>,
+    /// No segment from this number on has been begun.
+    next_sequence: AtomicU64,
     has_spare: Mutex<Option<u64>>,
     end: watch::Sender<Position>,
     budget: Arc<DiskBudget>,
@@ -91,11 +94,17 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(segments: Vec<Segment>, end: Position, budget: Arc<DiskBudget>) -> Self {
+    pub(super) fn new(
+        segments: Vec<Segment>,
+        next_sequence: u64,
+        end: Position,
+        budget: Arc<DiskBudget>,
+    ) -> Self {
         budget.add(segments.iter().map(|segment| segment.capacity_bytes).sum());
         let numbered = segments.into_iter().map(|segment| (segment.sequence, segment));
         Self {
             segments: Mutex::new(numbered.collect()),
+            next_sequence: AtomicU64::new(next_sequence),
             has_spare: Mutex::new(None),
             end: watch::Sender::new(end),
             budget,
@@ -108,6 +117,7 @@ impl Shared {
 
     pub(super) fn begin(&self, segment: Segment) {
         self.budget.add(segment.capacity_bytes);
+        self.next_sequence.fetch_max(segment.sequence + 1, Ordering::Relaxed);
         locked(&self.segments).insert(segment.sequence, segment);
     }
 
@@ -137,11 +147,13 @@ impl Shared {
         }
     }
 
-    /// The sequence below which every segment is sealed.
+    /// The sequence below which every segment is sealed, or gone; never less than it was.
     pub(super) fn first_unsealed(&self) -> u64 {
         let segments = locked(&self.segments);
         // Only the last one may be unsealed.
-        segments.values().next_back().map_or(0, |last| last.sequence + u64::from(last.sealed))
+        let unsealed = segments.values().next_back().filter(|last| !last.sealed);
+        let next = || self.next_sequence.load(Ordering::Relaxed);
+        unsealed.map_or_else(next, |last| last.sequence)
     }
 
     /// Takes over what a reader has learned of where frames stand.
