@@ -19,9 +19,11 @@ mod budget;
 mod memory;
 #[cfg(test)]
 pub(crate) mod simulated;
+mod volume;
 
 pub use self::budget::{DiskBudget, Promise};
 pub use self::memory::MemoryDisk;
+pub use self::volume::{Peril, UnsafeVolume, unsafe_volume};
 
 /// A folder tree of files.
 pub trait Disk: Send + Sync + fmt::Debug {

@@ -132,7 +132,7 @@ const HOMES: [Home; 22] = [
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
         what: &["rustix"],
-        homes: &["transform/command/process.rs", "disk.rs"],
+        homes: &["transform/command/process.rs", "disk.rs", "disk/volume.rs"],
         instead: "ask the operating system in one place for each thing",
     },
     Home {

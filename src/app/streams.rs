@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -20,7 +21,7 @@ use super::directory::DataDirectory;
 use super::follow::{Followed, Followers};
 use super::hooks;
 use super::tables::{self, Catalogs};
-use super::{DELIVERY_GRACE, REGION, StartError, system};
+use super::{REGION, StartError, system};
 use crate::buffer::Hints;
 use crate::catalog::{Catalog, CatalogError, Definition};
 use crate::config::{
@@ -33,7 +34,7 @@ use crate::fault::Action;
 use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
-use crate::pipeline::{Backup, ChangeError, Handle, Parts, Pipeline, Settings};
+use crate::pipeline::{Backup, ChangeError, Handle, Left, Parts, Pipeline, Settings};
 use crate::record::{StreamName, UnixMillis};
 use crate::tasks::Tasks;
 
@@ -75,7 +76,10 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) tasks: Tasks,
-    pub(super) stopped: watch::Receiver<bool>,
+    /// Until when, by the steady clock, what is buffered is delivered after a stop.
+    pub(super) stopped: watch::Receiver<Option<Duration>>,
+    /// What streams had left when their pipelines ended.
+    pub(super) left: Arc<std::sync::Mutex<BTreeMap<StreamName, Left>>>,
     /// The stream whose pipeline ended first.
     pub(super) ended: watch::Sender<Option<StreamName>>,
 }
@@ -349,12 +353,14 @@ impl Streams {
     /// Runs the streams that were opened.
     pub(super) fn run(&mut self) {
         for (name, pipeline) in self.waiting.drain(..) {
-            let run = pipeline.run(self.running.stopped.clone(), DELIVERY_GRACE);
-            let ended = self.running.ended.clone();
+            let run = pipeline.run(self.running.stopped.clone());
+            let (ended, left) = (self.running.ended.clone(), self.running.left.clone());
             self.running.tasks.spawn(format!("pipeline of {name}"), async move {
                 // Also when it panics.
-                let _told = ToldAtTheEnd { ended, name };
-                run.await;
+                let told = ToldAtTheEnd { ended, name };
+                let found = run.await;
+                let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                left.insert(told.name.clone(), found);
             });
         }
         let handles = self.open.iter().map(|(name, open)| (name.clone(), open.handle.clone()));

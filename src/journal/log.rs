@@ -163,6 +163,7 @@ impl Log {
         let slot = Slot { salt: active.salt, first: self.next, group_offset: 0 };
         frame::put_control(&mut seal, slot, Kind::Seal, &[]);
         active.file.write_all_at(&seal, active.offset)?;
+        active.offset += seal.len() as u64;
         self.sync()?;
         if let Some(active) = self.active.take() {
             self.shared.seal(active.sequence);
