@@ -308,7 +308,8 @@ impl Running {
         status
     }
 
-    /// Flushes, and looks at the counts all the while.
+    /// Flushes, and looks at the counts all the while. Partitions that the flush did not wait for,
+    /// since time goes by while a committing thread works, are waited for here, if not for ever.
     pub(super) async fn flush(&self) -> Status {
         let flush = self.handle.flush();
         tokio::pin!(flush);
@@ -316,13 +317,21 @@ impl Running {
             tokio::select! {
                 flushed = &mut flush => {
                     assert!(flushed, "the pipeline ended");
-                    return self.status().await;
+                    break;
                 }
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
                     self.status().await;
                 }
             }
         }
+        for _ in 0..1_000 {
+            let status = self.status().await;
+            if status.unregistered_partitions == 0 {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.status().await
     }
 
     /// Stops it, and waits for its end.
