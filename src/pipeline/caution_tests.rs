@@ -1,3 +1,5 @@
+//! Processes that die with records, behind batches, and by chance; conversions that panic.
+
 use std::collections::BTreeSet;
 
 use super::*;
