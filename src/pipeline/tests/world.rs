@@ -55,6 +55,8 @@ pub(super) struct World {
     /// What transforms the records.
     pub(super) hook: Option<Arc<FickleHook>>,
     pub(super) has_backup: bool,
+    /// When batches of the backup close, where it is not when those of the stream do.
+    pub(super) backup_hints: Option<Hints>,
 }
 
 /// A pipeline that runs.
@@ -80,6 +82,7 @@ impl World {
             record_bytes: 20,
             hook: None,
             has_backup: false,
+            backup_hints: None,
         }
     }
 
@@ -137,7 +140,8 @@ impl World {
     pub(super) fn settings(&self) -> Settings {
         let step = |hook: &Arc<FickleHook>| -> Arc<dyn Transform> { hook.clone() };
         let catalog: Arc<dyn Catalog> = self.catalog.clone();
-        let backup = Backup { recipe: Arc::new(backup_recipe()), hints: self.hints };
+        let hints = self.backup_hints.unwrap_or(self.hints);
+        let backup = Backup { recipe: Arc::new(backup_recipe()), hints };
         Settings {
             recipe: Arc::new(recipe()),
             hints: self.hints,
@@ -184,6 +188,17 @@ impl World {
                 return status;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("the stream never stood as wanted: {:?}", running.status().await);
+    }
+
+    /// Lets seconds go by until the stream stands as wanted.
+    pub(super) async fn pass_until(&self, running: &Running, wanted: impl Fn(&Status) -> bool) {
+        for _ in 0..100_000 {
+            if wanted(&running.status().await) {
+                return;
+            }
+            self.pass(1).await;
         }
         panic!("the stream never stood as wanted: {:?}", running.status().await);
     }
