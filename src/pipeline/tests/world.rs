@@ -55,6 +55,8 @@ pub(super) struct World {
     /// What transforms the records.
     pub(super) hook: Option<Arc<FickleHook>>,
     pub(super) has_backup: bool,
+    /// When batches of the backup close, where it is not when those of the stream do.
+    pub(super) backup_hints: Option<Hints>,
 }
 
 /// A pipeline that runs.
@@ -82,6 +84,7 @@ impl World {
             record_bytes: 20,
             hook: None,
             has_backup: false,
+            backup_hints: None,
         }
     }
 
@@ -140,7 +143,8 @@ impl World {
     pub(super) fn settings(&self) -> Settings {
         let step = |hook: &Arc<FickleHook>| -> Arc<dyn Transform> { hook.clone() };
         let catalog: Arc<dyn Catalog> = self.catalog.clone();
-        let backup = Backup { recipe: Arc::new(backup_recipe()), hints: self.hints };
+        let hints = self.backup_hints.unwrap_or(self.hints);
+        let backup = Backup { recipe: Arc::new(backup_recipe()), hints };
         Settings {
             recipe: Arc::new(recipe()),
             hints: self.hints,
@@ -199,6 +203,17 @@ impl World {
                 return status;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("the stream never stood as wanted: {:?}", running.status().await);
+    }
+
+    /// Lets seconds go by until the stream stands as wanted.
+    pub(super) async fn pass_until(&self, running: &Running, wanted: impl Fn(&Status) -> bool) {
+        for _ in 0..100_000 {
+            if wanted(&running.status().await) {
+                return;
+            }
+            self.pass(1).await;
         }
         panic!("the stream never stood as wanted: {:?}", running.status().await);
     }
@@ -323,7 +338,8 @@ impl Running {
         status
     }
 
-    /// Flushes, and looks at the counts all the while.
+    /// Flushes, and looks at the counts all the while. Partitions that the flush did not wait for,
+    /// since time goes by while a committing thread works, are waited for here, if not for ever.
     pub(super) async fn flush(&self) -> Status {
         let flush = self.handle.flush();
         tokio::pin!(flush);
@@ -331,13 +347,21 @@ impl Running {
             tokio::select! {
                 flushed = &mut flush => {
                     assert!(flushed, "the pipeline ended");
-                    return self.status().await;
+                    break;
                 }
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
                     self.status().await;
                 }
             }
         }
+        for _ in 0..1_000 {
+            let status = self.status().await;
+            if status.unregistered_partitions == 0 {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.status().await
     }
 
     /// Stops it, and waits for its end.
