@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::JoinSet;
 
 use super::copies::Copies;
 use super::directory::DataDirectory;
@@ -36,6 +36,9 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Backup, ChangeError, Handle, Parts, Pipeline, Settings};
 use crate::record::{StreamName, UnixMillis};
 use crate::tasks::Tasks;
+
+/// Streams that are opened side by side.
+const OPENED_AT_ONCE: usize = 8;
 
 /// The pipelines by stream.
 pub type Handles = BTreeMap<StreamName, Handle>;
@@ -245,25 +248,38 @@ impl Streams {
     ) -> Result<(), StartError> {
         let mut catalogs = self.catalogs.clone();
         catalogs.extend(prepared.catalogs.clone());
-        for (name, settings) in &prepared.settings {
-            if self.open.contains_key(name) {
-                continue;
+        let new = prepared.settings.iter().filter(|(name, _)| !self.open.contains_key(*name));
+        let new: Vec<_> = new.map(|(name, settings)| (name.clone(), settings.clone())).collect();
+        let mut new = new.into_iter();
+        let mut opening = JoinSet::new();
+        let mut failure = None;
+        loop {
+            // Recovery reads and syncs files, and may take its time.
+            while failure.is_none()
+                && opening.len() < OPENED_AT_ONCE
+                && let Some((name, settings)) = new.next()
+            {
+                let shared = self.shared.clone();
+                let settings = Settings { catalogs: catalogs.clone(), ..settings };
+                opening.spawn_blocking(move || {
+                    let opened = shared.open(&name, settings.clone())?;
+                    Ok::<_, StartError>((name, settings, opened))
+                });
             }
-            let (shared, name) = (self.shared.clone(), name.clone());
-            let settings = Settings { catalogs: catalogs.clone(), ..settings.clone() };
-            let given = settings.clone();
-            // Recovery reads the journal, and may take its time.
-            let opened = spawn_blocking(move || {
-                let opened = shared.open(&name, settings)?;
-                Ok::<_, StartError>((name, opened))
-            });
-            let opened = opened.await.map_err(io::Error::other).map_err(system("open a stream"))?;
-            let (name, (open, pipeline)) = opened?;
-            self.open.insert(name.clone(), open);
-            current.insert(name.clone(), given);
-            self.waiting.push((name, pipeline));
+            // After a failure too, those under way are waited for: no journal is opened twice.
+            let Some(opened) = opening.join_next().await else {
+                return failure.map_or(Ok(()), Err);
+            };
+            let opened = opened.map_err(io::Error::other).map_err(system("open a stream"));
+            match opened.flatten() {
+                Ok((name, settings, (open, pipeline))) => {
+                    self.open.insert(name.clone(), open);
+                    current.insert(name.clone(), settings);
+                    self.waiting.push((name, pipeline));
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        Ok(())
     }
 
     /// Closes the streams that were opened and do not run, as if they had not been.

@@ -22,8 +22,8 @@ use crate::buffer::Hints;
 use crate::catalog::Catalog;
 use crate::convert::{Delimiter, Format, RecordsOptions, Schema};
 use crate::deliver::Stores;
-use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
+use crate::disk::{Disk as _, DiskBudget};
 use crate::journal::{
     AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls,
 };
@@ -165,6 +165,18 @@ impl World {
         running.journal.append(batch).await?;
         self.acknowledged.extend(ids);
         Ok(())
+    }
+
+    /// The number of the first segment that the newest checkpoint does not cover.
+    pub(super) fn checkpoint_covers(&self) -> u64 {
+        let directory = Path::new(DIRECTORY).join("checkpoint");
+        let names = self.disk.list(&directory).expect("there are checkpoints");
+        let newest = names.last().expect("there is one");
+        let bytes = self.disk.inner.bytes(&directory.join(newest));
+        let text = String::from_utf8_lossy(&bytes);
+        let (_, number) = text.split_once("\"covered_before\":").expect("it says so");
+        let digits = number.split(|c: char| !c.is_ascii_digit()).next().expect("it is one");
+        digits.parse().expect("it is a number")
     }
 
     /// Lets `seconds` go by, a second at a time.
@@ -323,7 +335,8 @@ impl Running {
         status
     }
 
-    /// Flushes, and looks at the counts all the while.
+    /// Flushes, and looks at the counts all the while. Partitions that the flush did not wait for,
+    /// since time goes by while a committing thread works, are waited for here, if not for ever.
     pub(super) async fn flush(&self) -> Status {
         let flush = self.handle.flush();
         tokio::pin!(flush);
@@ -331,13 +344,21 @@ impl Running {
             tokio::select! {
                 flushed = &mut flush => {
                     assert!(flushed, "the pipeline ended");
-                    return self.status().await;
+                    break;
                 }
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
                     self.status().await;
                 }
             }
         }
+        for _ in 0..1_000 {
+            let status = self.status().await;
+            if status.unregistered_partitions == 0 {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.status().await
     }
 
     /// Stops it, and waits for its end.
