@@ -3,6 +3,7 @@
 //! ```text
 //! <data_dir>/LOCK                      held while the process lives
 //! <data_dir>/identity.json             {"instance": uuid, "format": 1}; written once
+//! <data_dir>/reserve                   room for a full disk, see `disk::ReservedDisk`
 //! <data_dir>/addresses.json            where the running process listens; removed at its start
 //! <data_dir>/streams/<stream>/stream.json   {"stream": name, "created": ms}
 //! <data_dir>/streams/<stream>/table.json    the last good copy of its table, see `copies`
@@ -200,6 +201,8 @@ fn identify(disk: &dyn Disk, path: &Path) -> Result<Uuid, DirectoryError> {
                 let found = identity.format;
                 return Err(DirectoryError::NewerFormat { path: path.to_owned(), found });
             }
+            // The process that wrote it may have ended before its name was durable.
+            disk.sync_dir(path).map_err(fault("sync the folder"))?;
             Ok(identity.instance)
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
