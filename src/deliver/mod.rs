@@ -7,6 +7,7 @@
 //! A put says that there must be no object under the key, where the store understands that. Of one
 //! that is there, its hash tells whose it is.
 
+mod accesses;
 pub mod backoff;
 pub mod contents;
 mod folders;
@@ -24,6 +25,7 @@ use object_store::{
     Attribute, Attributes, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload,
 };
 
+pub use self::accesses::{Access, Accesses};
 pub use self::folders::{ListError, folders};
 pub use self::renewal::Renewal;
 pub use self::stores::{Credentials, StoreError, Stores};

@@ -247,11 +247,22 @@ def test_a_catalog_out_of_reach_is_another_exit_code_than_a_fault(glue, s3_lake,
         assert done.returncode == 75 and f"table {DATABASE}.{TABLE}" in done.stderr, done
     glue.is_down = False
     server.start()
-    copy = server.data_dir / "streams/clicks/table.json"
-    kit.wait_for(copy.exists, 60, "the copy of the table")
     glue.is_down = True
     done = server.run("reload", "--admin", server.admin)
     assert done.returncode == 0, "the last good table serves a reload, too"
+
+
+def test_a_first_start_keeps_the_table_before_it_serves(glue, s3_lake, world, table):
+    identities = tenants(1)
+    server = world(identities).start()
+    server.kill()
+    glue.is_down = True
+    server.start()
+    send(server, identities, 0, 10)
+    server.flush("clicks")
+    assert row_count(s3_lake) == (10, 10)
+    glue.is_down = False
+    kit.wait_for(lambda: registered(server), 60, "the partition")
 
 
 def test_a_stream_with_columns_of_its_own_starts_whatever_the_catalog_permits(glue, s3_lake, world):
