@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::accesses;
 use super::copies::{Copy, Settled};
@@ -33,6 +33,9 @@ use crate::metrics::Metrics;
 use crate::pipeline::{Backup, ChangeError, Handle, Parts, Pipeline, Settings};
 use crate::record::{StreamName, UnixMillis};
 use crate::tasks::Tasks;
+
+/// Streams that are opened side by side.
+const OPENED_AT_ONCE: usize = 8;
 
 /// The pipelines by stream.
 pub type Handles = BTreeMap<StreamName, Handle>;
@@ -152,37 +155,45 @@ impl Streams {
         prepared: &Prepared,
         current: &mut Current,
     ) -> Result<(), StartError> {
-        for (name, settings) in &prepared.settings {
-            if self.open.contains_key(name) {
-                continue;
+        let new = prepared.settings.keys().filter(|name| !self.open.contains_key(*name));
+        let begin = new.cloned().map(|name| {
+            let shared = self.shared.clone();
+            let definition = prepared.config.definitions[&name].clone();
+            move || {
+                let begun = shared.begin(&name, &definition)?;
+                Ok((name, begun))
             }
-            let (shared, of) = (self.shared.clone(), name.clone());
-            let definition = prepared.config.definitions[name].clone();
-            let begun = spawn_blocking(move || shared.begin(&of, &definition));
-            let begun = begun.await.map_err(io::Error::other).map_err(system("open a stream"))?;
-            let (created, definition) = begun?;
-            self.keep_stores(&definition);
-            self.know_earlier_catalogs(&definition).await;
-            let own = prepared.own_catalogs(name);
-            let mut catalogs = self.catalogs.clone();
-            catalogs.extend(prepared.catalogs.clone());
-            let ending_backup = ending_backup(name, &definition);
-            let settings = Settings { catalogs, ending_backup, ..settings.clone() };
-            let (shared, name, given) = (self.shared.clone(), name.clone(), settings.clone());
-            // Recovery reads the journal, and may take its time.
-            let opened = spawn_blocking(move || {
-                let opened = shared.open(&name, settings)?;
-                Ok::<_, StartError>((name, opened))
-            });
-            let opened = opened.await.map_err(io::Error::other).map_err(system("open a stream"))?;
-            let (name, (journal, handle, pipeline)) = opened?;
-            let (stop, over) = (watch::Sender::new(false), watch::Sender::new(false));
-            let open = Open { created, journal, handle, definition, catalogs: own, stop, over };
-            self.open.insert(name.clone(), open);
-            current.insert(name.clone(), given);
-            self.waiting.push((name, pipeline));
+        });
+        let mut begun = Vec::new();
+        side_by_side(begin.collect(), |stream| begun.push(stream)).await?;
+        for (_, (_, definition)) in &begun {
+            self.keep_stores(definition);
+            self.know_earlier_catalogs(definition).await;
         }
-        Ok(())
+        let mut catalogs = self.catalogs.clone();
+        catalogs.extend(prepared.catalogs.clone());
+        let open = begun.into_iter().map(|(name, (created, definition))| {
+            let shared = self.shared.clone();
+            let own = prepared.own_catalogs(&name);
+            let settings = Settings {
+                catalogs: catalogs.clone(),
+                ending_backup: ending_backup(&name, &definition),
+                ..prepared.settings[&name].clone()
+            };
+            move || {
+                // Recovery reads and syncs files, and may take its time.
+                let (journal, handle, pipeline) = shared.open(&name, settings.clone())?;
+                let (stop, over) = (watch::Sender::new(false), watch::Sender::new(false));
+                let open = Open { created, journal, handle, definition, catalogs: own, stop, over };
+                Ok((name, settings, open, pipeline))
+            }
+        });
+        side_by_side(open.collect(), |(name, settings, open, pipeline)| {
+            self.open.insert(name.clone(), open);
+            current.insert(name.clone(), settings);
+            self.waiting.push((name, pipeline));
+        })
+        .await
     }
 
     /// Makes durable what is kept of the streams that are open, before anything depends on it.
@@ -417,6 +428,35 @@ fn ending_backup(name: &StreamName, definition: &LastDefinition) -> Option<Backu
             let reason = in_words(&faults);
             tracing::error!(stream = %name, reason, "could not use the definition of the ending backup");
             None
+        }
+    }
+}
+
+/// Does blocking work for many streams, for some of them at a time. After a failure no more is begun,
+/// and what is under way is waited for: no journal is opened twice.
+async fn side_by_side<T: Send + 'static, W>(
+    work: Vec<W>,
+    mut take: impl FnMut(T),
+) -> Result<(), StartError>
+where
+    W: FnOnce() -> Result<T, StartError> + Send + 'static,
+{
+    let mut work = work.into_iter();
+    let mut running = JoinSet::new();
+    let mut failure = None;
+    loop {
+        while failure.is_none()
+            && running.len() < OPENED_AT_ONCE
+            && let Some(next) = work.next()
+        {
+            running.spawn_blocking(next);
+        }
+        let Some(done) = running.join_next().await else {
+            return failure.map_or(Ok(()), Err);
+        };
+        match done.map_err(io::Error::other).map_err(system("open a stream")).flatten() {
+            Ok(done) => take(done),
+            Err(error) => failure = failure.or(Some(error)),
         }
     }
 }

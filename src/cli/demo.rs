@@ -56,7 +56,7 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
     };
     println!("Lakehose demo in {}", folder.display());
     println!("  configuration: {name}");
-    let app = match App::start(config.clone(), None).await {
+    let app = match Box::pin(App::start(config.clone(), None)).await {
         Ok(app) => app,
         Err(error) => return serve::refuse(error, &name),
     };

@@ -104,6 +104,9 @@ struct CheckpointText {
     source_end: Position,
     unregistered: Vec<CatalogPartition>,
     open_plan_count: u64,
+    // Files of before it was written say that nothing is covered.
+    #[serde(default)]
+    covered_before: u64,
 }
 
 const CHECKPOINT_MAGIC: &[u8; 8] = b"LKHCKP01";
@@ -113,8 +116,18 @@ pub(super) const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 /// Checkpoints kept: the newest may be damaged.
 const CHECKPOINTS_KEPT: usize = 2;
 
+/// What stands in a file beside the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// Segments with a lower number were sealed when the checkpoint was taken: all that they decided
+    /// is in it, and all calls that they hold are in `calls`, or were forgotten.
+    pub(super) covered_before: u64,
+    /// The retry window.
+    pub(super) calls: Vec<KeyedCall>,
+}
+
 impl Checkpoint {
-    fn encode(&self, calls: &[KeyedCall]) -> Vec<u8> {
+    fn encode(&self, beside: &Beside) -> Vec<u8> {
         let text = CheckpointText {
             end: self.end,
             last_plan: self.last_plan,
@@ -127,6 +140,7 @@ impl Checkpoint {
             source_end: self.source_end,
             unregistered: self.unregistered.clone(),
             open_plan_count: self.open_plans.len() as u64,
+            covered_before: beside.covered_before,
         };
         let mut body = Vec::new();
         put_json(&mut body, &text);
@@ -134,7 +148,7 @@ impl Checkpoint {
         for plan in &self.open_plans {
             put_plan(&mut body, plan);
         }
-        put_calls(&mut body, calls);
+        put_calls(&mut body, &beside.calls);
         let mut out = Vec::with_capacity(CHECKPOINT_HEADER_BYTES + body.len());
         out.extend_from_slice(CHECKPOINT_MAGIC);
         out.extend_from_slice(&(body.len() as u32).to_le_bytes());
@@ -143,7 +157,7 @@ impl Checkpoint {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, Vec<KeyedCall>)> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, Beside)> {
         let (header, mut body) = bytes.split_at_checked(CHECKPOINT_HEADER_BYTES)?;
         let whole = &header[..8] == CHECKPOINT_MAGIC
             && u32_at(header, 8) as usize == body.len()
@@ -168,7 +182,8 @@ impl Checkpoint {
             source_end: text.source_end,
             unregistered: text.unregistered,
         };
-        Some((checkpoint, take_calls(&mut body)?))
+        let calls = take_calls(&mut body)?;
+        Some((checkpoint, Beside { covered_before: text.covered_before, calls }))
     }
 }
 
@@ -185,8 +200,8 @@ pub(super) struct CheckpointFiles {
 pub(super) struct FoundCheckpoint {
     /// The newest that is whole.
     pub(super) checkpoint: Option<Checkpoint>,
-    /// The retry window that it carries.
-    pub(super) calls: Vec<KeyedCall>,
+    /// What it carries besides.
+    pub(super) beside: Beside,
     /// How many newer ones are not.
     pub(super) damaged: usize,
 }
@@ -217,9 +232,9 @@ impl CheckpointFiles {
             if let Some(format) = newer_format(&bytes) {
                 return Err(OpenError::NewerFormat { path, format, known: CHECKPOINT_FORMAT });
             }
-            if let Some((checkpoint, calls)) = Checkpoint::decode(&bytes) {
+            if let Some((checkpoint, beside)) = Checkpoint::decode(&bytes) {
                 found.checkpoint = Some(checkpoint);
-                found.calls = calls;
+                found.beside = beside;
                 break;
             }
             found.damaged += 1;
@@ -234,16 +249,16 @@ impl CheckpointFiles {
         Ok((files, found))
     }
 
-    /// Makes `checkpoint` and the retry window `calls` durable, then removes the ones that are no
-    /// longer kept.
+    /// Makes `checkpoint` and what stands beside it durable, then removes the ones that are no longer
+    /// kept.
     pub(super) fn write(
         &mut self,
         disk: &dyn Disk,
         checkpoint: &Checkpoint,
-        calls: &[KeyedCall],
+        beside: &Beside,
     ) -> io::Result<()> {
         let number = self.numbers.last().map_or(1, |newest| newest.saturating_add(1));
-        replace_file(disk, &self.path(number), &checkpoint.encode(calls))?;
+        replace_file(disk, &self.path(number), &checkpoint.encode(beside))?;
         self.numbers.push(number);
         while self.numbers.len() > CHECKPOINTS_KEPT {
             disk.remove(&self.path(self.numbers[0]))?;

@@ -181,17 +181,7 @@ impl Log {
         let file = self.create_file(&header)?;
         self.next_sequence += 1;
         let capacity_bytes = file.len_bytes()?;
-        self.shared.begin(Segment {
-            sequence: header.sequence,
-            first: header.first,
-            end: header.first,
-            end_offset: segment::HEADER_BYTES as u64,
-            salt: header.salt,
-            sealed: false,
-            capacity_bytes,
-            file: file.clone(),
-            index: Vec::new(),
-        });
+        self.shared.begin(Segment { capacity_bytes, ..Segment::begun(&header, file.clone()) });
         self.active = Some(Active {
             file,
             sequence: header.sequence,

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 
 use super::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, locked};
+use super::segment::SegmentHeader;
 use crate::disk::{DiskBudget, DiskFile};
 use crate::record::Position;
 
@@ -38,11 +39,26 @@ pub(super) struct Segment {
     /// The length of the file, counted in the budget; a recycled one is longer than its content.
     pub(super) capacity_bytes: u64,
     pub(super) file: Arc<dyn DiskFile>,
-    /// Frames at least [`INDEX_STEP_BYTES`] apart, in order.
+    /// Frames at least [`INDEX_STEP_BYTES`] apart, in order, as far as the segment has been read.
     pub(super) index: Vec<IndexEntry>,
 }
 
 impl Segment {
+    /// A segment of which nothing but the header is known.
+    pub(super) fn begun(header: &SegmentHeader, file: Arc<dyn DiskFile>) -> Self {
+        Self {
+            sequence: header.sequence,
+            first: header.first,
+            end: header.first,
+            end_offset: super::segment::HEADER_BYTES as u64,
+            salt: header.salt,
+            sealed: false,
+            capacity_bytes: 0,
+            file,
+            index: Vec::new(),
+        }
+    }
+
     /// Adds a frame to the index where the last entry is far enough behind.
     pub(super) fn note(&mut self, entry: IndexEntry) {
         let far = |last: &IndexEntry| entry.offset >= last.offset + INDEX_STEP_BYTES;
@@ -124,9 +140,16 @@ impl Shared {
     /// The sequence below which every segment is sealed.
     pub(super) fn first_unsealed(&self) -> u64 {
         let segments = locked(&self.segments);
-        let unsealed = segments.values().find(|segment| !segment.sealed);
-        let after_last = || segments.keys().last().map_or(0, |last| last + 1);
-        unsealed.map_or_else(after_last, |segment| segment.sequence)
+        // Only the last one may be unsealed.
+        segments.values().next_back().map_or(0, |last| last.sequence + u64::from(last.sealed))
+    }
+
+    /// Takes over what a reader has learned of where frames stand.
+    pub(super) fn learn(&self, read: &Segment) {
+        if let Some(segment) = locked(&self.segments).get_mut(&read.sequence) {
+            let known = segment.index.len();
+            read.index.iter().skip(known).for_each(|entry| segment.note(*entry));
+        }
     }
 
     /// The segment that holds `position`, or the first one after it.

@@ -43,7 +43,7 @@ use super::troubles::Troubles;
 use super::turns::{Rest, TurnEnd, Turns};
 use super::{blocking, repeat, rest_after};
 use crate::catalog::{Catalog, Registration};
-use crate::journal::{self, AppendError, Appended, Control, Hold, Journal, Opened};
+use crate::journal::{self, AppendError, Appended, Control, Hold, Journal, Mark, Opened};
 use crate::metrics::stream_labels;
 use crate::outbox::Outbox;
 use crate::partition::{Group, renamed};
@@ -53,6 +53,8 @@ use crate::record::Position;
 
 /// A checkpoint is written this often while there is something new to record.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+/// So many newly sealed segments do not wait for it: a start skims what no checkpoint covers.
+const SEALED_SEGMENTS_MAX: u64 = 4;
 /// The loop looks at the disk budget at least this often.
 const TICK: Duration = Duration::from_secs(1);
 /// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
@@ -112,6 +114,8 @@ pub(super) struct Leg {
     /// Checkpoints still worth writing: two after a change, since segments go with the second.
     checkpoints_due: u8,
     checkpointed_at: Duration,
+    /// The log's mark at the last checkpoint.
+    checkpointed_mark: Mark,
     /// Where the records end that a stop waits for.
     stop_at: Option<Position>,
     /// Where this leg's records end, when it does not take those that come after.
@@ -184,6 +188,7 @@ impl Leg {
             caution,
         };
         let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
+        let checkpointed_mark = journal.mark();
         let around = surroundings.clone();
         let collector =
             Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
@@ -220,6 +225,7 @@ impl Leg {
             sealed_at: Position(0),
             checkpoints_due: 2,
             checkpointed_at: clock.steady(),
+            checkpointed_mark,
             surroundings,
             stop_at: None,
             limit: None,
@@ -344,9 +350,14 @@ impl Leg {
         if !is_relieving && self.transforms.is_idle() {
             self.collector.relieve();
         }
+        let sealed = self.log.sealed_since(self.checkpointed_mark);
+        if sealed > 0 {
+            self.checkpoints_due = self.checkpoints_due.max(1);
+        }
         let checkpoint_due = self.checkpoints_due > 0
             && !self.checkpointing
             && (now >= self.checkpointed_at + CHECKPOINT_INTERVAL
+                || sealed >= SEALED_SEGMENTS_MAX
                 || self.surroundings.budget.is_pressed());
         if checkpoint_due && !self.freezing && self.renaming == 0 && !self.sealing {
             // With everything settled the whole journal can go, the active segment too.
@@ -554,6 +565,7 @@ impl Leg {
         self.checkpoints_due -= 1;
         self.checkpointed_at = self.surroundings.clock.steady();
         let (checkpoint, mark) = (self.state.checkpoint(end), self.log.mark());
+        self.checkpointed_mark = mark;
         let (journal, outbox) = (self.log.clone(), self.outbox.clone());
         let committed = std::mem::take(&mut self.committed);
         let held_until = std::mem::replace(&mut self.held_until, checkpoint.settled.clone());

@@ -5,6 +5,7 @@ mod crash;
 mod files;
 mod limits;
 mod recovery;
+mod skim;
 mod window;
 
 use std::path::{Path, PathBuf};

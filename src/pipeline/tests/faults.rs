@@ -200,6 +200,29 @@ async fn an_idle_stop_with_the_store_down_ends_within_its_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn sealed_segments_are_covered_by_a_checkpoint_also_when_nothing_is_planned() {
+    let mut world = World::new();
+    world.record_bytes = 100_000;
+    let running = world.start();
+    // The checkpoints of a start are over.
+    world.pass(60).await;
+    let before = running.journal.mark();
+    for _ in 0..4 {
+        world.send(&running, 10).await.unwrap();
+    }
+    assert!(running.journal.sealed_since(before) > 0, "the first segment is full");
+    world.pass(30).await;
+    world.until(&running, |status| status.buffered_records == 40).await;
+    assert_eq!(running.status().await.open_plans, 0);
+    running.kill().await;
+    assert!(world.checkpoint_covers() > 1, "a start would skim what was sealed");
+    let running = world.start();
+    running.flush().await;
+    assert_eq!(world.audit("after a kill").len(), 40);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_table_holds_records_until_it_is_there_again() {
     let mut world = World::new();
     let running = world.start();

@@ -22,8 +22,8 @@ use crate::buffer::Hints;
 use crate::catalog::Catalog;
 use crate::convert::{Delimiter, Format, RecordsOptions, Schema};
 use crate::deliver::Stores;
-use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
+use crate::disk::{Disk as _, DiskBudget};
 use crate::journal::{
     AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls,
 };
@@ -55,6 +55,8 @@ pub(super) struct World {
     /// What transforms the records.
     pub(super) hook: Option<Arc<FickleHook>>,
     pub(super) has_backup: bool,
+    /// When batches of the backup close, where it is not when those of the stream do.
+    pub(super) backup_hints: Option<Hints>,
 }
 
 /// A pipeline that runs.
@@ -80,6 +82,7 @@ impl World {
             record_bytes: 20,
             hook: None,
             has_backup: false,
+            backup_hints: None,
         }
     }
 
@@ -137,7 +140,8 @@ impl World {
     pub(super) fn settings(&self) -> Settings {
         let step = |hook: &Arc<FickleHook>| -> Arc<dyn Transform> { hook.clone() };
         let catalog: Arc<dyn Catalog> = self.catalog.clone();
-        let backup = Backup { recipe: Arc::new(backup_recipe()), hints: self.hints };
+        let hints = self.backup_hints.unwrap_or(self.hints);
+        let backup = Backup { recipe: Arc::new(backup_recipe()), hints };
         Settings {
             recipe: Arc::new(recipe()),
             hints: self.hints,
@@ -165,6 +169,18 @@ impl World {
         Ok(())
     }
 
+    /// The number of the first segment that the newest checkpoint does not cover.
+    pub(super) fn checkpoint_covers(&self) -> u64 {
+        let directory = Path::new(DIRECTORY).join("checkpoint");
+        let names = self.disk.list(&directory).expect("there are checkpoints");
+        let newest = names.last().expect("there is one");
+        let bytes = self.disk.inner.bytes(&directory.join(newest));
+        let text = String::from_utf8_lossy(&bytes);
+        let (_, number) = text.split_once("\"covered_before\":").expect("it says so");
+        let digits = number.split(|c: char| !c.is_ascii_digit()).next().expect("it is one");
+        digits.parse().expect("it is a number")
+    }
+
     /// Lets `seconds` go by, a second at a time.
     pub(super) async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
@@ -186,6 +202,17 @@ impl World {
                 return status;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("the stream never stood as wanted: {:?}", running.status().await);
+    }
+
+    /// Lets seconds go by until the stream stands as wanted.
+    pub(super) async fn pass_until(&self, running: &Running, wanted: impl Fn(&Status) -> bool) {
+        for _ in 0..100_000 {
+            if wanted(&running.status().await) {
+                return;
+            }
+            self.pass(1).await;
         }
         panic!("the stream never stood as wanted: {:?}", running.status().await);
     }
@@ -316,7 +343,8 @@ impl Running {
         status
     }
 
-    /// Flushes, and looks at the counts all the while.
+    /// Flushes, and looks at the counts all the while. Partitions that the flush did not wait for,
+    /// since time goes by while a committing thread works, are waited for here, if not for ever.
     pub(super) async fn flush(&self) -> Status {
         let flush = self.handle.flush();
         tokio::pin!(flush);
@@ -324,13 +352,21 @@ impl Running {
             tokio::select! {
                 flushed = &mut flush => {
                     assert!(flushed, "the pipeline ended");
-                    return self.status().await;
+                    break;
                 }
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
                     self.status().await;
                 }
             }
         }
+        for _ in 0..1_000 {
+            let status = self.status().await;
+            if status.unregistered_partitions == 0 {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.status().await
     }
 
     /// Stops it, and waits for its end.
