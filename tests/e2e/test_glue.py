@@ -5,6 +5,7 @@ import time
 
 import botocore.exceptions
 import pytest
+import yaml
 
 import glue_kit
 import kit
@@ -411,6 +412,32 @@ def test_a_catalog_that_is_away_holds_up_neither_a_flush_nor_a_stop(glue, s3_lak
     glue.is_down = False
     server.start()
     kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
+
+
+def test_partitions_that_wait_are_registered_when_their_catalog_is_not_in_the_file_any_more(
+    glue, s3_lake, world, table
+):
+    identities = tenants(1)
+    server = world(identities).start()
+    glue.is_down = True
+    send(server, identities, 0, 10)
+    kit.wait_for(lambda: not registered(server), 60, "a partition that waits")
+    settings = yaml.safe_load(server.settings_file.read_text())
+    settings["catalogs"] = {"tables": {"type": "files", "path": str(server.data_dir.parent / "catalog")}}
+    clicks = settings["delivery_streams"]["clicks"]
+    clicks["schema"] = {"columns": dict(COLUMNS), "table": "others"}
+    clicks["destination"] = {"store": "lake", "prefix": "others/day=!{timestamp:dd}/tenant=!{lakehose:tenant}/",
+                             "error_prefix": "bad/tenant=!{lakehose:tenant}/!{firehose:error-output-type}/"}
+    server.settings_file.write_text(yaml.safe_dump(settings))
+    server.kill()
+    server.start()
+    assert not registered(server)
+    # And once more by what was taken over.
+    server.kill()
+    server.start()
+    glue.is_down = False
+    kit.wait_for(lambda: registered(server), 90, "the partition")
     assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
 
 
