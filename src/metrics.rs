@@ -31,6 +31,8 @@ pub struct Metrics {
     pub disk_bytes: Family<Labels, Gauge>,
     /// 1 while something holds a `stream` up.
     pub blocked: Family<Labels, Gauge>,
+    /// 1 while a `stream` that the configuration has no more delivers what it has.
+    pub draining: Family<Labels, Gauge>,
     /// Batches closed by `stream` and `trigger`: size, interval, flush, pressure.
     pub closed_batches: Family<Labels, Counter>,
     /// Objects in their store by `stream` and `kind`: data, error, backup.
@@ -68,6 +70,7 @@ impl Metrics {
             degraded: Family::default(),
             disk_bytes: Family::default(),
             blocked: Family::default(),
+            draining: Family::default(),
             closed_batches: Family::default(),
             delivered_objects: Family::default(),
             delivered_bytes: Family::default(),
@@ -113,6 +116,11 @@ impl Metrics {
         );
         registry.register("disk_bytes", "Bytes on the local disk", m.disk_bytes);
         registry.register("blocked", "1 while something holds the stream up", m.blocked);
+        registry.register(
+            "draining",
+            "1 while a stream that the configuration has no more delivers what it has",
+            m.draining,
+        );
         registry.register("closed_batches", "Batches by what closed them", m.closed_batches);
         registry.register("delivered_objects", "Objects in their store", m.delivered_objects);
         registry.register(

@@ -25,7 +25,7 @@ use futures::StreamExt as _;
 use serde::Serialize;
 
 use super::repair::find;
-use super::{StreamError, streams};
+use super::{StreamError, accesses};
 use crate::config::{self, Config, DeliveryStream};
 use crate::convert::{Counted, Provenance, footer_bytes};
 use crate::deliver::contents::{self, Listed};
@@ -118,7 +118,7 @@ pub async fn audit(
     books: impl AsyncFn(&StreamName) -> Result<Option<StreamBooks>, String>,
     progress: &(dyn Fn(&StreamName, u64) + Sync),
 ) -> Result<Vec<StreamAudit>, AuditError> {
-    let stores = Stores::new(streams::credentials(config).collect());
+    let stores = Stores::new(accesses::of(config, []));
     let chosen: Vec<(&StreamName, &DeliveryStream)> = match stream {
         Some(stream) => vec![find(config, stream)?],
         None => config.delivery_streams.iter().collect(),

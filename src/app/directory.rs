@@ -7,6 +7,7 @@
 //! <data_dir>/addresses.json            where the running process listens; removed at its start
 //! <data_dir>/streams/<stream>/stream.json   {"stream": name, "created": ms}
 //! <data_dir>/streams/<stream>/table.json    the last good copy of its table, see `copies`
+//! <data_dir>/streams/<stream>/{definition,retired}.json    see `definitions`
 //! <data_dir>/streams/<stream>/{journal,checkpoint,outbox}/
 //! ```
 

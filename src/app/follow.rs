@@ -107,6 +107,13 @@ impl Followers {
     }
 }
 
+impl Followers {
+    /// Follows nothing for a stream any more, which is about to be closed.
+    pub(super) fn end(&self, name: &StreamName) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
 struct Follower {
     name: StreamName,
     handle: Handle,

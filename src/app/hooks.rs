@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::streams::hints;
+use super::prepare::hints;
 use crate::config::{
     Config, Credentials, DeliveryStream, Fault, Secret, Step, StepKind, find_program,
 };

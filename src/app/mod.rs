@@ -5,13 +5,17 @@
 //! makes once stands here and in `streams`, what a `reload` makes again too. Does not own any step of
 //! the path.
 
+mod accesses;
+mod definitions;
 mod descriptors;
 mod directory;
 mod hooks;
+mod prepare;
 mod preview;
 mod tables;
 mod streams;
 mod reload;
+mod removed;
 mod tls;
 mod copies;
 mod lake;
@@ -20,6 +24,7 @@ mod repair;
 mod refusals;
 mod space;
 mod verify;
+mod view;
 mod audit;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,19 +46,22 @@ pub use self::directory::DirectoryError;
 pub use self::preview::{PreviewError, Previewed, PreviewedObject, preview};
 pub use self::refusals::Refusals;
 pub use self::reload::{Reload, ReloadError, Reloaded, Standing};
+pub use self::removed::Draining;
 pub use self::repair::{Repair, StreamError, repair};
 pub use self::streams::Handles;
 pub use self::verify::{Finding, Severity, Verified, VerifyError, verify};
 
 use self::copies::Copies;
+use self::definitions::Definitions;
 use self::directory::DataDirectory;
 use self::follow::Followers;
+use self::prepare::{KnownCatalogs, Prepared};
 use self::reload::Reloader;
-use self::streams::{KnownCatalogs, Prepared, Running, Shared, Streams};
+use self::streams::{Running, Shared, Streams};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Faults};
 use crate::console::{self, Console};
-use crate::deliver::Stores;
+use crate::deliver::{Accesses, Stores};
 use crate::disk::{Disk, DiskBudget, OsDisk, ReservedDisk};
 use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
 use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SegmentSizes, SyncTimer};
@@ -204,7 +212,6 @@ impl App {
         let config = &prepared.config;
         let directory =
             DataDirectory::open(disk.as_ref(), &config.data_dir, config.allow_unsafe_volume)?;
-        warn_of_strangers(config, disk.as_ref(), &directory)?;
         prepared.check_tables().await.map_err(StartError::Faults)?;
         prepared.define_tables().await.map_err(StartError::Faults)?;
 
@@ -241,7 +248,8 @@ impl App {
         let shared = Shared {
             directory: directory.clone(),
             environment,
-            stores: Arc::new(Stores::new(BTreeMap::new())),
+            stores: Arc::new(Stores::new(Accesses::default())),
+            definitions: Definitions::new(disk.clone(), config.data_dir.clone()),
             conversions: Arc::new(Semaphore::new(cores)),
             metrics: metrics.clone(),
         };
@@ -259,8 +267,10 @@ impl App {
         );
         let mut streams = Streams::new(shared, running, followers);
         let mut current = streams.turn().await;
-        streams.open(&prepared, &mut current).await?;
+        Box::pin(streams.open(&prepared, &mut current)).await?;
         streams.take_up(&prepared);
+        Box::pin(streams.keep_tables(&prepared)).await;
+        streams.find_removed(config)?;
 
         let listener = bind(config.server.listen, "server.listen").await?;
         let admin_listener = bind(config.server.admin, "server.admin").await?;
@@ -282,6 +292,7 @@ impl App {
             region: REGION.to_owned(),
         });
         let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());
+        let draining = streams.removed.shown();
         let (watcher, watched) = (clock.clone(), stopped_listeners.clone());
         let (shutdown_deadline, stop_clock) = (config.server.shutdown_deadline, clock.clone());
         let reloader = Reloader {
@@ -289,6 +300,7 @@ impl App {
             config: prepared.config,
             streams,
             view,
+            old_views: Vec::new(),
             tls: tls.clone(),
             disk,
             clock,
@@ -301,6 +313,7 @@ impl App {
         listeners.spawn("refusals", look);
         let console = Arc::new(Console {
             streams: handles,
+            draining,
             budget,
             refusals,
             registry,
@@ -459,24 +472,6 @@ impl App {
         // It cannot go while it is borrowed.
         let _ = stop.wait_for(|stop| *stop == Some(AT_ONCE)).await;
     }
-}
-
-fn warn_of_strangers(
-    config: &Config,
-    disk: &dyn Disk,
-    directory: &DataDirectory,
-) -> Result<(), StartError> {
-    let known = |name: &str| {
-        StreamName::new(name).is_ok_and(|name| config.delivery_streams.contains_key(&name))
-    };
-    for name in directory.strangers(disk, known)? {
-        tracing::warn!(
-            stream = name,
-            "the data directory holds a stream that the configuration does not have: what it has \
-             not delivered waits until the stream is put back"
-        );
-    }
-    Ok(())
 }
 
 async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, StartError> {

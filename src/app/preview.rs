@@ -20,7 +20,7 @@ use prometheus_client::registry::Registry;
 use tokio::sync::{Semaphore, watch};
 use uuid::Uuid;
 
-use super::streams::hints;
+use super::prepare::hints;
 use super::{hooks, tables};
 use crate::buffer::Hints;
 use crate::clock::{Clock, SystemClock};
@@ -162,6 +162,7 @@ pub async fn preview(
             hints: hints(settings.buffering),
             chain,
             backup: None,
+            ending_backup: None,
             catalogs: BTreeMap::new(),
         },
         conversions: Arc::new(Semaphore::new(1)),

@@ -6,23 +6,26 @@
 //!
 //! What an accepted one changes: stores and catalogs first, then streams that are new are opened,
 //! then pipelines get their settings for all that is not planned yet, and at last producers see the
-//! streams and identities. So no record is accepted by rules that its pipeline does not know.
+//! streams and identities. So no record is accepted by rules that its pipeline does not know. Streams
+//! that it has no more begin their way out then (`removed`), which the same loop looks after.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StartError;
-use super::streams::{Current, Prepared, Streams};
+use super::prepare::Prepared;
+use super::removed::Drained;
+use super::streams::{Current, Streams};
 use super::tls;
 use crate::clock::Clock;
 use crate::config::{Config, Faults, FileError, SystemEnvironment, load_file};
 use crate::disk::Disk;
 use crate::ingest::{Tls, View};
 use crate::metrics::Metrics;
-use crate::record::UnixMillis;
+use crate::record::{StreamName, UnixMillis};
 
 /// Reloads that may wait for the one that runs.
 const REQUESTS_MAX: usize = 8;
@@ -32,6 +35,13 @@ const REQUESTS_MAX: usize = 8;
 pub struct Reload {
     requests: mpsc::Sender<Request>,
     standing: watch::Receiver<Standing>,
+}
+
+/// What the loop has to do next.
+enum Event {
+    Request(Option<Request>),
+    /// A removed stream has nothing left, or it is time to try to open some.
+    Removed(Option<Drained>),
 }
 
 type Request = oneshot::Sender<Result<Reloaded, ReloadError>>;
@@ -139,6 +149,8 @@ pub(super) struct Reloader {
     pub(super) config: Config,
     pub(super) streams: Streams,
     pub(super) view: watch::Sender<Arc<View>>,
+    /// Views by which calls may still be under way, which began before the last reload.
+    pub(super) old_views: Vec<Weak<View>>,
     /// What producers are served with; None where they are served in clear.
     pub(super) tls: Option<Arc<Tls>>,
     pub(super) disk: Arc<dyn Disk>,
@@ -167,13 +179,26 @@ impl Reloader {
         mut stopped: watch::Receiver<bool>,
     ) {
         loop {
-            let request = tokio::select! {
+            let event = tokio::select! {
                 biased;
                 _ = stopped.wait_for(|stopped| *stopped) => return,
-                request = requests.recv() => request,
+                request = requests.recv() => Event::Request(request),
+                drained = self.streams.removed.next() => Event::Removed(drained),
             };
-            let Some(request) = request else {
-                return;
+            let request = match event {
+                Event::Request(Some(request)) => request,
+                Event::Request(None) => return,
+                Event::Removed(Some(drained)) => {
+                    self.streams.retire(drained).await;
+                    continue;
+                }
+                Event::Removed(None) => {
+                    tokio::select! {
+                        biased;
+                        _ = stopped.wait_for(|stopped| *stopped) => return,
+                        () = self.streams.open_removed() => continue,
+                    }
+                }
             };
             let result = self.reload().await;
             self.note(&result, &standing);
@@ -247,7 +272,10 @@ impl Reloader {
     ) -> Result<(), ReloadError> {
         self.streams.open(prepared, current).await?;
         let faulty = |faults| ReloadError::Faults { file: file.to_owned(), faults };
-        prepared.define_tables().await.map_err(faulty)
+        prepared.define_tables().await.map_err(faulty)?;
+        self.streams.keep(prepared).await?;
+        self.streams.keep_tables(prepared).await;
+        Ok(())
     }
 
     async fn apply(&mut self, prepared: Prepared, current: &mut Current, file: String) -> Reloaded {
@@ -257,23 +285,21 @@ impl Reloader {
         let config = prepared.config;
         let before = self.view.send_replace(Arc::new(self.streams.view(&config)));
         let names = config.delivery_streams.keys();
-        let added = names.filter(|name| !before.streams.contains_key(*name));
+        let added = names.filter(|name| !before.streams.contains_key(*name)).cloned();
+        let added: Vec<StreamName> = added.collect();
         let removed = before.streams.keys();
-        let removed = removed.filter(|name| !config.delivery_streams.contains_key(*name));
-        for name in removed.clone() {
-            tracing::warn!(
-                stream = %name,
-                "the configuration does not have the stream any more: it takes no more records, \
-                 and what it has is delivered by its last definition while this process runs; put \
-                 it back should something still wait after a restart"
-            );
-        }
+        let removed = removed.filter(|name| !config.delivery_streams.contains_key(*name)).cloned();
+        let removed: Vec<StreamName> = removed.collect();
+        self.old_views.retain(|view| view.strong_count() > 0);
+        self.old_views.push(Arc::downgrade(&before));
+        drop(before);
+        self.streams.take_out(&config, &self.old_views);
         let reloaded = Reloaded {
             file,
             stream_count: config.delivery_streams.len(),
             identity_count: config.identities.len(),
-            added: added.map(ToString::to_string).collect(),
-            removed: removed.map(ToString::to_string).collect(),
+            added: added.iter().map(ToString::to_string).collect(),
+            removed: removed.iter().map(ToString::to_string).collect(),
             unchanged: unchanged.iter().map(ToString::to_string).collect(),
         };
         self.config = config;

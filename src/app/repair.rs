@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{lake, streams, tables};
+use super::{accesses, lake, tables};
 use crate::catalog::{Catalog, CatalogError, Known, is_below, is_same_location};
 use crate::config::{self, Config, Fault, Faults};
 use crate::deliver::{ListError, Stores, backoff};
@@ -112,7 +112,7 @@ pub async fn repair(config: &Config, stream: &str, dry_run: bool) -> Result<Repa
     let catalog = &catalogs[register_in];
     let location = tables::location(settings, &recipe);
     let (database, table) = (&table.database, &table.name);
-    let stores = Stores::new(streams::credentials(config).collect());
+    let stores = Stores::new(accesses::of(config, []));
     let known = patiently(|| catalog.partitions(database, table)).await?;
     let in_store = lake::partitions(&stores, &recipe).await?;
     let mut repair = Repair {

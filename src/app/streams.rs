@@ -4,9 +4,9 @@
 //! and given settings as often as the configuration changes. Does not own when that happens
 //! (`reload`), and reads no file of settings.
 //!
-//! Invariant: a stream that was opened stays open until the process ends. One that the configuration
-//! has no more takes no records; what it has is delivered by its last definition. So its journal is
-//! never opened a second time, and nothing accepted is left lying.
+//! Invariant: a stream that was opened stays open until the process ends, or until it has nothing
+//! left that the configuration has no more (`removed`). So its journal is never open twice, and
+//! nothing accepted is left lying.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,24 +14,21 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 
-use super::copies::Copies;
-use super::directory::DataDirectory;
+use super::accesses;
+use super::copies::{Copy, Settled};
+use super::definitions::Definitions;
+use super::directory::{DataDirectory, DirectoryError};
 use super::follow::{Followed, Followers};
-use super::hooks;
+use super::prepare::{KnownCatalogs, Prepared, backup_of};
+use super::removed::Removed;
 use super::tables::{self, Catalogs};
-use super::{REGION, StartError, system};
-use crate::buffer::Hints;
-use crate::catalog::{Catalog, CatalogError, Definition};
-use crate::config::{
-    self, Buffering, Config, DeliveryStream, Fault, Faults, StepKind, StoreUrl, SystemEnvironment,
-};
-use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
-use crate::deliver::{Credentials, Renewal, Stores};
-use crate::disk::Disk;
-use crate::fault::Action;
-use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
+use super::view;
+use super::{StartError, system};
+use crate::config::{Config, Faults, KeptStore, LastDefinition, SystemEnvironment, in_words};
+use crate::deliver::Stores;
+use crate::ingest;
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
 use crate::pipeline::{Backup, ChangeError, Handle, Left, Parts, Pipeline, Settings};
@@ -50,22 +47,11 @@ pub type Handles = BTreeMap<StreamName, Handle>;
 /// neither undoes what the other has done by a later look.
 pub(super) type Current = BTreeMap<StreamName, Settings>;
 
-/// Catalogs that are open, with the settings that they were opened by.
-pub(super) type KnownCatalogs = Vec<(config::Catalog, Arc<dyn Catalog>)>;
-
-/// A configuration, and what its catalogs say to it.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    pub(super) config: Config,
-    /// What each stream is to do; the catalogs are given to it with all others that are known.
-    pub(super) settings: BTreeMap<StreamName, Settings>,
-    pub(super) catalogs: Catalogs,
-}
-
 /// What every stream shares; made once.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) directory: Arc<DataDirectory>,
+    pub(super) definitions: Definitions,
     pub(super) environment: Environment,
     pub(super) stores: Arc<Stores>,
     pub(super) conversions: Arc<Semaphore>,
@@ -87,120 +73,40 @@ pub(super) struct Running {
 /// The streams that are open, and what their settings need.
 #[derive(Debug)]
 pub(super) struct Streams {
-    shared: Arc<Shared>,
-    running: Running,
-    open: BTreeMap<StreamName, Open>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) running: Running,
+    pub(super) open: BTreeMap<StreamName, Open>,
+    /// Those that the configuration has no more.
+    pub(super) removed: Removed,
     /// Opened, and not running yet.
     waiting: Vec<(StreamName, Pipeline)>,
     handles: watch::Sender<Arc<Handles>>,
     current: Arc<Mutex<Current>>,
-    followers: Followers,
+    pub(super) followers: Followers,
     /// By name; one that the configuration has no more stays for the partitions that wait for it.
     catalogs: Catalogs,
     /// Each catalog that was opened, with its settings.
     known_catalogs: KnownCatalogs,
-    /// By store; those of a store that the configuration has no more stay for its open plans.
-    credentials: BTreeMap<String, Credentials>,
+    /// The configuration in use; absent before the first is taken up.
+    config: Option<Config>,
+    /// The stores of all definitions, the newest first: open plans may go there.
+    kept_stores: Vec<KeptStore>,
 }
 
 /// A stream that is open.
 #[derive(Debug)]
-struct Open {
+pub(super) struct Open {
     created: UnixMillis,
     journal: Journal,
-    handle: Handle,
-}
-
-impl Prepared {
-    /// Asks the catalogs what the configuration needs of them. A catalog of `known` is used again,
-    /// so that no two of the process write to the same files. Where a table is not to be had, its
-    /// copy in `copies` serves.
-    ///
-    /// # Errors
-    /// All faults that only the catalogs can tell.
-    pub(super) async fn new(
-        config: Config,
-        disk: &Arc<dyn Disk>,
-        known: &KnownCatalogs,
-        copies: Option<&Copies>,
-    ) -> Result<Self, Faults> {
-        let mut catalogs = tables::catalogs(&config, disk).await;
-        for (name, settings) in &config.catalogs {
-            if let Some((_, catalog)) = known.iter().find(|(with, _)| with == settings) {
-                catalogs.insert(name.clone(), catalog.clone());
-            }
-        }
-        let mut faults = Vec::new();
-        let mut settings = BTreeMap::new();
-        for (name, stream) in &config.delivery_streams {
-            match settings_of(&config, &catalogs, (name, stream), copies).await {
-                Ok(made) => {
-                    settings.insert(name.clone(), made);
-                }
-                Err(found) => faults.extend(found),
-            }
-        }
-        if faults.is_empty() {
-            Ok(Self { config, settings, catalogs })
-        } else {
-            Err(Faults::new(faults))
-        }
-    }
-
-    /// Finds out whether the catalogs would refuse what the streams' tables need there; changes
-    /// nothing.
-    ///
-    /// # Errors
-    /// All faults.
-    pub(super) async fn check_tables(&self) -> Result<(), Faults> {
-        let mut faults = Vec::new();
-        for (name, stream) in &self.config.delivery_streams {
-            if let Some((schema, definition)) = self.definition(name, stream)
-                && let Err(error) = self.catalogs[&schema.catalog].check(&definition).await
-                && !self.can_wait(stream, &error)
-            {
-                faults.push(tables::fault(schema, &error));
-            }
-        }
-        if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
-    }
-
-    /// Makes in the catalogs what the streams' tables need there. Where that can be done later, and
-    /// is, because the table is followed, it is no fault.
-    ///
-    /// # Errors
-    /// The first fault.
-    pub(super) async fn define_tables(&self) -> Result<(), Faults> {
-        for (name, stream) in &self.config.delivery_streams {
-            let Some((schema, definition)) = self.definition(name, stream) else {
-                continue;
-            };
-            if let Err(error) = self.catalogs[&schema.catalog].define(&definition).await {
-                if self.can_wait(stream, &error) {
-                    tracing::error!(stream = %name, %error, "could not make the table; trying again");
-                    continue;
-                }
-                return Err(Faults::new(vec![tables::fault(schema, &error)]));
-            }
-        }
-        Ok(())
-    }
-
-    fn definition<'a>(
-        &self,
-        name: &StreamName,
-        stream: &'a DeliveryStream,
-    ) -> Option<(&'a config::Schema, Definition)> {
-        tables::definition(stream, &self.settings[name].recipe)
-    }
-
-    /// Whether the table is followed, and what the catalog did not do now may be done then: a stream
-    /// that brings its columns delivers by them whatever the catalog permits.
-    fn can_wait(&self, stream: &DeliveryStream, error: &CatalogError) -> bool {
-        let is_refused = matches!(error, CatalogError::Refused { .. });
-        let is_passing = error.action() == Action::Retry;
-        (is_passing || is_refused) && tables::refresh(&self.config, stream).is_some()
-    }
+    pub(super) handle: Handle,
+    /// What is kept of it on the disk.
+    definition: LastDefinition,
+    /// The catalogs that it means by their names, whatever else the names may come to mean.
+    catalogs: Catalogs,
+    /// Ends its pipeline.
+    pub(super) stop: watch::Sender<Option<Duration>>,
+    /// Whether its pipeline has ended.
+    pub(super) over: watch::Sender<bool>,
 }
 
 impl Streams {
@@ -210,13 +116,15 @@ impl Streams {
             shared: Arc::new(shared),
             running,
             open: BTreeMap::new(),
+            removed: Removed::default(),
             waiting: Vec::new(),
             handles: watch::Sender::default(),
             current: Arc::default(),
             followers,
             catalogs: Catalogs::new(),
             known_catalogs: Vec::new(),
-            credentials: BTreeMap::new(),
+            config: None,
+            kept_stores: Vec::new(),
         }
     }
 
@@ -240,7 +148,8 @@ impl Streams {
         self.handles.subscribe()
     }
 
-    /// Opens the streams that are not open yet; they run after [`run`](Self::run).
+    /// Opens the streams that are not open yet; they run after [`run`](Self::run). What is kept of
+    /// them is on the disk before that.
     ///
     /// # Errors
     /// When one of them cannot be opened. Those before it stay open until they are
@@ -250,38 +159,105 @@ impl Streams {
         prepared: &Prepared,
         current: &mut Current,
     ) -> Result<(), StartError> {
+        let new = prepared.settings.keys().filter(|name| !self.open.contains_key(*name));
+        let begin = new.cloned().map(|name| {
+            let shared = self.shared.clone();
+            let definition = prepared.config.definitions[&name].clone();
+            move || {
+                let begun = shared.begin(&name, &definition)?;
+                Ok((name, begun))
+            }
+        });
+        let mut begun = Vec::new();
+        side_by_side(begin.collect(), |stream| begun.push(stream)).await?;
+        for (_, (_, definition)) in &begun {
+            self.keep_stores(definition);
+            self.know_earlier_catalogs(definition).await;
+        }
         let mut catalogs = self.catalogs.clone();
         catalogs.extend(prepared.catalogs.clone());
-        let new = prepared.settings.iter().filter(|(name, _)| !self.open.contains_key(*name));
-        let new: Vec<_> = new.map(|(name, settings)| (name.clone(), settings.clone())).collect();
-        let mut new = new.into_iter();
-        let mut opening = JoinSet::new();
-        let mut failure = None;
-        loop {
-            // Recovery reads and syncs files, and may take its time.
-            while failure.is_none()
-                && opening.len() < OPENED_AT_ONCE
-                && let Some((name, settings)) = new.next()
-            {
-                let shared = self.shared.clone();
-                let settings = Settings { catalogs: catalogs.clone(), ..settings };
-                opening.spawn_blocking(move || {
-                    let opened = shared.open(&name, settings.clone())?;
-                    Ok::<_, StartError>((name, settings, opened))
-                });
-            }
-            // After a failure too, those under way are waited for: no journal is opened twice.
-            let Some(opened) = opening.join_next().await else {
-                return failure.map_or(Ok(()), Err);
+        let open = begun.into_iter().map(|(name, (created, definition))| {
+            let shared = self.shared.clone();
+            let own = prepared.own_catalogs(&name);
+            let settings = Settings {
+                catalogs: catalogs.clone(),
+                ending_backup: ending_backup(&name, &definition),
+                ..prepared.settings[&name].clone()
             };
-            let opened = opened.map_err(io::Error::other).map_err(system("open a stream"));
-            match opened.flatten() {
-                Ok((name, settings, (open, pipeline))) => {
-                    self.open.insert(name.clone(), open);
-                    current.insert(name.clone(), settings);
-                    self.waiting.push((name, pipeline));
-                }
-                Err(error) => failure = failure.or(Some(error)),
+            move || {
+                // Recovery reads and syncs files, and may take its time.
+                let (journal, handle, pipeline) = shared.open(&name, settings.clone())?;
+                let (stop, over) = (watch::Sender::new(None), watch::Sender::new(false));
+                let open = Open { created, journal, handle, definition, catalogs: own, stop, over };
+                Ok((name, settings, open, pipeline))
+            }
+        });
+        side_by_side(open.collect(), |(name, settings, open, pipeline)| {
+            self.open.insert(name.clone(), open);
+            current.insert(name.clone(), settings);
+            self.waiting.push((name, pipeline));
+        })
+        .await
+    }
+
+    /// Makes durable what is kept of the streams that are open, before anything depends on it.
+    ///
+    /// # Errors
+    /// When the disk does not do it.
+    pub(super) async fn keep(&mut self, prepared: &Prepared) -> Result<(), StartError> {
+        for (name, definition) in &prepared.config.definitions {
+            let (shared, of, definition) = (self.shared.clone(), name.clone(), definition.clone());
+            let kept = spawn_blocking(move || shared.definitions.keep(&of, &definition));
+            let kept =
+                kept.await.map_err(io::Error::other).map_err(system("keep a definition"))??;
+            self.keep_stores(&kept);
+            if let Some(open) = self.open.get_mut(name) {
+                open.definition = kept;
+            }
+        }
+        Ok(())
+    }
+
+    fn keep_stores(&mut self, definition: &LastDefinition) {
+        let stores: Vec<KeptStore> = definition.stores().collect();
+        for store in stores.into_iter().rev() {
+            self.kept_stores.retain(|known| *known != store);
+            self.kept_stores.insert(0, store);
+        }
+    }
+
+    /// Catalogs that partitions of the stream may still wait for.
+    async fn know_earlier_catalogs(&mut self, definition: &LastDefinition) {
+        for (name, settings) in definition.earlier_catalogs(&SystemEnvironment) {
+            if !self.catalogs.contains_key(&name) {
+                let known = self.known_catalogs.iter().find(|(with, _)| *with == settings);
+                let catalog = match known {
+                    Some((_, catalog)) => catalog.clone(),
+                    None => tables::open(&settings, &self.shared.environment.disk).await,
+                };
+                self.catalogs.insert(name, catalog.clone());
+                self.known_catalogs.push((settings, catalog));
+            }
+        }
+    }
+
+    /// Keeps a copy of each table that was read for the first time, so that the next start can do
+    /// without its catalog. Later ones are the followers' to keep.
+    pub(super) async fn keep_tables(&self, prepared: &Prepared) {
+        let copies = &self.followers.copies;
+        for (name, found) in &prepared.found {
+            let Some(schema) = &prepared.config.delivery_streams[name].schema else {
+                continue;
+            };
+            if copies.read(name, schema).await.is_some() {
+                continue;
+            }
+            // There are no partitions of ours yet that would have to be brought there.
+            let settled =
+                Settled { made: found.made.clone(), version: found.table.version.clone() };
+            let (catalog, table) = (schema.catalog.clone(), found.table.clone());
+            if let Err(error) = copies.write(name, &Copy { catalog, table, settled }).await {
+                tracing::warn!(stream = %name, %error, "could not keep a copy of the table");
             }
         }
     }
@@ -298,15 +274,26 @@ impl Streams {
     pub(super) fn take_up(&mut self, prepared: &Prepared) {
         let config = &prepared.config;
         self.shared.environment.budget.set_largest_object(largest_object(config));
-        self.credentials.retain(|store, _| !config.stores.contains_key(store));
-        self.credentials.extend(credentials(config));
-        self.shared.stores.change(self.credentials.clone());
+        self.config = Some(config.clone());
+        self.reach_stores();
         self.catalogs.extend(prepared.catalogs.clone());
-        let known = config
-            .catalogs
-            .iter()
-            .map(|(name, settings)| (settings.clone(), prepared.catalogs[name].clone()));
-        self.known_catalogs = known.collect();
+        self.know_catalogs(prepared);
+    }
+
+    /// Reaches the stores as the configuration and all that is kept of streams say now.
+    pub(super) fn reach_stores(&self) {
+        if let Some(config) = &self.config {
+            self.shared.stores.change(accesses::of(config, &self.kept_stores));
+        }
+    }
+
+    /// Notes which catalogs are open, so that none is opened twice.
+    pub(super) fn know_catalogs(&mut self, prepared: &Prepared) {
+        for (name, settings) in &prepared.config.catalogs {
+            if !self.known_catalogs.iter().any(|(known, _)| known == settings) {
+                self.known_catalogs.push((settings.clone(), prepared.catalogs[name].clone()));
+            }
+        }
     }
 
     /// Gives every stream of the configuration its settings. They apply to what is not planned yet.
@@ -317,11 +304,18 @@ impl Streams {
         current: &mut Current,
     ) -> Vec<ChangeError> {
         let mut errors = Vec::new();
-        for (name, open) in &self.open {
-            let Some(settings) = prepared.settings.get(name).or_else(|| current.get(name)) else {
-                continue;
+        for (name, open) in &mut self.open {
+            let mut settings = match (prepared.settings.get(name), current.get(name)) {
+                (Some(settings), _) => {
+                    open.catalogs = prepared.own_catalogs(name);
+                    let ending_backup = ending_backup(name, &open.definition);
+                    Settings { ending_backup, ..settings.clone() }
+                }
+                (None, Some(settings)) => settings.clone(),
+                (None, None) => continue,
             };
-            let settings = Settings { catalogs: self.catalogs.clone(), ..settings.clone() };
+            settings.catalogs = self.catalogs.clone();
+            settings.catalogs.extend(open.catalogs.clone());
             match open.handle.change(settings.clone()).await {
                 Ok(()) => {
                     current.insert(name.clone(), settings);
@@ -353,16 +347,41 @@ impl Streams {
     /// Runs the streams that were opened.
     pub(super) fn run(&mut self) {
         for (name, pipeline) in self.waiting.drain(..) {
-            let run = pipeline.run(self.running.stopped.clone());
+            let Some(open) = self.open.get(&name) else {
+                continue;
+            };
+            let (stop, over) = (open.stop.clone(), open.over.clone());
+            let run = pipeline.run(stop.subscribe());
+            let mut all_stopped = self.running.stopped.clone();
             let (ended, left) = (self.running.ended.clone(), self.running.left.clone());
             self.running.tasks.spawn(format!("pipeline of {name}"), async move {
                 // Also when it panics.
-                let told = ToldAtTheEnd { ended, name };
-                let found = run.await;
-                let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-                left.insert(told.name.clone(), found);
+                let told = ToldAtTheEnd { ended, name, stop: stop.clone(), over };
+                let all_stop = async {
+                    loop {
+                        let until = *all_stopped.borrow_and_update();
+                        if until.is_some() {
+                            stop.send_replace(until);
+                        }
+                        if all_stopped.changed().await.is_err() {
+                            std::future::pending::<()>().await;
+                        }
+                    }
+                };
+                tokio::select! {
+                    found = run => {
+                        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                        left.insert(told.name.clone(), found);
+                    }
+                    () = all_stop => {}
+                }
             });
         }
+        self.publish();
+    }
+
+    /// Shows which streams are open.
+    pub(super) fn publish(&self) {
         let handles = self.open.iter().map(|(name, open)| (name.clone(), open.handle.clone()));
         self.handles.send_replace(Arc::new(handles.collect()));
     }
@@ -371,19 +390,32 @@ impl Streams {
     pub(super) fn view(&self, config: &Config) -> ingest::View {
         let streams = config.delivery_streams.iter().map(|(name, settings)| {
             let Open { created, journal, .. } = &self.open[name];
-            let description = description(config, settings, *created);
+            let description = view::description(config, settings, *created);
             (name.clone(), ingest::Stream { journal: journal.clone(), description })
         });
-        ingest::View { auth: auth(config), streams: streams.collect() }
+        ingest::View { auth: view::auth(config), streams: streams.collect() }
     }
 }
 
 impl Shared {
-    fn open(&self, name: &StreamName, settings: Settings) -> Result<(Open, Pipeline), StartError> {
+    /// Makes the folder of a stream, and has in it what is to be kept.
+    fn begin(
+        &self,
+        name: &StreamName,
+        definition: &LastDefinition,
+    ) -> Result<(UnixMillis, LastDefinition), DirectoryError> {
+        let (disk, clock) = (self.environment.disk.as_ref(), self.environment.clock.as_ref());
+        let created = self.directory.created(disk, clock, name)?;
+        Ok((created, self.definitions.keep(name, definition)?))
+    }
+
+    fn open(
+        &self,
+        name: &StreamName,
+        settings: Settings,
+    ) -> Result<(Journal, Handle, Pipeline), StartError> {
         let budget = Arc::new(self.environment.budget.part());
         let environment = &Environment { budget, ..self.environment.clone() };
-        let (disk, clock) = (environment.disk.as_ref(), environment.clock.as_ref());
-        let created = self.directory.created(disk, clock, name)?;
         let directory = self.directory.stream(name);
         let opened = Journal::open(environment, name, &directory)?;
         let journal = opened.journal.clone();
@@ -397,7 +429,48 @@ impl Shared {
             conversions: self.conversions.clone(),
             metrics: self.metrics.clone(),
         })?;
-        Ok((Open { created, journal, handle }, pipeline))
+        Ok((journal, handle, pipeline))
+    }
+}
+
+/// The backup that a stream had before, for what was accepted until it was switched off.
+fn ending_backup(name: &StreamName, definition: &LastDefinition) -> Option<Backup> {
+    match definition.ending_backup(&SystemEnvironment)? {
+        Ok(config) => backup_of(&config, &config.delivery_streams[name]),
+        Err(faults) => {
+            let reason = in_words(&faults);
+            tracing::error!(stream = %name, reason, "could not use the definition of the ending backup");
+            None
+        }
+    }
+}
+
+/// Does blocking work for many streams, for some of them at a time. After a failure no more is begun,
+/// and what is under way is waited for: no journal is opened twice.
+async fn side_by_side<T: Send + 'static, W>(
+    work: Vec<W>,
+    mut take: impl FnMut(T),
+) -> Result<(), StartError>
+where
+    W: FnOnce() -> Result<T, StartError> + Send + 'static,
+{
+    let mut work = work.into_iter();
+    let mut running = JoinSet::new();
+    let mut failure = None;
+    loop {
+        while failure.is_none()
+            && running.len() < OPENED_AT_ONCE
+            && let Some(next) = work.next()
+        {
+            running.spawn_blocking(next);
+        }
+        let Some(done) = running.join_next().await else {
+            return failure.map_or(Ok(()), Err);
+        };
+        match done.map_err(io::Error::other).map_err(system("open a stream")).flatten() {
+            Ok(done) => take(done),
+            Err(error) => failure = failure.or(Some(error)),
+        }
     }
 }
 
@@ -405,10 +478,17 @@ impl Shared {
 struct ToldAtTheEnd {
     ended: watch::Sender<Option<StreamName>>,
     name: StreamName,
+    stop: watch::Sender<Option<Duration>>,
+    over: watch::Sender<bool>,
 }
 
 impl Drop for ToldAtTheEnd {
     fn drop(&mut self) {
+        self.over.send_replace(true);
+        if self.stop.borrow().is_some() {
+            // As it was to.
+            return;
+        }
         let name = Some(self.name.clone());
         self.ended.send_if_modified(|first| {
             first.is_none() && {
@@ -419,37 +499,6 @@ impl Drop for ToldAtTheEnd {
     }
 }
 
-/// What a stream is to do.
-///
-/// # Errors
-/// Every fault that was found.
-async fn settings_of(
-    config: &Config,
-    catalogs: &Catalogs,
-    (name, stream): (&StreamName, &DeliveryStream),
-    copies: Option<&Copies>,
-) -> Result<Settings, Vec<Fault>> {
-    let recipe = tables::recipe(config, catalogs, (name, stream), copies).await;
-    let chain = hooks::chain(name, stream).await;
-    match (recipe, chain) {
-        (Ok(recipe), Ok(chain)) => Ok(Settings {
-            recipe: Arc::new(recipe),
-            hints: hints(stream.buffering),
-            chain,
-            backup: stream.backup.as_ref().map(|backup| Backup {
-                recipe: Arc::new(tables::backup_recipe(config, backup)),
-                hints: hints(backup.buffering),
-            }),
-            catalogs: Catalogs::new(),
-        }),
-        (recipe, chain) => Err(recipe.err().into_iter().chain(chain.err()).collect()),
-    }
-}
-
-pub(super) fn hints(buffering: Buffering) -> Hints {
-    Hints { size_bytes: buffering.size_bytes, interval: buffering.interval }
-}
-
 /// The most bytes of records that any stream makes one object of.
 fn largest_object(config: &Config) -> u64 {
     let streams = config.delivery_streams.values();
@@ -458,125 +507,4 @@ fn largest_object(config: &Config) -> u64 {
         std::iter::once(stream.buffering).chain(backup).map(|buffering| buffering.size_bytes)
     });
     sizes.max().unwrap_or(0)
-}
-
-fn description(config: &Config, settings: &DeliveryStream, created: UnixMillis) -> Description {
-    let store = &config.stores[&settings.destination.store];
-    Description {
-        created,
-        bucket: bucket(&store.url),
-        prefix: settings.destination.prefix_text.clone(),
-        error_prefix: settings.destination.error_prefix_text.clone(),
-        buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
-        buffering_seconds: settings.buffering.interval.as_secs(),
-        content: content(config, settings),
-        processors: settings.transform.iter().filter_map(|step| processor(&step.kind)).collect(),
-        is_partitioned_by_keys: !settings.destination.prefix.hook_keys().is_empty(),
-        backup: settings.backup.as_ref().map(|backup| BackupDescription {
-            bucket: bucket(&config.stores[&backup.store].url),
-            prefix: backup.prefix_text.clone(),
-            buffering_mib: backup.buffering.size_bytes.div_ceil(1 << 20),
-            buffering_seconds: backup.buffering.interval.as_secs(),
-            compression: compression(backup.format.compression),
-        }),
-    }
-}
-
-/// What DescribeDeliveryStream says of a hook; nothing of those that Firehose has no word for.
-fn processor(step: &StepKind) -> Option<Processor> {
-    match step {
-        StepKind::Lambda { arn, retries, buffering, .. } => Some(Processor::Lambda {
-            arn: arn.to_string(),
-            retries: *retries,
-            buffer_bytes: buffering.size_bytes,
-            buffer_interval: buffering.interval,
-        }),
-        StepKind::AppendDelimiter(_) => Some(Processor::AppendDelimiter),
-        StepKind::Http { .. }
-        | StepKind::Command { .. }
-        | StepKind::Jq(_)
-        | StepKind::Filter(_)
-        | StepKind::Fields(_) => None,
-    }
-}
-
-fn compression(compression: RecordsCompression) -> &'static str {
-    match compression {
-        RecordsCompression::None => "UNCOMPRESSED",
-        RecordsCompression::Gzip => "GZIP",
-        RecordsCompression::Zstd => "ZSTD",
-    }
-}
-
-/// What DescribeDeliveryStream says of the objects of a stream.
-fn content(config: &Config, settings: &DeliveryStream) -> Content {
-    match (&settings.format, &settings.schema) {
-        (config::Format::Parquet(options), Some(schema)) => Content::Parquet {
-            compression: match options.compression {
-                ParquetCompression::Snappy => "SNAPPY",
-                ParquetCompression::Zstd => "ZSTD",
-                ParquetCompression::Gzip => "GZIP",
-                ParquetCompression::None => "UNCOMPRESSED",
-            },
-            database: schema.database.clone(),
-            table: schema.table.clone(),
-            catalog_region: tables::catalog_region(config, settings)
-                .unwrap_or_else(|| REGION.to_owned()),
-        },
-        (config::Format::Parquet(_), None) => unreachable!("the check demands a schema of rows"),
-        (config::Format::Records(options), _) => Content::Records {
-            compression: compression(options.compression),
-            appends_delimiter: options.delimiter != Delimiter::None,
-        },
-    }
-}
-
-fn auth(config: &Config) -> Auth {
-    if config.identities.is_empty() {
-        return Auth::Open;
-    }
-    let identities = config.identities.iter().map(|identity| {
-        let token = identity.token.as_ref().map(|token| Token::new(token.expose()));
-        let credentials = identity.credentials.as_ref();
-        let access_key = credentials.map(|credentials| credentials.access_key.clone());
-        let sender = access_key.or_else(|| token.as_ref().map(Token::sender));
-        let known = ingest::Identity {
-            secret: credentials.map(|credentials| credentials.secret.expose().to_owned()),
-            token,
-            tenant: identity.tenant.clone(),
-            streams: identity.streams.clone(),
-        };
-        (sender.expect("the check demands one of them"), known)
-    });
-    Auth::Signed(identities.collect())
-}
-
-pub(super) fn credentials(config: &Config) -> impl Iterator<Item = (String, Credentials)> {
-    config
-        .stores
-        .iter()
-        .filter_map(|(name, store)| Some((name.clone(), keys(store.credentials.as_ref()?))))
-}
-
-/// What requests to a store are signed with; what stands in files is read there again.
-fn keys(credentials: &config::Credentials) -> Credentials {
-    let kept = credentials.clone();
-    let renew = move || {
-        let renewed = kept.read_again(&SystemEnvironment)?;
-        Ok((renewed.access_key, renewed.secret.expose().to_owned()))
-    };
-    Credentials {
-        access_key: credentials.access_key.clone(),
-        secret: credentials.secret.expose().to_owned(),
-        renewal: credentials.may_change().then(|| Renewal::new(renew)),
-    }
-}
-
-fn bucket(url: &StoreUrl) -> String {
-    match url {
-        StoreUrl::S3 { bucket, .. } => bucket.clone(),
-        StoreUrl::File { path } => {
-            path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-        }
-    }
 }

@@ -31,15 +31,17 @@ const READ_ATTEMPTS: u32 = 3;
 pub(super) async fn catalogs(config: &Config, disk: &Arc<dyn Disk>) -> Catalogs {
     let mut catalogs = Catalogs::new();
     for (name, catalog) in &config.catalogs {
-        let opened: Arc<dyn Catalog> = match catalog {
-            config::Catalog::Files { path } => {
-                Arc::new(FilesCatalog::new(disk.clone(), path.clone()))
-            }
-            config::Catalog::Glue(glue) => Arc::new(self::glue(glue).await),
-        };
-        catalogs.insert(name.clone(), opened);
+        catalogs.insert(name.clone(), open(catalog, disk).await);
     }
     catalogs
+}
+
+/// Opens one; nothing is asked of it yet.
+pub(super) async fn open(catalog: &config::Catalog, disk: &Arc<dyn Disk>) -> Arc<dyn Catalog> {
+    match catalog {
+        config::Catalog::Files { path } => Arc::new(FilesCatalog::new(disk.clone(), path.clone())),
+        config::Catalog::Glue(glue) => Arc::new(self::glue(glue).await),
+    }
 }
 
 async fn glue(settings: &config::Glue) -> GlueCatalog {
@@ -109,19 +111,35 @@ pub(super) fn location(stream: &DeliveryStream, recipe: &Recipe) -> String {
 pub(super) async fn recipe(
     config: &Config,
     catalogs: &Catalogs,
-    (name, stream): (&StreamName, &DeliveryStream),
+    stream: (&StreamName, &DeliveryStream),
     copies: Option<&Copies>,
 ) -> Result<Recipe, Fault> {
-    let table = match &stream.schema {
-        Some(settings) => Some(table((name, stream), settings, catalogs, copies).await?),
-        None => None,
+    Ok(recipe_and_table(config, catalogs, stream, copies).await?.0)
+}
+
+/// The same, with the table if it was read in its catalog.
+///
+/// # Errors
+/// As for [`recipe`].
+pub(super) async fn recipe_and_table(
+    config: &Config,
+    catalogs: &Catalogs,
+    (name, stream): (&StreamName, &DeliveryStream),
+    copies: Option<&Copies>,
+) -> Result<(Recipe, Option<Found>), Fault> {
+    let (table, found) = match &stream.schema {
+        Some(settings) => {
+            let (table, found) = table((name, stream), settings, catalogs, copies).await?;
+            (Some(table), found)
+        }
+        None => (None, None),
     };
     let store = &stream.destination.store;
     let outside = Outside {
         catalog_region: catalog_region(config, stream),
         target: config.stores[store].target(store),
     };
-    assemble(stream, table, outside)
+    Ok((assemble(stream, table, outside)?, found))
 }
 
 /// The region of a stream's catalog; none where the catalog is in no region.
@@ -188,15 +206,17 @@ fn assemble(
     })
 }
 
-/// The table that a stream defines, or that its catalog has, or that its catalog had.
+/// The table that a stream defines, or that its catalog has, or that its catalog had; and what its
+/// catalog said, if it was asked and answered.
 async fn table(
     (name, stream): (&StreamName, &DeliveryStream),
     settings: &config::Schema,
     catalogs: &Catalogs,
     copies: Option<&Copies>,
-) -> Result<Table, Fault> {
+) -> Result<(Table, Option<Found>), Fault> {
     if let Some(columns) = &settings.columns {
-        return Ok(own_table(settings, columns, &stream.destination.prefix.partition_keys()));
+        let folders = stream.destination.prefix.partition_keys();
+        return Ok((own_table(settings, columns, &folders), None));
     }
     let copy = match copies {
         Some(copies) => copies.read(name, settings).await,
@@ -205,7 +225,7 @@ async fn table(
     let attempts = if copy.is_some() { 1 } else { READ_ATTEMPTS };
     let found = read(catalogs[&settings.catalog].as_ref(), settings, attempts).await;
     match (found, copy) {
-        (Ok(found), _) => Ok(found.table),
+        (Ok(found), _) => Ok((found.table.clone(), Some(found))),
         (Err(error), Some(copy)) => {
             tracing::error!(
                 stream = %name,
@@ -213,7 +233,7 @@ async fn table(
                 version = copy.table.version,
                 "could not read the table; going on with its last good copy"
             );
-            Ok(copy.table)
+            Ok((copy.table, None))
         }
         (Err(error), None) => Err(fault(settings, &error)),
     }

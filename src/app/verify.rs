@@ -19,12 +19,13 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::copies;
+use super::definitions::Retired;
 use super::directory::{FILE_BYTES_MAX, FORMAT, Identity, StreamFile};
+use super::{copies, definitions};
 use crate::disk::{Disk, OsDisk, RESERVE_NAME, is_directory_locked, read_file};
 use crate::journal::{FlawKind, Look, Survey};
 use crate::outbox;
-use crate::pipeline::{Books, entry_source};
+use crate::pipeline::{BackupEnd, Books, entry_source};
 use crate::positions::{Positions, Run};
 use crate::record::{Position, StreamName};
 
@@ -35,11 +36,13 @@ const ROOT_NAMES: [&str; 5] = ["LOCK", "identity.json", "addresses.json", RESERV
 /// What file systems put into their roots.
 const VOLUME_NAMES: [&str; 1] = ["lost+found"];
 /// What the folder of a stream holds besides the folders of its logs.
-const STREAM_NAMES: [&str; 2] = ["stream.json", "table.json"];
+const STREAM_NAMES: [&str; 4] = ["stream.json", "table.json", "definition.json", "retired.json"];
 /// What the folder of a log holds.
 const LOG_NAMES: [&str; 3] = ["journal", "checkpoint", "outbox"];
 /// What a leg notes for the case that the process dies under it; read by nobody else.
 const NOTE_NAME: &str = "running";
+/// Where the records of a backup end that was switched off.
+const BACKUP_END_NAME: &str = "end.json";
 /// Logs with a folder of their own inside that of their stream.
 const OTHER_LOGS: [&str; 2] = ["scratch", "backup"];
 
@@ -230,9 +233,15 @@ impl Verifier<'_> {
         if is_there("table.json") {
             self.table(&path.join("table.json"), name);
         }
+        if is_there("definition.json") {
+            self.definition(&path.join("definition.json"), name);
+        }
+        let retired = format!("streams/{name}/retired.json");
+        self.json::<Retired>(&retired, &words::RETIRED, Some(name));
         for log in OTHER_LOGS {
             if let Ok(names) = self.disk.list(&path.join(log)) {
-                let known: Vec<&str> = LOG_NAMES.into_iter().chain([NOTE_NAME]).collect();
+                let mut known: Vec<&str> = LOG_NAMES.into_iter().chain([NOTE_NAME]).collect();
+                known.extend((log == "backup").then_some(BACKUP_END_NAME));
                 self.names(&path.join(log), &names, &known, Some(name));
             }
         }
@@ -284,7 +293,9 @@ impl Verifier<'_> {
                 let run = Run { first: end, count: known_end.0 - end.0 };
                 self.tell(words::behind(&source.log, run, "the backup"));
             }
-            self.left_behind(&source, backup);
+            let end = format!("streams/{name}/backup/{BACKUP_END_NAME}");
+            let end = self.json::<BackupEnd>(&end, &words::BACKUP_END, Some(name));
+            self.left_behind(&source, backup, end.map(|end| end.end));
         }
         Ok(())
     }
@@ -379,9 +390,11 @@ impl Verifier<'_> {
         }
     }
 
-    /// Records that the backup has not got and the journal does not hold any more.
-    fn left_behind(&mut self, source: &Leg, backup: &Leg) {
+    /// Records that the backup has not got and the journal does not hold any more; of one that was
+    /// switched off, those before its `end`.
+    fn left_behind(&mut self, source: &Leg, backup: &Leg, end: Option<Position>) {
         let begin = source.survey.begin().unwrap_or_else(|| source.end());
+        let begin = end.map_or(begin, |end| end.min(begin));
         let gone = Positions::from_run(Position(0), begin.0).without(&backup.settled);
         if !gone.is_empty() {
             self.tell(words::left_behind(&backup.log, gone));
@@ -411,6 +424,17 @@ impl Verifier<'_> {
         if !read.is_ok_and(|bytes| copies::is_copy(&bytes)) {
             self.tell(words::TABLE.finding(self.below(path), Some(stream), ""));
         }
+    }
+
+    fn definition(&mut self, path: &Path, stream: &str) {
+        let read = read_file(self.disk.as_ref(), path, FILE_BYTES_MAX);
+        let read = read.map_err(|error| error.to_string());
+        let error = match read.and_then(|bytes| definitions::parse(&bytes)) {
+            Ok(definition) if definition.stream() == stream => return,
+            Ok(definition) => format!("it is of stream {}", definition.stream()),
+            Err(error) => error,
+        };
+        self.tell(words::DEFINITION.finding(self.below(path), Some(stream), &error));
     }
 
     /// Reads a small file; what is wrong with it is told.

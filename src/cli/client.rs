@@ -31,6 +31,8 @@ pub(super) struct Admin {
 pub(super) struct StatusAnswer {
     pub(super) text: String,
     pub(super) streams: BTreeMap<String, Status>,
+    /// Streams that the configuration has no more, each with what it waits for.
+    pub(super) draining: BTreeMap<String, Option<String>>,
     /// Why the last reload of the configuration changed nothing.
     pub(super) last_refusal: Option<String>,
     pub(super) disk_budget: DiskBudget,
@@ -56,6 +58,7 @@ impl Admin {
         #[derive(Deserialize)]
         struct Answer {
             streams: BTreeMap<String, Status>,
+            draining: BTreeMap<String, Option<String>>,
             configuration: Configuration,
             disk_budget: DiskBudget,
         }
@@ -75,9 +78,9 @@ impl Admin {
         };
         let parsed: Answer = serde_json::from_str(&text)
             .map_err(|error| format!("{url} is not the admin listener of a lakehose: {error}"))?;
-        let Answer { streams, configuration, disk_budget } = parsed;
+        let Answer { streams, draining, configuration, disk_budget } = parsed;
         let last_refusal = configuration.last_refusal;
-        Ok(StatusAnswer { text, streams, last_refusal, disk_budget })
+        Ok(StatusAnswer { text, streams, draining, last_refusal, disk_budget })
     }
 
     /// Has a stream deliver what it has buffered; tells what the service says of it.

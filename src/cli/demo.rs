@@ -62,7 +62,7 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
     if let Some(volume) = volume {
         println!("  the folder {volume}; that does for a demo");
     }
-    let app = match App::start(config.clone(), None).await {
+    let app = match Box::pin(App::start(config.clone(), None)).await {
         Ok(app) => app,
         Err(error) => return serve::refuse(error, &name),
     };

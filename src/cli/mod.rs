@@ -267,6 +267,12 @@ async fn status(admin: &str, json: bool) -> ExitCode {
     for (name, status) in &answer.streams {
         show_status(name, status);
     }
+    for (name, reason) in &answer.draining {
+        println!("{name} is not in the configuration any more, and is delivered until it is empty");
+        if let Some(reason) = reason {
+            println!("    blocked: {reason}");
+        }
+    }
     let budget = &answer.disk_budget;
     println!(
         "disk budget: {} of {} bytes used",

@@ -51,7 +51,7 @@ pub(super) async fn serve(file: Option<PathBuf>) -> ExitCode {
         Err(error) => return fail(&format!("could not listen for signals: {error}")),
     };
     let started = tokio::select! {
-        started = App::start(config, file) => started,
+        started = Box::pin(App::start(config, file)) => started,
         () = signals.end() => return ExitCode::SUCCESS,
     };
     match started {

@@ -54,7 +54,8 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
     let catalogs = named(&file.catalogs, "catalog", catalog, reader);
     let identities = identities(file, reader);
     check_listener(file, reader);
-    let delivery_streams = streams(file, &stores, reader);
+    let delivery_streams = streams(file, &stores, &Writers::of(&file.identities), reader);
+    check_overlaps(&delivery_streams, &stores, reader);
     Some(Config {
         server: server?,
         data_dir: file.data_dir.value()?.0.clone(),
@@ -64,6 +65,26 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
         stores,
         catalogs,
         delivery_streams,
+        definitions: BTreeMap::new(),
+    })
+}
+
+/// Checks what was kept of a file: whoever wrote to its stream may do so no more, and its prefixes
+/// were compared with those of others when it was in use.
+pub(super) fn check_kept(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
+    let stores = named(&file.stores, "store", store, reader);
+    let catalogs = named(&file.catalogs, "catalog", catalog, reader);
+    let delivery_streams = streams(file, &stores, &Writers::unknown(), reader);
+    Some(Config {
+        server: server(file.server.value()?, reader)?,
+        data_dir: file.data_dir.value()?.0.clone(),
+        allow_unsafe_volume: *file.allow_unsafe_volume.value()?,
+        disk_budget_bytes: file.disk_budget.value()?.0,
+        identities: Vec::new(),
+        stores,
+        catalogs,
+        delivery_streams,
+        definitions: BTreeMap::new(),
     })
 }
 
@@ -135,7 +156,11 @@ fn named<S, T>(
     converted
 }
 
-fn store(section: &StoreSection, place: &Place, reader: &mut Reader<'_>) -> Option<Store> {
+pub(super) fn store(
+    section: &StoreSection,
+    place: &Place,
+    reader: &mut Reader<'_>,
+) -> Option<Store> {
     let StoreSection { url, endpoint, region, access_key, secret } = section;
     if let Some(StoreUrl::File { .. }) = url.value() {
         let endpoint = endpoint.given().map(|at| &at.place);
@@ -167,7 +192,11 @@ fn store(section: &StoreSection, place: &Place, reader: &mut Reader<'_>) -> Opti
     Some(Store { url, endpoint, region, credentials })
 }
 
-fn catalog(section: &CatalogSection, place: &Place, reader: &mut Reader<'_>) -> Option<Catalog> {
+pub(super) fn catalog(
+    section: &CatalogSection,
+    place: &Place,
+    reader: &mut Reader<'_>,
+) -> Option<Catalog> {
     let CatalogSection { r#type, path, region, endpoint, catalog_id, access_key, secret, refresh } =
         section;
     match r#type.value()? {
@@ -336,6 +365,7 @@ fn unknown(what: &str, name: &str, known: &[&str]) -> String {
 fn streams(
     file: &File,
     stores: &BTreeMap<String, Store>,
+    writers: &Writers,
     reader: &mut Reader<'_>,
 ) -> BTreeMap<StreamName, DeliveryStream> {
     let mut streams = BTreeMap::new();
@@ -345,7 +375,6 @@ fn streams(
     if entries.is_empty() {
         reader.fault(place.clone(), "there is none: name at least one delivery stream");
     }
-    let writers = Writers::of(&file.identities);
     // No two streams may share a prefix: each would take the other's objects for its own.
     let mut prefixes_taken: HashMap<(String, Option<String>, String), String> = HashMap::new();
     // Nor a table: their partitions would have the same names.
@@ -358,7 +387,7 @@ fn streams(
         let (Ok(name), Some(section)) = (name, entry.field.given()) else {
             continue;
         };
-        let Some(stream) = stream(&name, section, file, &writers, reader) else {
+        let Some(stream) = stream(&name, section, file, writers, reader) else {
             continue;
         };
         let destination = &stream.destination;
@@ -385,7 +414,6 @@ fn streams(
         }
         streams.insert(name, stream);
     }
-    check_overlaps(&streams, stores, reader);
     streams
 }
 

@@ -16,6 +16,7 @@ mod faults;
 mod formats;
 mod file;
 mod json_schema;
+mod kept;
 mod overlap;
 mod prefixes;
 mod reader;
@@ -32,6 +33,7 @@ mod yaml;
 pub use environment::{Environment, SystemEnvironment, find_program};
 pub use faults::{Fault, Faults, Place};
 pub use file::{FileError, load_file};
+pub use kept::{KeptStore, LastDefinition, in_words};
 pub use secret::Secret;
 pub use settings::{
     Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,
@@ -63,7 +65,10 @@ pub fn load(text: &str, environment: &dyn Environment) -> Result<Config, Faults>
     let config = file.and_then(|file| check::check(&file, &mut reader));
     let faults = reader.into_faults();
     match config {
-        Some(config) if faults.is_empty() => Ok(config),
+        Some(mut config) if faults.is_empty() => {
+            config.definitions = kept::definitions(&tree.root, &config);
+            Ok(config)
+        }
         _ => Err(Faults::new(faults)),
     }
 }

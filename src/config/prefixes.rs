@@ -64,6 +64,11 @@ impl Writers {
         Self { all, is_complete }
     }
 
+    /// Whoever they are: nothing is demanded of prefixes for their sake.
+    pub(super) fn unknown() -> Self {
+        Self { all: Vec::new(), is_complete: false }
+    }
+
     fn of_stream(&self, stream: &StreamName) -> Vec<&Writer> {
         let may_write = |writer: &&Writer| {
             writer.streams.as_ref().is_none_or(|streams| streams.contains(stream))

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::environment::Environment;
 use super::faults::Place;
+use super::kept::LastDefinition;
 use super::secret::{Secret, read_file};
 use super::transform::Step;
 use crate::convert::{ParquetOptions, RecordsOptions};
@@ -36,6 +37,8 @@ pub struct Config {
     pub catalogs: BTreeMap<String, Catalog>,
     /// The streams; at least one.
     pub delivery_streams: BTreeMap<StreamName, DeliveryStream>,
+    /// What is kept of each of them beside its data.
+    pub definitions: BTreeMap<StreamName, LastDefinition>,
 }
 
 /// Where the service listens.

@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::app::{Handles, Refusals, Reload, ReloadError, Standing};
+use crate::app::{Draining, Handles, Refusals, Reload, ReloadError, Standing};
 use crate::disk::DiskBudget;
 use crate::ingest::is_from_a_web_page;
 use crate::pipeline::{Handle, Status};
@@ -29,6 +29,8 @@ use crate::record::StreamName;
 pub struct Console {
     /// The pipelines by stream.
     pub streams: watch::Receiver<Arc<Handles>>,
+    /// Those on their way out, which producers do not see.
+    pub draining: watch::Receiver<Arc<Draining>>,
     /// What the streams may hold on disk together.
     pub budget: Arc<DiskBudget>,
     /// The streams that have no room in it.
@@ -92,7 +94,8 @@ async fn health(State(console): State<Arc<Console>>) -> String {
 }
 
 async fn ready(State(console): State<Arc<Console>>) -> Response {
-    let handles = console.handles();
+    let mut handles = console.handles().as_ref().clone();
+    handles.retain(|name, _| !console.draining.borrow().contains_key(name));
     let streams = statuses(&handles).await;
     if !console.accepting.load(Ordering::Relaxed) || streams.len() < handles.len() {
         return (StatusCode::SERVICE_UNAVAILABLE, "not accepting records\n").into_response();
@@ -124,6 +127,7 @@ async fn status(State(console): State<Arc<Console>>) -> Json<Value> {
             "used_bytes": console.budget.used_bytes_of_all(),
             "refused_streams": console.refusals.streams(),
         },
+        "draining": console.draining.borrow().as_ref(),
         "streams": streams,
     }))
 }

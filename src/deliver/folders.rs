@@ -110,6 +110,7 @@ mod tests {
     use object_store::{ObjectStoreExt as _, PutPayload};
 
     use super::*;
+    use crate::deliver::Accesses;
     use crate::partition::{Place, Template};
 
     #[tokio::test]
@@ -125,7 +126,7 @@ mod tests {
                 "s3://bucket/some/where" => {
                     Stores::with_client(target.clone(), Arc::new(InMemory::new()))
                 }
-                _ => Stores::new(std::collections::BTreeMap::new()),
+                _ => Stores::new(Accesses::default()),
             };
             let store = stores.get(&target).expect("a client");
             assert_eq!(folders(&stores, &target, &layout).await.expect("listed"), [""; 0]);

@@ -88,7 +88,7 @@ mod tests {
         let header = header(&format!("file://{}", lake.path().display()));
         let read: Read<'_> = &|| async { Ok(Bytes::from_static(b"bytes")) }.boxed();
         let effort = Effort { attempts: 1, turns: 0, may_be_there };
-        let stores = Stores::new(std::collections::BTreeMap::new());
+        let stores = Stores::new(crate::deliver::Accesses::default());
         let outcome = deliver(&stores, &header, read, effort, &|_, _| {}).await;
         let entries = std::fs::read_dir(&place).expect("a folder");
         let name = |entry: std::io::Result<std::fs::DirEntry>| {
@@ -114,7 +114,7 @@ mod tests {
         let place = lake.path().join("clicks/day=1");
         std::fs::create_dir_all(&place).expect("a folder");
         let header = header(&format!("file://{}", lake.path().display()));
-        let stores = Stores::new(std::collections::BTreeMap::new());
+        let stores = Stores::new(crate::deliver::Accesses::default());
         let effort = Effort { attempts: 1, turns: 0, may_be_there: true };
         for (there, wanted) in [("bytes", Outcome::There), ("other", Outcome::Taken)] {
             std::fs::write(place.join("a%2Fb.parquet"), there).expect("a file");

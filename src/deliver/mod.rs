@@ -10,6 +10,7 @@
 //! A put into a folder stages a file beside the key. What a process left of it that died meanwhile is
 //! removed before the object counts as delivered.
 
+mod accesses;
 pub mod backoff;
 pub mod contents;
 mod folders;
@@ -28,6 +29,7 @@ use object_store::{
     Attribute, Attributes, GetOptions, ObjectStore, PutMode, PutOptions, PutPayload,
 };
 
+pub use self::accesses::{Access, Accesses};
 pub use self::folders::{ListError, folders};
 pub use self::renewal::Renewal;
 pub use self::stores::{Credentials, StoreError, Stores};

@@ -2,7 +2,7 @@
 //!
 //! Owns how a [`Target`] and its credentials become a client, and how a key becomes a path in it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use super::accesses::Accesses;
 use super::renewal::{self, Renewal};
 use crate::disk::create_shared_dir_all;
 use crate::plan::Target;
@@ -54,23 +55,21 @@ pub struct Stores {
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By store name; a store without an entry uses the AWS chain (environment, web identity,
-    /// container, instance).
-    credentials: BTreeMap<String, Credentials>,
+    accesses: Accesses,
     clients: HashMap<Target, Arc<dyn ObjectStore>>,
 }
 
 impl Stores {
-    /// Stores whose credentials are known by store name.
+    /// Stores that are reached by `accesses`; folders need none.
     #[must_use]
-    pub fn new(credentials: BTreeMap<String, Credentials>) -> Self {
-        let known = Mutex::new(Known { credentials, clients: HashMap::new() });
+    pub fn new(accesses: Accesses) -> Self {
+        let known = Mutex::new(Known { accesses, clients: HashMap::new() });
         Self { known, unconditional: Mutex::default() }
     }
 
-    /// From now on these credentials, for old targets too; clients are made anew at their next use.
-    pub fn change(&self, credentials: BTreeMap<String, Credentials>) {
-        *self.known() = Known { credentials, clients: HashMap::new() };
+    /// From now on these accesses, for old targets too; clients are made anew at their next use.
+    pub fn change(&self, accesses: Accesses) {
+        *self.known() = Known { accesses, clients: HashMap::new() };
     }
 
     /// The client for `target`, made at its first use.
@@ -121,13 +120,18 @@ impl Known {
             return Ok(Arc::new(LocalFileSystem::new().with_fsync(true)));
         }
         let (bucket, _) = bucket_and_path(target).ok_or("the URL is neither s3:// nor file:///")?;
-        let mut builder = match self.credentials.get(&target.store) {
+        let access = self.accesses.of(target).ok_or(
+            "no store of the configuration is there any more, and no earlier definition says how \
+             it was reached: put the store back",
+        )?;
+        let mut builder = match access.credentials()? {
             Some(credentials) => AmazonS3Builder::new()
-                .with_credentials(renewal::provider(&target.store, credentials)),
+                .with_credentials(renewal::provider(&target.store, &credentials)),
+            // Environment, web identity, container, instance.
             None => AmazonS3Builder::from_env(),
         };
         builder = builder.with_bucket_name(bucket);
-        if let Some(region) = &target.region {
+        if let Some(region) = access.region().or(target.region.as_deref()) {
             builder = builder.with_region(region);
         }
         if let Some(endpoint) = &target.endpoint {
@@ -156,7 +160,7 @@ impl Stores {
     #[must_use]
     pub fn with_client(target: Target, client: Arc<dyn ObjectStore>) -> Self {
         let clients = HashMap::from([(target, client)]);
-        let known = Mutex::new(Known { credentials: BTreeMap::new(), clients });
+        let known = Mutex::new(Known { accesses: Accesses::default(), clients });
         Self { known, unconditional: Mutex::default() }
     }
 }

@@ -16,7 +16,7 @@ use super::orders::{Orders, Role};
 use super::troubles::Troubles;
 use crate::disk::DiskBudget;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
-use crate::record::StreamName;
+use crate::record::{Position, StreamName};
 
 /// How often a flush looks whether partitions are registered.
 const REGISTRATION_LOOK: Duration = Duration::from_millis(20);
@@ -206,6 +206,8 @@ pub(super) enum Request {
     Change(Orders),
     Table(Option<TableTrouble>),
     Books(oneshot::Sender<LegBooks>),
+    /// No record that comes now is this leg's any more; answered with where its records end.
+    End(oneshot::Sender<Position>),
 }
 
 /// What is wrong with a stream's table.
@@ -395,6 +397,14 @@ impl LegHandle {
         let (answer, answered) = oneshot::channel();
         let sent = self.requests.send(Request::Flush(answer)).await;
         sent.is_ok() && answered.await.is_ok()
+    }
+
+    /// Has the leg end with the records that are there now; tells where they end. `None` when it has
+    /// ended already.
+    pub(super) async fn end(&self) -> Option<Position> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::End(answer)).await.ok()?;
+        answered.await.ok()
     }
 
     /// Closes every batch, and waits for nothing.

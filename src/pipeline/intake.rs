@@ -102,6 +102,22 @@ pub(super) fn last_source_end(scratch: &Journal) -> io::Result<Position> {
 }
 
 impl Stretch {
+    /// Leaves out the records from `end` on.
+    pub(super) fn cut(&mut self, end: Position) {
+        let before = |first: Position, count: u64| end.0.saturating_sub(first.0).min(count);
+        self.runs.retain_mut(|run| {
+            let count = before(run.first, run.lengths.len() as u64);
+            run.lengths.truncate(count as usize);
+            count > 0
+        });
+        let mut lost = Positions::default();
+        for run in self.lost.runs() {
+            lost.push_run(run.first, before(run.first, run.count));
+        }
+        self.lost = lost;
+        self.next = self.next.min(end);
+    }
+
     fn outline(&mut self, seen: Outlined) {
         match seen {
             Outlined::Lost(run) => self.lost.push_run(run.first, run.count),

@@ -121,6 +121,8 @@ pub(super) struct Leg {
     checkpointed_mark: Mark,
     /// Where the records end that a stop waits for.
     stop_at: Option<Position>,
+    /// Where this leg's records end, when it does not take those that come after.
+    limit: Option<Position>,
     /// Until when a stop waits for catalogs; set when everything else is done.
     registered_by: Option<Duration>,
     halted: bool,
@@ -237,6 +239,7 @@ impl Leg {
             checkpointed_mark,
             surroundings,
             stop_at: None,
+            limit: None,
             registered_by: None,
             halted: false,
         };
@@ -262,11 +265,33 @@ impl Leg {
     /// Records that no plan has settled and the log does not hold any more were never this leg's.
     /// Tells how many there were.
     pub(super) fn begin_at(&mut self, first: Position) -> u64 {
-        let known = self.state.progress.settled();
-        let before = Positions::from_run(Position(0), first.0).without(&known);
-        self.state.left_out(&before);
+        self.leave_out(&Positions::from_run(Position(0), first.0))
+    }
+
+    /// Those of the records that no plan has settled are none of this leg's. Tells how many they are.
+    pub(super) fn leave_out(&mut self, positions: &Positions) -> u64 {
+        let unsettled = positions.without(&self.state.progress.settled());
+        self.state.left_out(&unsettled);
         self.collector.start_over(&self.state.progress);
-        before.count()
+        unsettled.count()
+    }
+
+    /// Has the leg end when all records before `end` have gone their way, and take none after it.
+    pub(super) fn end_at(&mut self, end: Position) {
+        self.limit = Some(end);
+        self.stop_at = Some(end);
+        self.collector.flush(end);
+    }
+
+    /// Makes what is known durable, before the leg runs.
+    pub(super) fn write_checkpoint(&self) -> io::Result<()> {
+        let end = self.until(*self.records.end().borrow());
+        self.log.checkpoint(&self.state.checkpoint(end), self.log.mark())
+    }
+
+    /// Where the records end that are this leg's.
+    fn until(&self, end: Position) -> Position {
+        self.limit.map_or(end, |limit| limit.min(end))
     }
 
     /// Runs until `stop` says so and what is buffered has gone its way, or the instant of the steady
@@ -288,10 +313,14 @@ impl Leg {
                     // An end may be called off as long as the loop runs.
                     let known = self.stop_at.unwrap_or(*end.borrow());
                     self.stop_at = deadline.map(|_| known);
+                    self.limit = self.limit.filter(|_| deadline.is_some());
                     self.registered_by = None;
                     self.collector.flush(self.stop_at.unwrap_or_default());
                 }
-                Some(request) = self.requests.recv() => self.answer(request, *end.borrow()),
+                Some(request) = self.requests.recv() => {
+                    let end = self.until(*end.borrow());
+                    self.answer(request, end);
+                }
                 Some(done) = self.work.join_next() => match done {
                     Ok(done) => self.take(done),
                     // Called off.
@@ -308,7 +337,7 @@ impl Leg {
                 break;
             }
         }
-        let end = *end.borrow();
+        let end = self.until(*end.borrow());
         self.finish(end, stop).await
     }
 
@@ -316,7 +345,7 @@ impl Leg {
     fn start_work(&mut self, end: &mut watch::Receiver<Position>) {
         let now = self.surroundings.clock.steady();
         self.take_awaited_orders();
-        let end = *end.borrow_and_update();
+        let end = self.until(*end.borrow_and_update());
         if self.alarm.is_due(now) {
             self.look_at_ledger(end);
         }
@@ -647,6 +676,9 @@ impl Leg {
 
     /// Gives what was read to the collector.
     fn route(&mut self, mut stretch: Stretch) {
+        if let Some(limit) = self.limit {
+            stretch.cut(limit);
+        }
         if !stretch.dropped.is_empty() {
             self.state.dropped(&stretch.dropped);
             self.checkpoints_due = 2;
@@ -717,6 +749,11 @@ impl Leg {
             }
             Request::Books(answer) => {
                 let _ = answer.send(LegBooks::of(&self.state.checkpoint(end)));
+            }
+            Request::End(answer) => {
+                let end = self.limit.unwrap_or(end);
+                self.end_at(end);
+                let _ = answer.send(end);
             }
             Request::Table(trouble) => {
                 self.table_trouble = trouble;
@@ -862,7 +899,7 @@ impl Leg {
         if !self.halted {
             let sealed = self.log.seal().await;
             // Calls that were under way have come by now.
-            end = *self.records.end().borrow();
+            end = self.until(*self.records.end().borrow());
             if sealed.is_err() {
                 self.halted = true;
             } else if settled {

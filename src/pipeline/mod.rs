@@ -16,7 +16,7 @@
 //! the source leg and the backup leg have both settled its records.
 //!
 //! Files below the stream's folder: `journal`, `checkpoint`, `outbox` of the source leg, and the
-//! same three below `scratch` and `backup`.
+//! same three below `scratch` and `backup`, where `backup_end` has its note too.
 
 mod handle;
 mod orders;
@@ -38,6 +38,7 @@ mod turns;
 mod delivery;
 mod troubles;
 mod registration;
+mod backup_end;
 #[cfg(test)]
 mod tests;
 
@@ -51,11 +52,12 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use self::backup_end::BackupEnd;
 pub use self::books::{Books, LegBooks, Oddity, OpenObject, StreamBooks, entry_source};
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Left, Status, TableTrouble};
 
-use self::handle::{Changing, Legs};
+use self::handle::{Changing, LegHandle, Legs};
 use self::leg::{Ended, Leg};
 use self::orders::{Logs, Orders, Role, Surroundings};
 use self::transformer::Transformer;
@@ -87,6 +89,9 @@ pub struct Settings {
     pub chain: Option<Chain>,
     /// Where the source records go besides.
     pub backup: Option<Backup>,
+    /// The backup that there was before, where there is none now: what was accepted until it was
+    /// switched off is still written by it.
+    pub ending_backup: Option<Backup>,
     /// The catalogs by name.
     pub catalogs: BTreeMap<String, Arc<dyn Catalog>>,
 }
@@ -200,15 +205,20 @@ impl Pipeline {
         leg.resume_after(transformed_until);
         pipeline.legs.set_source(source);
         pipeline.ready.push(leg);
-        match &settings.backup {
-            Some(backup) => pipeline.open_backup(backup)?,
-            None if pipeline.has_log("backup") => tracing::warn!(
-                stream = %parts.stream,
-                "the stream had a backup and has none now: its finished objects that were not \
-                 delivered wait in its folder until there is one again; records that stood in none \
-                 yet will not be in the backup"
-            ),
-            None => {}
+        match (&settings.backup, &settings.ending_backup) {
+            (Some(backup), _) => pipeline.open_backup(backup)?,
+            (None, Some(ending)) if pipeline.has_log("backup") => {
+                pipeline.open_ending_backup(ending)?;
+            }
+            (None, None) if pipeline.has_log("backup") && !pipeline.is_backup_over() => {
+                tracing::warn!(
+                    stream = %parts.stream,
+                    "the stream had a backup, has none now, and no definition of it is left: its \
+                     finished objects that were not delivered wait in its folder until there is one \
+                     again; records that stood in none yet will not be in the backup"
+                );
+            }
+            (None, _) => {}
         }
         let legs = pipeline.legs.clone();
         let budget = pipeline.surroundings.budget.clone();
@@ -276,6 +286,7 @@ impl Pipeline {
                     }
                     Some(Ok((Role::Backup, Ended { in_order: true, .. }))) => {
                         tracing::info!(stream = %self.surroundings.stream, "the backup has ended");
+                        self.note_backup_is_over();
                         // It may have been asked for again when its end could not be called off.
                         let again = self.backup.clone();
                         let opened = again.as_ref().map(|backup| self.open_backup(backup));
@@ -318,9 +329,19 @@ impl Pipeline {
         match (&settings.backup, self.legs.backup()) {
             (Some(backup), Some(leg)) => {
                 leg.change(Orders::of_backup(backup)).await;
+                let disk = self.environment.disk.clone();
+                BackupEnd::remove(disk.as_ref(), &self.directory.join("backup"))?;
             }
             (Some(backup), None) => self.open_backup(backup)?,
-            (None, _) => {}
+            (None, Some(leg)) => {
+                // A leg that has ended already has left its own note.
+                if let Some(end) = leg.end().await {
+                    let disk = self.environment.disk.clone();
+                    let note = BackupEnd { end, is_over: false };
+                    note.write(disk.as_ref(), &self.directory.join("backup"))?;
+                }
+            }
+            (None, None) => {}
         }
         self.backup.clone_from(&settings.backup);
         // Nothing can fail from here on.
@@ -374,8 +395,65 @@ impl Pipeline {
         Ok(source_end)
     }
 
-    /// Makes the leg of the backup. A new backup begins with the next record.
+    /// Makes the leg of the backup. A new backup begins with the next record, and so does one that
+    /// was switched off and had ended.
     fn open_backup(&mut self, backup: &Backup) -> Result<(), PipelineError> {
+        let (disk, directory) = (self.environment.disk.clone(), self.directory.join("backup"));
+        let end = BackupEnd::read(disk.as_ref(), &directory);
+        let (mut leg, handle) = self.backup_leg(backup)?;
+        if let Some(BackupEnd { end, is_over: true }) = end {
+            let now = *self.source.end().borrow();
+            let count = now.0.saturating_sub(end.0);
+            leg.leave_out(&Positions::from_run(end, count));
+            // Before the note goes that says why these are not missing.
+            leg.write_checkpoint()?;
+        }
+        BackupEnd::remove(disk.as_ref(), &directory)?;
+        self.take_backup(leg, handle);
+        Ok(())
+    }
+
+    /// Makes the leg of a backup that was switched off and has not written all that it is to write.
+    fn open_ending_backup(&mut self, backup: &Backup) -> Result<(), PipelineError> {
+        let (disk, directory) = (self.environment.disk.clone(), self.directory.join("backup"));
+        let end = match BackupEnd::read(disk.as_ref(), &directory) {
+            Some(end) => end,
+            None => {
+                let end = BackupEnd { end: *self.source.end().borrow(), is_over: false };
+                end.write(disk.as_ref(), &directory)?;
+                end
+            }
+        };
+        if !end.is_over {
+            let (mut leg, handle) = self.backup_leg(backup)?;
+            leg.end_at(end.end);
+            tracing::info!(
+                stream = %self.surroundings.stream,
+                "the backup was switched off; what was accepted before is still written"
+            );
+            self.take_backup(leg, handle);
+        }
+        Ok(())
+    }
+
+    fn is_backup_over(&self) -> bool {
+        let directory = self.directory.join("backup");
+        BackupEnd::read(self.environment.disk.as_ref(), &directory).is_some_and(|end| end.is_over)
+    }
+
+    /// Should this fail, the next start finds the same at once.
+    fn note_backup_is_over(&self) {
+        let (disk, directory) = (self.environment.disk.as_ref(), self.directory.join("backup"));
+        let Some(end) = BackupEnd::read(disk, &directory) else {
+            return;
+        };
+        if let Err(error) = (BackupEnd { is_over: true, ..end }).write(disk, &directory) {
+            let stream = &self.surroundings.stream;
+            tracing::warn!(%stream, %error, "could not note the end of the backup");
+        }
+    }
+
+    fn backup_leg(&self, backup: &Backup) -> Result<(Leg, LegHandle), PipelineError> {
         let hold = self.source.hold();
         let mut opened = self.open("backup")?;
         if opened.checkpoint.is_none() {
@@ -389,8 +467,7 @@ impl Pipeline {
             opened.journal.checkpoint(&begin, opened.journal.mark())?;
             opened.checkpoint = Some(begin);
         }
-        let stream = &self.surroundings.stream;
-        let (mut leg, handle) = Leg::new(
+        let made = Leg::new(
             Role::Backup,
             Logs { opened, held: Some((self.source.clone(), hold)) },
             &self.directory.join("backup"),
@@ -398,10 +475,14 @@ impl Pipeline {
             Troubles::default(),
             self.surroundings.clone(),
         )?;
+        Ok(made)
+    }
+
+    fn take_backup(&mut self, mut leg: Leg, handle: LegHandle) {
         let missed = leg.begin_at(self.source.begin());
         if missed > 0 {
             tracing::warn!(
-                %stream,
+                stream = %self.surroundings.stream,
                 records = missed,
                 "records of a time without backup are not in the journal any more, and will not be \
                  in the backup"
@@ -409,7 +490,6 @@ impl Pipeline {
         }
         self.legs.set_backup(Some(handle));
         self.ready.push(leg);
-        Ok(())
     }
 }
 

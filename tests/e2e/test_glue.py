@@ -5,6 +5,7 @@ import time
 
 import botocore.exceptions
 import pytest
+import yaml
 
 import glue_kit
 import kit
@@ -247,11 +248,22 @@ def test_a_catalog_out_of_reach_is_another_exit_code_than_a_fault(glue, s3_lake,
         assert done.returncode == 75 and f"table {DATABASE}.{TABLE}" in done.stderr, done
     glue.is_down = False
     server.start()
-    copy = server.data_dir / "streams/clicks/table.json"
-    kit.wait_for(copy.exists, 60, "the copy of the table")
     glue.is_down = True
     done = server.run("reload", "--admin", server.admin)
     assert done.returncode == 0, "the last good table serves a reload, too"
+
+
+def test_a_first_start_keeps_the_table_before_it_serves(glue, s3_lake, world, table):
+    identities = tenants(1)
+    server = world(identities).start()
+    server.kill()
+    glue.is_down = True
+    server.start()
+    send(server, identities, 0, 10)
+    server.flush("clicks")
+    assert row_count(s3_lake) == (10, 10)
+    glue.is_down = False
+    kit.wait_for(lambda: registered(server), 60, "the partition")
 
 
 def test_a_stream_with_columns_of_its_own_starts_whatever_the_catalog_permits(glue, s3_lake, world):
@@ -400,6 +412,32 @@ def test_a_catalog_that_is_away_holds_up_neither_a_flush_nor_a_stop(glue, s3_lak
     glue.is_down = False
     server.start()
     kit.wait_for(lambda: registered(server), 60, "all to be registered")
+    assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
+
+
+def test_partitions_that_wait_are_registered_when_their_catalog_is_not_in_the_file_any_more(
+    glue, s3_lake, world, table
+):
+    identities = tenants(1)
+    server = world(identities).start()
+    glue.is_down = True
+    send(server, identities, 0, 10)
+    kit.wait_for(lambda: not registered(server), 60, "a partition that waits")
+    settings = yaml.safe_load(server.settings_file.read_text())
+    settings["catalogs"] = {"tables": {"type": "files", "path": str(server.data_dir.parent / "catalog")}}
+    clicks = settings["delivery_streams"]["clicks"]
+    clicks["schema"] = {"columns": dict(COLUMNS), "table": "others"}
+    clicks["destination"] = {"store": "lake", "prefix": "others/day=!{timestamp:dd}/tenant=!{lakehose:tenant}/",
+                             "error_prefix": "bad/tenant=!{lakehose:tenant}/!{firehose:error-output-type}/"}
+    server.settings_file.write_text(yaml.safe_dump(settings))
+    server.kill()
+    server.start()
+    assert not registered(server)
+    # And once more by what was taken over.
+    server.kill()
+    server.start()
+    glue.is_down = False
+    kit.wait_for(lambda: registered(server), 90, "the partition")
     assert_partitions_are_the_folders(glue, s3_lake, table["StorageDescriptor"])
 
 

@@ -616,6 +616,12 @@ def damaged_table(directory):
     return "streams/clicks/table.json", "damaged table.json"
 
 
+def damaged_definition(directory):
+    path = Stream(directory).path / "definition.json"
+    path.write_text(path.read_text()[:-9])
+    return "streams/clicks/definition.json", "damaged definition.json"
+
+
 def damaged_part(directory):
     found = first_of(each_durable(Stream(directory, log="scratch"), BATCH))
     if found is None:
@@ -668,7 +674,7 @@ PLANTS = [
     missing_checkpoint, missing_checkpoints, unbalanced_checkpoint, short_checkpoint_end,
     damaged_outbox, cut_outbox, missing_outbox, outbox_of_no_plan, stranger_in_outbox,
     stranger_in_journal, stranger_in_root, missing_identity, damaged_identity, other_identity,
-    damaged_stream_file, renamed_stream, damaged_table, damaged_part, lost_end_of_the_journal,
+    damaged_stream_file, renamed_stream, damaged_table, damaged_definition, damaged_part, lost_end_of_the_journal,
     newer_segment, newer_checkpoint, newer_directory,
 ]
 

@@ -154,6 +154,23 @@ pub(super) const TABLE: FileWords = FileWords {
     advice: "remove it, the next start writes it",
 };
 
+pub(super) const DEFINITION: FileWords = FileWords {
+    what: "damaged definition.json",
+    cost: "nothing as long as the configuration has the stream, and its stores are where they were: \
+           without the file, what it has left waits when the stream is taken out",
+    advice: "remove it, the next start with the stream in the configuration writes it",
+};
+pub(super) const RETIRED: FileWords = FileWords {
+    what: "damaged retired.json",
+    cost: "nothing: it says that the stream has delivered everything",
+    advice: "remove it, the next start finds that out again",
+};
+pub(super) const BACKUP_END: FileWords = FileWords {
+    what: "damaged end.json",
+    cost: "the backup that was switched off takes records until the next start, more than it was to",
+    advice: "remove it",
+};
+
 impl FileWords {
     pub(super) fn finding(&self, path: PathBuf, stream: Option<&str>, error: &str) -> Finding {
         let what =

@@ -150,7 +150,9 @@ impl World {
             recipe: Arc::new(recipe()),
             hints: self.hints,
             chain: self.hook.as_ref().map(|hook| Chain::new(vec![step(hook)])),
-            backup: self.has_backup.then_some(backup),
+            backup: self.has_backup.then(|| backup.clone()),
+            // Of no effect where there never was one.
+            ending_backup: (!self.has_backup).then_some(backup),
             catalogs: BTreeMap::from([("glue".to_owned(), catalog)]),
         }
     }
@@ -293,6 +295,13 @@ impl World {
     /// Each acknowledged record is in exactly one object of the backup, and no other record is in
     /// two.
     pub(super) fn audit_backup(&self, case: &str) {
+        let seen = self.backed_up(case);
+        let missing: Vec<_> = self.acknowledged.difference(&seen).collect();
+        assert!(missing.is_empty(), "{case}: not in the backup: {missing:?}");
+    }
+
+    /// The records in the backup, none of them in two objects.
+    pub(super) fn backed_up(&self, case: &str) -> BTreeSet<u64> {
         let mut seen = BTreeSet::new();
         for (key, bytes) in self.store.objects() {
             if !key.starts_with("raw/") {
@@ -307,8 +316,7 @@ impl World {
                 assert!(key.contains(&folder), "{case}: record {id} of another tenant in {key}");
             }
         }
-        let missing: Vec<_> = self.acknowledged.difference(&seen).collect();
-        assert!(missing.is_empty(), "{case}: not in the backup: {missing:?}");
+        seen
     }
 
     /// The keys of durable plans on a disk, by plan.

@@ -1,0 +1,115 @@
+//! What calls see of a configuration: who may write, and what DescribeDeliveryStream says.
+//!
+//! Owns the way from settings to those words. Does not own which streams are open.
+
+use super::{REGION, tables};
+use crate::config::{self, Config, DeliveryStream, StepKind, StoreUrl};
+use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
+use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
+use crate::record::UnixMillis;
+
+/// What is said of a stream that was made at `created`.
+pub(super) fn description(
+    config: &Config,
+    settings: &DeliveryStream,
+    created: UnixMillis,
+) -> Description {
+    let store = &config.stores[&settings.destination.store];
+    Description {
+        created,
+        bucket: bucket(&store.url),
+        prefix: settings.destination.prefix_text.clone(),
+        error_prefix: settings.destination.error_prefix_text.clone(),
+        buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
+        buffering_seconds: settings.buffering.interval.as_secs(),
+        content: content(config, settings),
+        processors: settings.transform.iter().filter_map(|step| processor(&step.kind)).collect(),
+        is_partitioned_by_keys: !settings.destination.prefix.hook_keys().is_empty(),
+        backup: settings.backup.as_ref().map(|backup| BackupDescription {
+            bucket: bucket(&config.stores[&backup.store].url),
+            prefix: backup.prefix_text.clone(),
+            buffering_mib: backup.buffering.size_bytes.div_ceil(1 << 20),
+            buffering_seconds: backup.buffering.interval.as_secs(),
+            compression: compression(backup.format.compression),
+        }),
+    }
+}
+
+/// What DescribeDeliveryStream says of a hook; nothing of those that Firehose has no word for.
+fn processor(step: &StepKind) -> Option<Processor> {
+    match step {
+        StepKind::Lambda { arn, retries, buffering, .. } => Some(Processor::Lambda {
+            arn: arn.to_string(),
+            retries: *retries,
+            buffer_bytes: buffering.size_bytes,
+            buffer_interval: buffering.interval,
+        }),
+        StepKind::AppendDelimiter(_) => Some(Processor::AppendDelimiter),
+        StepKind::Http { .. }
+        | StepKind::Command { .. }
+        | StepKind::Jq(_)
+        | StepKind::Filter(_)
+        | StepKind::Fields(_) => None,
+    }
+}
+
+fn compression(compression: RecordsCompression) -> &'static str {
+    match compression {
+        RecordsCompression::None => "UNCOMPRESSED",
+        RecordsCompression::Gzip => "GZIP",
+        RecordsCompression::Zstd => "ZSTD",
+    }
+}
+
+/// What DescribeDeliveryStream says of the objects of a stream.
+fn content(config: &Config, settings: &DeliveryStream) -> Content {
+    match (&settings.format, &settings.schema) {
+        (config::Format::Parquet(options), Some(schema)) => Content::Parquet {
+            compression: match options.compression {
+                ParquetCompression::Snappy => "SNAPPY",
+                ParquetCompression::Zstd => "ZSTD",
+                ParquetCompression::Gzip => "GZIP",
+                ParquetCompression::None => "UNCOMPRESSED",
+            },
+            database: schema.database.clone(),
+            table: schema.table.clone(),
+            catalog_region: tables::catalog_region(config, settings)
+                .unwrap_or_else(|| REGION.to_owned()),
+        },
+        (config::Format::Parquet(_), None) => unreachable!("the check demands a schema of rows"),
+        (config::Format::Records(options), _) => Content::Records {
+            compression: compression(options.compression),
+            appends_delimiter: options.delimiter != Delimiter::None,
+        },
+    }
+}
+
+/// Who may write.
+pub(super) fn auth(config: &Config) -> Auth {
+    if config.identities.is_empty() {
+        return Auth::Open;
+    }
+    let identities = config.identities.iter().map(|identity| {
+        let token = identity.token.as_ref().map(|token| Token::new(token.expose()));
+        let credentials = identity.credentials.as_ref();
+        let access_key = credentials.map(|credentials| credentials.access_key.clone());
+        let sender = access_key.or_else(|| token.as_ref().map(Token::sender));
+        let known = ingest::Identity {
+            secret: credentials.map(|credentials| credentials.secret.expose().to_owned()),
+            token,
+            tenant: identity.tenant.clone(),
+            streams: identity.streams.clone(),
+        };
+        (sender.expect("the check demands one of them"), known)
+    });
+    Auth::Signed(identities.collect())
+}
+
+fn bucket(url: &StoreUrl) -> String {
+    match url {
+        StoreUrl::S3 { bucket, .. } => bucket.clone(),
+        StoreUrl::File { path } => {
+            path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+        }
+    }
+}
