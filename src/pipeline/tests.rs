@@ -11,4 +11,5 @@ mod flow;
 mod hooks;
 mod ledger;
 mod outage;
+mod schedules;
 mod world;
