@@ -246,6 +246,10 @@ impl CheckpointFiles {
             disk.sync_dir(directory).map_err(fault)?;
         }
         if found.checkpoint.is_some() {
+            let old = files.numbers.len().saturating_sub(CHECKPOINTS_KEPT);
+            for number in files.numbers.drain(..old).collect::<Vec<_>>() {
+                disk.remove(&files.path(number)).map_err(fault)?;
+            }
             // A damaged one is not among the two that are kept.
             let whole = files.numbers.len() - found.damaged;
             for number in files.numbers.split_off(whole) {

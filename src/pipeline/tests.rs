@@ -12,4 +12,5 @@ mod flow;
 mod hooks;
 mod ledger;
 mod outage;
+mod schedules;
 mod world;

@@ -226,13 +226,19 @@ async fn a_checkpoint_that_comes_back_with_a_power_cut_is_not_fallen_back_to() {
         opened.journal.checkpoint(&checkpoint(10, settled), mark).expect("it is written");
     }
     let disk = disk.crash(&mut |unsynced| unsynced != Unsynced::Removal);
-    for number in [2, 3] {
-        let path = directory().join(format!("checkpoint/{number:016x}.ckpt"));
-        disk.flip(&path, 20, 1);
-    }
-    let names = disk.list(&directory().join("checkpoint")).expect("it is listed");
-    assert_eq!(names.len(), 3, "{names:?}");
-    // It would call delivered records lost.
+    let names = || disk.list(&directory().join("checkpoint")).expect("it is listed");
+    let flip = |disk: &SimulatedDisk, number: u64| {
+        disk.flip(&directory().join(format!("checkpoint/{number:016x}.ckpt")), 20, 1);
+    };
+    assert_eq!(names().len(), 3, "{:?}", names());
+    flip(&disk, 3);
+    let both = disk.copied();
+    flip(&both, 2);
+    // The first would call delivered records lost.
+    assert!(matches!(open_fails(&both), OpenError::NoCheckpoint { .. }));
+    open(&disk);
+    assert_eq!(names(), ["0000000000000002.ckpt"]);
+    flip(&disk, 2);
     assert!(matches!(open_fails(&disk), OpenError::NoCheckpoint { .. }));
 }
 

@@ -4,7 +4,9 @@ mod basic;
 mod crash;
 mod files;
 mod limits;
+mod model;
 mod recovery;
+mod schedules;
 mod skim;
 mod window;
 

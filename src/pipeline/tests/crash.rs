@@ -153,6 +153,7 @@ async fn a_backup_that_has_begun_begins_only_once() {
         let case = format!("cut at {cut}");
         let running = world.start();
         running.flush().await;
+        world.until(&running, |status| status.unregistered_partitions == 0).await;
         assert_eq!(world.audit(&case).len(), 10);
         world.audit_backup(&case);
         running.stop().await;

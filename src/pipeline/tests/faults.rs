@@ -176,6 +176,7 @@ async fn a_stop_with_the_store_down_ends_within_its_grace_and_loses_nothing() {
     assert_eq!(running.status().await.pending, 50);
     let status = running.flush().await;
     assert_eq!((status.delivered, status.failed, status.pending), (40, 10, 0));
+    world.until(&running, |status| status.unregistered_partitions == 0).await;
     assert_eq!(world.audit("after the outage").len(), 50);
     let objects: BTreeSet<_> = world.store.objects().into_keys().collect();
     let planned: BTreeSet<_> = planned.into_values().flatten().collect();

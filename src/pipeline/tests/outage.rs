@@ -32,7 +32,10 @@ async fn what_is_in_the_store_is_neither_asked_for_nor_counted_again() {
     for _ in 0..2 {
         world.send(&running, 10).await.unwrap();
     }
-    begin_flush(&world, &running, 600).await;
+    begin_flush(&world, &running, 1).await;
+    // The plan is made by threads that take real time.
+    world.until(&running, |status| status.open_plans == 1).await;
+    world.pass(600).await;
     let status = running.status().await;
     assert_eq!((status.open_plans, status.pending), (1, 20), "{status:?}");
     assert_eq!((delivered(&running, "data"), delivered(&running, "error")), (2, 0));
