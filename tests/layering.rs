@@ -654,7 +654,7 @@ fn sources() -> Vec<Source> {
 /// Tests beside the code, and doubles that are mounted for tests only.
 fn is_test_file(name: &str) -> bool {
     let is_tests = name.ends_with("/tests.rs") || name.ends_with("_tests.rs");
-    is_tests || name.contains("/tests/") || name == "src/disk/simulated.rs"
+    is_tests || name.contains("/tests/") || name.starts_with("src/disk/simulated")
 }
 
 fn files_under(folder: &Path, extension: &str) -> Vec<PathBuf> {

@@ -3,6 +3,7 @@
 //! ```text
 //! <data_dir>/LOCK                      held while the process lives
 //! <data_dir>/identity.json             {"instance": uuid, "format": 1}; written once
+//! <data_dir>/reserve                   room for a full disk, see `disk::ReservedDisk`
 //! <data_dir>/addresses.json            where the running process listens; removed at its start
 //! <data_dir>/streams/<stream>/stream.json   {"stream": name, "created": ms}
 //! <data_dir>/streams/<stream>/table.json    the last good copy of its table, see `copies`
@@ -287,16 +288,16 @@ impl DataDirectory {
 
 /// The identity of the directory, given to it when it has none.
 fn identify(disk: &dyn Disk, path: &Path) -> Result<Uuid, DirectoryError> {
+    let fault =
+        |attempt| move |error| DirectoryError::Disk { attempt, path: path.to_owned(), error };
     if let Some(instance) = read_identity(disk, path)? {
+        // The process that wrote it may have ended before its name was durable.
+        disk.sync_dir(path).map_err(fault("sync the folder"))?;
         return Ok(instance);
     }
     let identity = Identity { instance: Uuid::new_v4(), format: FORMAT };
     let written = replace_file(disk, &path.join("identity.json"), &to_json(&identity));
-    written.map(|()| identity.instance).map_err(|error| DirectoryError::Disk {
-        attempt: "write identity.json",
-        path: path.to_owned(),
-        error,
-    })
+    written.map(|()| identity.instance).map_err(fault("write identity.json"))
 }
 
 fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Uuid>, DirectoryError> {

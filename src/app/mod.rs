@@ -54,9 +54,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Faults};
 use crate::console::{self, Console};
 use crate::deliver::Stores;
-use crate::disk::{Disk, DiskBudget, OsDisk};
+use crate::disk::{Disk, DiskBudget, OsDisk, ReservedDisk};
 use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
-use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SyncTimer};
+use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SegmentSizes, SyncTimer};
 use crate::metrics::Metrics;
 use crate::partition::Layout;
 use crate::pipeline::{AT_ONCE, Left, PipelineError};
@@ -192,7 +192,8 @@ impl App {
     /// # Errors
     /// When something that it needs is not to be had; nothing is left running then.
     pub async fn start(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let reserved = Arc::new(ReservedDisk::new(Arc::new(OsDisk), &config.data_dir));
+        let disk: Arc<dyn Disk> = reserved.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let tls = tls::load(&config, &disk);
         let tls = tls.map_err(|fault| StartError::Faults(Faults::new(vec![fault])))?;
@@ -223,11 +224,11 @@ impl App {
             budget: budget.clone(),
             instance: directory.instance,
             remembered_calls: RememberedCalls::new(REMEMBERED_CALLS_MAX),
+            segments: SegmentSizes::default(),
         };
         let directory = Arc::new(directory);
         let data_dir = config.data_dir.clone();
-        let space =
-            space::Space { disk: disk.clone(), data_dir, budget: environment.budget.clone() };
+        let space = space::Space { disk: reserved, data_dir, budget: environment.budget.clone() };
         space.look().await;
         let (stop_listeners, stopped_listeners) = watch::channel(false);
         let (stop_console, stopped_console) = watch::channel(false);

@@ -27,7 +27,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Faults};
 use crate::deliver::{KIND_METADATA, Stores};
 use crate::disk::{Disk, DiskBudget, MemoryDisk, OsDisk};
-use crate::journal::{Batch, Committer, Environment, Journal, RememberedCalls};
+use crate::journal::{Batch, Committer, Environment, Journal, RememberedCalls, SegmentSizes};
 use crate::metrics::Metrics;
 use crate::pipeline::{AT_ONCE, Parts, Pipeline, Recipe, Settings, Status};
 use crate::plan::{ObjectKind, Target};
@@ -145,6 +145,7 @@ pub async fn preview(
         budget,
         instance: Uuid::new_v4(),
         remembered_calls: RememberedCalls::new(0),
+        segments: SegmentSizes::default(),
     };
     let directory = PathBuf::from(stream.as_str());
     let opened = Journal::open(&environment, stream, &directory);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, locked};
+use super::log::{SegmentSizes, locked};
 use super::segment::SegmentHeader;
 use crate::disk::{DiskBudget, DiskFile};
 use crate::record::Position;
@@ -85,6 +85,7 @@ pub(super) struct Shared {
     has_spare: Mutex<Option<u64>>,
     end: watch::Sender<Position>,
     budget: Arc<DiskBudget>,
+    sizes: SegmentSizes,
 }
 
 impl Drop for Shared {
@@ -99,6 +100,7 @@ impl Shared {
         next_sequence: u64,
         end: Position,
         budget: Arc<DiskBudget>,
+        sizes: SegmentSizes,
     ) -> Self {
         budget.add(segments.iter().map(|segment| segment.capacity_bytes).sum());
         let numbered = segments.into_iter().map(|segment| (segment.sequence, segment));
@@ -108,6 +110,7 @@ impl Shared {
             has_spare: Mutex::new(None),
             end: watch::Sender::new(end),
             budget,
+            sizes,
         }
     }
 
@@ -139,6 +142,15 @@ impl Shared {
             self.budget.add(grown);
         }
         self.end.send_if_modified(|seen| std::mem::replace(seen, end) != end);
+    }
+
+    /// The file has been cut to `length_bytes`, where its durable frames end.
+    pub(super) fn cut(&self, sequence: u64, length_bytes: u64) {
+        if let Some(segment) = locked(&self.segments).get_mut(&sequence) {
+            let less = segment.capacity_bytes.saturating_sub(length_bytes);
+            segment.capacity_bytes -= less;
+            self.budget.remove(less);
+        }
     }
 
     pub(super) fn seal(&self, sequence: u64) {
@@ -177,10 +189,14 @@ impl Shared {
         used_up.cloned().collect()
     }
 
-    /// How long a segment may be begun: a sixteenth of the budget at the most, so that what is
-    /// used up can go piece by piece.
+    pub(super) fn sizes(&self) -> SegmentSizes {
+        self.sizes
+    }
+
+    /// How long a segment may be begun: a sixteenth of the budget and of the file system at the
+    /// most, so that what is used up can go piece by piece, and a start finds room for a copy.
     pub(super) fn segment_bytes_max(&self) -> u64 {
-        (self.budget.limit_bytes() / 16).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+        (self.budget.whole_bytes() / 16).clamp(self.sizes.first_bytes, self.sizes.max_bytes)
     }
 
     /// Whether there is no segment.

@@ -25,7 +25,7 @@ use crate::deliver::Stores;
 use crate::disk::simulated::SimulatedDisk;
 use crate::disk::{Disk as _, DiskBudget};
 use crate::journal::{
-    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls,
+    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
 };
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
@@ -109,6 +109,7 @@ impl World {
             budget: Arc::new(DiskBudget::new(1 << 40)),
             instance: Uuid::from_u128(7),
             remembered_calls: RememberedCalls::new(1000),
+            segments: SegmentSizes::default(),
         }
     }
 
