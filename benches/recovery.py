@@ -7,7 +7,7 @@ process by SIGKILL, and starts it again:
 - *accepts*: from the launch to the first answer 200 to a put.
 - *resumed*: from the launch until every record that waits stands in a batch again, as before the kill
   (`buffered_records` of the status is what was accepted): delivery goes on as if nothing had been.
-- *first object*: from the launch to the first object in the lake, when batches may close over 64 MiB.
+- *first object*: from the launch to the first object in the lake, when batches may close over 16 MiB.
 - *peak*: `VmHWM` of the process when it had resumed; *read*: what it had read by then (`rchar`).
 
 The opponent is one pass over the files of the journal by reads of 1 MiB, in the same state of the page
@@ -34,7 +34,7 @@ TENANTS = 12
 SENDERS = 4
 GIB = 1 << 30
 NOTHING_CLOSES = "512 MiB"
-SOME_CLOSE = "64 MiB"
+SOME_CLOSE = "16 MiB"
 
 
 def settings(folder, size, budget_gib):
@@ -176,7 +176,7 @@ def main():
     parser.add_argument("--binary", default=REPOSITORY / "target" / "release" / "lakehose")
     parser.add_argument("--dir", help="where the data lies; a folder on the disk to be measured")
     arguments = parser.parse_args()
-    assert arguments.gib <= TENANTS * 0.45, "a batch would close"
+    assert 0.25 <= arguments.gib <= TENANTS * 0.45, "no batch may close over 512 MiB, and each over 16 MiB"
     budget_gib = int(arguments.gib * 2.5) + 4
     folder = pathlib.Path(tempfile.mkdtemp(prefix="recovery-", dir=arguments.dir or REPOSITORY / "target"))
     server = Server(arguments.binary, folder)
