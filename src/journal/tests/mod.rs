@@ -16,8 +16,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    AppendError, Appended, Batch, CallKey, Committer, Environment, Journal, Opened,
-    RememberedCalls, SegmentSizes,
+    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
 };
 use crate::clock::SystemClock;
 use crate::disk::DiskBudget;
