@@ -21,10 +21,10 @@ use uuid::Uuid;
 
 use super::copies;
 use super::directory::{FILE_BYTES_MAX, FORMAT, Identity, StreamFile};
-use crate::disk::{Disk, OsDisk, is_directory_locked, read_file};
+use crate::disk::{Disk, OpenMode, OsDisk, is_directory_locked, read_file};
 use crate::journal::{FlawKind, Look, Survey};
 use crate::outbox;
-use crate::pipeline::{Books, entry_source};
+use crate::pipeline::{BACKUP_PAUSE, Books, entry_source};
 use crate::positions::{Positions, Run};
 use crate::record::{Position, StreamName};
 
@@ -38,8 +38,9 @@ const VOLUME_NAMES: [&str; 1] = ["lost+found"];
 const STREAM_NAMES: [&str; 2] = ["stream.json", "table.json"];
 /// What the folder of a log holds.
 const LOG_NAMES: [&str; 3] = ["journal", "checkpoint", "outbox"];
-/// What a leg notes for the case that the process dies under it; read by nobody else.
-const NOTE_NAME: &str = "running";
+/// What stands beside them at times: what a leg notes for the case that the process dies under it,
+/// read by nobody else, and damaged files of an outbox.
+const SIDE_NAMES: [&str; 2] = ["running", outbox::QUARANTINE];
 /// Logs with a folder of their own inside that of their stream.
 const OTHER_LOGS: [&str; 2] = ["scratch", "backup"];
 
@@ -208,12 +209,8 @@ impl Verifier<'_> {
             return Ok(());
         };
         self.totals.streams += 1;
-        let known: Vec<&str> = STREAM_NAMES
-            .into_iter()
-            .chain(LOG_NAMES)
-            .chain(OTHER_LOGS)
-            .chain([NOTE_NAME])
-            .collect();
+        let known: Vec<&str> =
+            STREAM_NAMES.into_iter().chain(LOG_NAMES).chain(OTHER_LOGS).chain(SIDE_NAMES).collect();
         self.names(path, &names, &known, Some(name));
         let is_there = |wanted: &str| names.iter().any(|name| name == wanted);
         let file = format!("streams/{name}/stream.json");
@@ -232,7 +229,9 @@ impl Verifier<'_> {
         }
         for log in OTHER_LOGS {
             if let Ok(names) = self.disk.list(&path.join(log)) {
-                let known: Vec<&str> = LOG_NAMES.into_iter().chain([NOTE_NAME]).collect();
+                let pause = (log == "backup").then_some(BACKUP_PAUSE);
+                let known: Vec<&str> =
+                    LOG_NAMES.into_iter().chain(SIDE_NAMES).chain(pause).collect();
                 self.names(&path.join(log), &names, &known, Some(name));
             }
         }
@@ -284,7 +283,9 @@ impl Verifier<'_> {
                 let run = Run { first: end, count: known_end.0 - end.0 };
                 self.tell(words::behind(&source.log, run, "the backup"));
             }
-            self.left_behind(&source, backup);
+            let pause = path.join("backup").join(BACKUP_PAUSE);
+            let is_paused = self.disk.open(&pause, OpenMode::Read).is_ok();
+            self.left_behind(&source, backup, is_paused);
         }
         Ok(())
     }
@@ -380,11 +381,14 @@ impl Verifier<'_> {
     }
 
     /// Records that the backup has not got and the journal does not hold any more.
-    fn left_behind(&mut self, source: &Leg, backup: &Leg) {
-        let begin = source.survey.begin().unwrap_or_else(|| source.end());
-        let gone = Positions::from_run(Position(0), begin.0).without(&backup.settled);
-        if !gone.is_empty() {
+    fn left_behind(&mut self, source: &Leg, backup: &Leg, is_paused: bool) {
+        let all = Positions::from_run(Position(0), source.end().0);
+        let gone = all.without(&source.survey.held()).without(&backup.settled);
+        if gone.is_empty() {
+        } else if is_paused {
             self.tell(words::left_behind(&backup.log, gone));
+        } else {
+            self.tell(words::missing(&backup.log, gone));
         }
     }
 

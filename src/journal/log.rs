@@ -87,6 +87,12 @@ impl Log {
         }
     }
 
+    /// Begins at `position` when that is later. Nothing may have been written yet.
+    pub(super) fn go_on_at(&mut self, position: Position) {
+        debug_assert!(self.active.is_none(), "positions of a segment follow each other");
+        self.next = self.next.max(position);
+    }
+
     /// Writes the frames of `payloads` as one group and tells the first position of each. Nothing
     /// is durable before [`sync`](Self::sync).
     ///

@@ -16,7 +16,8 @@
 //! the source leg and the backup leg have both settled its records.
 //!
 //! Files below the stream's folder: `journal`, `checkpoint`, `outbox` of the source leg, and the
-//! same three below `scratch` and `backup`.
+//! same three below `scratch` and `backup`; `quarantine` beside an outbox that was damaged, and
+//! `paused` in the folder of a backup that is switched off.
 
 mod handle;
 mod orders;
@@ -58,11 +59,13 @@ pub use self::handle::{BackupStatus, ChangeError, Handle, Status, TableTrouble};
 use self::handle::{Changing, Legs};
 use self::leg::Leg;
 use self::orders::{Logs, Orders, Role, Surroundings};
+use self::state::State;
 use self::transformer::Transformer;
 use self::troubles::Troubles;
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
 use crate::deliver::Stores;
+use crate::disk::{OpenMode, replace_file};
 use crate::journal::{AppendError, Checkpoint, Environment, Journal, OpenError, Opened};
 use crate::metrics::Metrics;
 use crate::positions::Positions;
@@ -71,6 +74,9 @@ use crate::transform::Chain;
 
 /// How long a step rests after a failure before it is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
+/// Stands in the folder of a backup that is switched off: what leaves the journal meanwhile was none
+/// of its records.
+pub const BACKUP_PAUSE: &str = "paused";
 /// Changes of settings that may wait.
 const CHANGES_MAX: usize = 4;
 
@@ -187,6 +193,8 @@ impl Pipeline {
         } else {
             Position(0)
         };
+        let backup = pipeline.open_backup_log(&settings)?;
+        pipeline.go_on(transformed_until, backup.as_ref(), parts.opened.checkpoint.is_some())?;
         let (mut leg, source) = Leg::new(
             Role::Source,
             Logs { opened: parts.opened, held: None },
@@ -198,15 +206,18 @@ impl Pipeline {
         leg.resume_after(transformed_until);
         pipeline.legs.set_source(source);
         pipeline.ready.push(leg);
-        match &settings.backup {
-            Some(backup) => pipeline.open_backup(backup)?,
-            None if pipeline.has_log("backup") => tracing::warn!(
-                stream = %parts.stream,
-                "the stream had a backup and has none now: its finished objects that were not \
-                 delivered wait in its folder until there is one again; records that stood in none \
-                 yet will not be in the backup"
-            ),
-            None => {}
+        match (&settings.backup, backup) {
+            (Some(backup), Some(opened)) => pipeline.open_backup(backup, opened)?,
+            (None, Some(_)) => {
+                pipeline.note_pause_of_backup()?;
+                tracing::warn!(
+                    stream = %parts.stream,
+                    "the stream had a backup and has none now: its finished objects that were not \
+                     delivered wait in its folder until there is one again; records that stood in \
+                     none yet will not be in the backup"
+                );
+            }
+            (_, None) => {}
         }
         let legs = pipeline.legs.clone();
         let budget = pipeline.surroundings.budget.clone();
@@ -224,6 +235,48 @@ impl Pipeline {
             let files = self.environment.disk.list(&directory.join(name));
             files.is_ok_and(|files| !files.is_empty())
         })
+    }
+
+    /// The log of the backup, where there is a backup or was one. One that cannot be opened is no
+    /// obstacle while nobody asks for it.
+    fn open_backup_log(&self, settings: &Settings) -> Result<Option<Opened>, OpenError> {
+        if settings.backup.is_some() {
+            return self.open("backup").map(Some);
+        }
+        if !self.has_log("backup") {
+            return Ok(None);
+        }
+        let opened = self.open("backup");
+        let stream = &self.surroundings.stream;
+        let note = |error: &OpenError| tracing::warn!(%stream, "the former backup: {error}");
+        Ok(opened.inspect_err(note).ok())
+    }
+
+    /// Lets the journal go on after every record that another log of the stream knows of, when it
+    /// has lost its end: a position that is given twice would make new records pass for old ones.
+    fn go_on(
+        &self,
+        transformed_until: Position,
+        backup: Option<&Opened>,
+        has_checkpoint: bool,
+    ) -> Result<(), OpenError> {
+        let backed_up_until = backup.map_or(Position(0), state::known_end);
+        let is_gone = !has_checkpoint && *self.source.end().borrow() == Position(0);
+        if is_gone && backed_up_until > transformed_until {
+            return Err(OpenError::NoCheckpoint { path: self.directory.join("checkpoint") });
+        }
+        let first = *self.source.end().borrow();
+        let missing = self.source.go_on_at(transformed_until.max(backed_up_until));
+        if missing > 0 {
+            tracing::error!(
+                stream = %self.surroundings.stream,
+                first = first.0,
+                last = first.0 + missing - 1,
+                "the journal ends before what its other logs know of: it goes on after that, and \
+                 what none of them has is counted as damaged"
+            );
+        }
+        Ok(())
     }
 
     /// Runs until `stop` says so and what is buffered has been delivered, or `grace` has passed
@@ -262,16 +315,9 @@ impl Pipeline {
                     }
                     Some(Ok((Role::Backup, true))) if deadline.is_none() => {
                         tracing::info!(stream = %self.surroundings.stream, "the backup has ended");
-                        // It may have been asked for again when its end could not be called off.
-                        let again = self.backup.clone();
-                        let opened = again.as_ref().map(|backup| self.open_backup(backup));
-                        match opened {
-                            None => self.legs.set_backup(None),
-                            Some(Ok(())) => {}
-                            Some(Err(error)) => {
-                                tracing::error!(stream = %self.surroundings.stream, "{error}");
-                                break;
-                            }
+                        if let Err(error) = self.backup_ended() {
+                            tracing::error!(stream = %self.surroundings.stream, "{error}");
+                            break;
                         }
                     }
                     Some(Ok((_, true))) if deadline.is_some() => {}
@@ -305,7 +351,10 @@ impl Pipeline {
             (Some(backup), Some(leg)) => {
                 leg.change(Orders::of_backup(backup)).await;
             }
-            (Some(backup), None) => self.open_backup(backup)?,
+            (Some(backup), None) => {
+                let opened = self.open("backup")?;
+                self.open_backup(backup, opened)?;
+            }
             (None, _) => {}
         }
         self.backup.clone_from(&settings.backup);
@@ -360,23 +409,42 @@ impl Pipeline {
         Ok(source_end)
     }
 
-    /// Makes the leg of the backup. A new backup begins with the next record.
-    fn open_backup(&mut self, backup: &Backup) -> Result<(), PipelineError> {
+    /// Makes the leg of the backup. A new backup begins with the next record; one that was switched
+    /// off takes up what the journal still holds.
+    fn open_backup(&mut self, backup: &Backup, mut opened: Opened) -> Result<(), PipelineError> {
         let hold = self.source.hold();
-        let mut opened = self.open("backup")?;
+        let end = *self.source.end().borrow();
+        let pause = self.directory.join("backup").join(BACKUP_PAUSE);
+        let disk = self.environment.disk.clone();
         if opened.checkpoint.is_none() {
             if !opened.controls.is_empty() {
                 let path = self.directory.join("backup").join("checkpoint");
                 return Err(OpenError::NoCheckpoint { path }.into());
             }
-            let end = *self.source.end().borrow();
             let settled = Positions::from_run(Position(0), end.0);
             let begin = Checkpoint { end, settled, left_out: end.0, ..Checkpoint::default() };
             opened.journal.checkpoint(&begin, opened.journal.mark())?;
             opened.checkpoint = Some(begin);
         }
-        let stream = &self.surroundings.stream;
-        let (mut leg, handle) = Leg::new(
+        if disk.open(&pause, OpenMode::Read).is_ok() {
+            let controls = std::mem::take(&mut opened.controls);
+            let mut state = State::replay(opened.checkpoint.take(), controls);
+            let missed = state.left_out(&self.source.absent());
+            let begin = state.checkpoint(end);
+            opened.journal.checkpoint(&begin, opened.journal.mark())?;
+            opened.checkpoint = Some(begin);
+            // Only now: from here on a record without its segment is lost.
+            disk.remove(&pause)?;
+            if missed > 0 {
+                tracing::warn!(
+                    stream = %self.surroundings.stream,
+                    records = missed,
+                    "records of a time without backup are not in the journal any more, and will \
+                     not be in the backup"
+                );
+            }
+        }
+        let (leg, handle) = Leg::new(
             Role::Backup,
             Logs { opened, held: Some((self.source.clone(), hold)) },
             &self.directory.join("backup"),
@@ -384,18 +452,31 @@ impl Pipeline {
             Troubles::default(),
             self.surroundings.clone(),
         )?;
-        let missed = leg.begin_at(self.source.begin());
-        if missed > 0 {
-            tracing::warn!(
-                %stream,
-                records = missed,
-                "records of a time without backup are not in the journal any more, and will not be \
-                 in the backup"
-            );
-        }
         self.legs.set_backup(Some(handle));
         self.ready.push(leg);
         Ok(())
+    }
+
+    /// Notes that records may leave the journal from now on without being in the backup.
+    fn note_pause_of_backup(&self) -> io::Result<()> {
+        let path = self.directory.join("backup").join(BACKUP_PAUSE);
+        replace_file(self.environment.disk.as_ref(), &path, b"")
+    }
+
+    /// The leg of the backup has ended. It may have been asked for again when that could not be
+    /// called off any more.
+    fn backup_ended(&mut self) -> Result<(), PipelineError> {
+        self.note_pause_of_backup()?;
+        match self.backup.clone() {
+            Some(backup) => {
+                let opened = self.open("backup")?;
+                self.open_backup(&backup, opened)
+            }
+            None => {
+                self.legs.set_backup(None);
+                Ok(())
+            }
+        }
     }
 }
 

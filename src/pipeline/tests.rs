@@ -5,10 +5,13 @@
 //! acknowledged record in exactly one object?
 
 mod crash;
+mod damage;
 mod doubles;
 mod faults;
 mod flow;
+mod golden;
 mod hooks;
 mod ledger;
+mod logged;
 mod outage;
 mod world;

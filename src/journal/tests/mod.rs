@@ -2,6 +2,7 @@
 
 mod basic;
 mod crash;
+mod damage;
 mod files;
 mod limits;
 mod recovery;
