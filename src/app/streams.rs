@@ -10,17 +10,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
-use tokio::task::spawn_blocking;
+use tokio::task::JoinSet;
 
 use super::copies::Copies;
 use super::directory::DataDirectory;
 use super::follow::{Followed, Followers};
 use super::hooks;
 use super::tables::{self, Catalogs};
-use super::{DELIVERY_GRACE, REGION, StartError, system};
+use super::{REGION, StartError, system};
 use crate::buffer::Hints;
 use crate::catalog::{Catalog, CatalogError, Definition};
 use crate::config::{
@@ -33,9 +34,12 @@ use crate::fault::Action;
 use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
-use crate::pipeline::{Backup, ChangeError, Handle, Parts, Pipeline, Settings};
+use crate::pipeline::{Backup, ChangeError, Handle, Left, Parts, Pipeline, Settings};
 use crate::record::{StreamName, UnixMillis};
 use crate::tasks::Tasks;
+
+/// Streams that are opened side by side.
+const OPENED_AT_ONCE: usize = 8;
 
 /// The pipelines by stream.
 pub type Handles = BTreeMap<StreamName, Handle>;
@@ -72,7 +76,10 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) tasks: Tasks,
-    pub(super) stopped: watch::Receiver<bool>,
+    /// Until when, by the steady clock, what is buffered is delivered after a stop.
+    pub(super) stopped: watch::Receiver<Option<Duration>>,
+    /// What streams had left when their pipelines ended.
+    pub(super) left: Arc<std::sync::Mutex<BTreeMap<StreamName, Left>>>,
     /// The stream whose pipeline ended first.
     pub(super) ended: watch::Sender<Option<StreamName>>,
 }
@@ -245,25 +252,38 @@ impl Streams {
     ) -> Result<(), StartError> {
         let mut catalogs = self.catalogs.clone();
         catalogs.extend(prepared.catalogs.clone());
-        for (name, settings) in &prepared.settings {
-            if self.open.contains_key(name) {
-                continue;
+        let new = prepared.settings.iter().filter(|(name, _)| !self.open.contains_key(*name));
+        let new: Vec<_> = new.map(|(name, settings)| (name.clone(), settings.clone())).collect();
+        let mut new = new.into_iter();
+        let mut opening = JoinSet::new();
+        let mut failure = None;
+        loop {
+            // Recovery reads and syncs files, and may take its time.
+            while failure.is_none()
+                && opening.len() < OPENED_AT_ONCE
+                && let Some((name, settings)) = new.next()
+            {
+                let shared = self.shared.clone();
+                let settings = Settings { catalogs: catalogs.clone(), ..settings };
+                opening.spawn_blocking(move || {
+                    let opened = shared.open(&name, settings.clone())?;
+                    Ok::<_, StartError>((name, settings, opened))
+                });
             }
-            let (shared, name) = (self.shared.clone(), name.clone());
-            let settings = Settings { catalogs: catalogs.clone(), ..settings.clone() };
-            let given = settings.clone();
-            // Recovery reads the journal, and may take its time.
-            let opened = spawn_blocking(move || {
-                let opened = shared.open(&name, settings)?;
-                Ok::<_, StartError>((name, opened))
-            });
-            let opened = opened.await.map_err(io::Error::other).map_err(system("open a stream"))?;
-            let (name, (open, pipeline)) = opened?;
-            self.open.insert(name.clone(), open);
-            current.insert(name.clone(), given);
-            self.waiting.push((name, pipeline));
+            // After a failure too, those under way are waited for: no journal is opened twice.
+            let Some(opened) = opening.join_next().await else {
+                return failure.map_or(Ok(()), Err);
+            };
+            let opened = opened.map_err(io::Error::other).map_err(system("open a stream"));
+            match opened.flatten() {
+                Ok((name, settings, (open, pipeline))) => {
+                    self.open.insert(name.clone(), open);
+                    current.insert(name.clone(), settings);
+                    self.waiting.push((name, pipeline));
+                }
+                Err(error) => failure = failure.or(Some(error)),
+            }
         }
-        Ok(())
     }
 
     /// Closes the streams that were opened and do not run, as if they had not been.
@@ -333,12 +353,14 @@ impl Streams {
     /// Runs the streams that were opened.
     pub(super) fn run(&mut self) {
         for (name, pipeline) in self.waiting.drain(..) {
-            let run = pipeline.run(self.running.stopped.clone(), DELIVERY_GRACE);
-            let ended = self.running.ended.clone();
+            let run = pipeline.run(self.running.stopped.clone());
+            let (ended, left) = (self.running.ended.clone(), self.running.left.clone());
             self.running.tasks.spawn(format!("pipeline of {name}"), async move {
                 // Also when it panics.
-                let _told = ToldAtTheEnd { ended, name };
-                run.await;
+                let told = ToldAtTheEnd { ended, name };
+                let found = run.await;
+                let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                left.insert(told.name.clone(), found);
             });
         }
         let handles = self.open.iter().map(|(name, open)| (name.clone(), open.handle.clone()));

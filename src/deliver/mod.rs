@@ -7,10 +7,14 @@
 //!
 //! A put says that there must be no object under the key, where the store understands that. Of one
 //! that is there, its hash tells whose it is.
+//!
+//! A put into a folder stages a file beside the key. What a process left of it that died meanwhile is
+//! removed before the object counts as delivered.
 
 pub mod backoff;
 pub mod contents;
 mod folders;
+mod leftovers;
 mod renewal;
 mod stores;
 mod words;
@@ -186,11 +190,15 @@ pub async fn deliver(
 ) -> Outcome {
     for attempt in 1..=effort.attempts {
         let error = match attempt_once(stores, header, read, effort).await {
-            Ok(()) => return Outcome::There,
+            Ok(()) => {
+                sweep(header, effort).await;
+                return Outcome::There;
+            }
             Err(error) => error,
         };
         failed(&error, attempt);
         if matches!(error, DeliverError::Taken { .. }) {
+            sweep(header, effort).await;
             return Outcome::Taken;
         }
         if matches!(&error, DeliverError::Unreadable(unreadable) if unreadable.is_final) {
@@ -203,6 +211,17 @@ pub async fn deliver(
         }
     }
     Outcome::NotYet
+}
+
+/// Removes what attempts before this one have staged in a folder; where none was made there is
+/// nothing. That it cannot be removed keeps no object from being delivered.
+async fn sweep(header: &ObjectHeader, effort: Effort) {
+    if effort.may_be_there
+        && let Some(path) = stores::file_of(&header.target, &header.key)
+        && let Err(error) = leftovers::remove(path).await
+    {
+        tracing::warn!(key = header.key, %error, "could not remove what a put had staged");
+    }
 }
 
 async fn attempt_once(

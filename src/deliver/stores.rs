@@ -3,7 +3,7 @@
 //! Owns how a [`Target`] and its credentials become a client, and how a key becomes a path in it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -195,6 +195,13 @@ pub(super) fn is_not_implemented(error: &object_store::Error) -> bool {
 pub(super) fn object_path(target: &Target, key: &str) -> Result<Path, StoreError> {
     let joined = format!("{}/{key}", base_path(target));
     Path::parse(joined.trim_start_matches('/')).map_err(|error| refuse(target, error.to_string()))
+}
+
+/// The file that holds `key` where the target is a folder.
+pub(super) fn file_of(target: &Target, key: &str) -> Option<PathBuf> {
+    file_path(target)?;
+    let path = object_path(target, key).ok()?;
+    Some(FilePath::new("/").join(path.as_ref()))
 }
 
 /// What the paths of the target's objects begin with, in its client; may be empty.

@@ -123,6 +123,9 @@ struct CheckpointText {
     source_end: Position,
     unregistered: Vec<CatalogPartition>,
     open_plan_count: u64,
+    // Files of before it was written say that nothing is covered.
+    #[serde(default)]
+    covered_before: u64,
 }
 
 const CHECKPOINT_MAGIC: &[u8; 8] = b"LKHCKP01";
@@ -130,10 +133,21 @@ pub(super) const CHECKPOINT_FORMAT: u16 = 1;
 const CHECKPOINT_HEADER_BYTES: usize = 16;
 pub(super) const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 /// Checkpoints kept: the newest may be damaged.
-const CHECKPOINTS_KEPT: usize = 2;
+pub(super) const CHECKPOINTS_KEPT: usize = 2;
+
+/// What stands in a file beside the checkpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// Segments with a lower number were sealed when the checkpoint was taken: all plans that stand in
+    /// them are in it, and all calls are in `calls`, or were forgotten. A commit or a registration of
+    /// the last moment may be missing; it is then made again. No later segment has a lower number.
+    pub(super) covered_before: u64,
+    /// The retry window.
+    pub(super) calls: Vec<KeyedCall>,
+}
 
 impl Checkpoint {
-    fn encode(&self, calls: &[KeyedCall]) -> Vec<u8> {
+    fn encode(&self, beside: &Beside) -> Vec<u8> {
         let text = CheckpointText {
             end: self.end,
             last_plan: self.last_plan,
@@ -146,6 +160,7 @@ impl Checkpoint {
             source_end: self.source_end,
             unregistered: self.unregistered.clone(),
             open_plan_count: self.open_plans.len() as u64,
+            covered_before: beside.covered_before,
         };
         let mut body = Vec::new();
         put_json(&mut body, &text);
@@ -153,7 +168,7 @@ impl Checkpoint {
         for plan in &self.open_plans {
             put_plan(&mut body, plan);
         }
-        put_calls(&mut body, calls);
+        put_calls(&mut body, &beside.calls);
         let mut out = Vec::with_capacity(CHECKPOINT_HEADER_BYTES + body.len());
         out.extend_from_slice(CHECKPOINT_MAGIC);
         out.extend_from_slice(&(body.len() as u32).to_le_bytes());
@@ -162,7 +177,7 @@ impl Checkpoint {
         out
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, Vec<KeyedCall>)> {
+    pub(super) fn decode(bytes: &[u8]) -> Option<(Self, Beside)> {
         let (header, mut body) = bytes.split_at_checked(CHECKPOINT_HEADER_BYTES)?;
         let whole = &header[..8] == CHECKPOINT_MAGIC
             && u32_at(header, 8) as usize == body.len()
@@ -187,7 +202,8 @@ impl Checkpoint {
             source_end: text.source_end,
             unregistered: text.unregistered,
         };
-        Some((checkpoint, take_calls(&mut body)?))
+        let calls = take_calls(&mut body)?;
+        Some((checkpoint, Beside { covered_before: text.covered_before, calls }))
     }
 }
 
@@ -204,8 +220,8 @@ pub(super) struct CheckpointFiles {
 pub(super) struct FoundCheckpoint {
     /// The newest that is whole.
     pub(super) checkpoint: Option<Checkpoint>,
-    /// The retry window that it carries.
-    pub(super) calls: Vec<KeyedCall>,
+    /// What it carries besides.
+    pub(super) beside: Beside,
     /// How many newer ones are not.
     pub(super) damaged: usize,
 }
@@ -229,19 +245,24 @@ impl CheckpointFiles {
         numbers.sort_unstable();
         let mut files = Self { directory: directory.to_owned(), numbers };
         let mut found = FoundCheckpoint::default();
-        for number in files.numbers.iter().rev() {
+        // An older one may have come back with a power cut; segments are gone that it relies on.
+        for number in files.numbers.iter().rev().take(CHECKPOINTS_KEPT) {
             let path = files.path(*number);
             // A file that cannot be read is as bad as one that is damaged.
             let bytes = read_file(disk, &path, CHECKPOINT_BYTES_MAX).unwrap_or_default();
             if let Some(format) = newer_format(&bytes) {
                 return Err(OpenError::NewerFormat { path, format, known: CHECKPOINT_FORMAT });
             }
-            if let Some((checkpoint, calls)) = Checkpoint::decode(&bytes) {
+            if let Some((checkpoint, beside)) = Checkpoint::decode(&bytes) {
                 found.checkpoint = Some(checkpoint);
-                found.calls = calls;
+                found.beside = beside;
                 break;
             }
             found.damaged += 1;
+        }
+        if !files.numbers.is_empty() {
+            // What this start goes by must not be gone at the next one.
+            disk.sync_dir(directory).map_err(fault)?;
         }
         if found.checkpoint.is_some() {
             // A damaged one is not among the two that are kept.
@@ -253,16 +274,16 @@ impl CheckpointFiles {
         Ok((files, found))
     }
 
-    /// Makes `checkpoint` and the retry window `calls` durable, then removes the ones that are no
-    /// longer kept.
+    /// Makes `checkpoint` and what stands beside it durable, then removes the ones that are no longer
+    /// kept.
     pub(super) fn write(
         &mut self,
         disk: &dyn Disk,
         checkpoint: &Checkpoint,
-        calls: &[KeyedCall],
+        beside: &Beside,
     ) -> io::Result<()> {
         let number = self.numbers.last().map_or(1, |newest| newest.saturating_add(1));
-        replace_file(disk, &self.path(number), &checkpoint.encode(calls))?;
+        replace_file(disk, &self.path(number), &checkpoint.encode(beside))?;
         self.numbers.push(number);
         while self.numbers.len() > CHECKPOINTS_KEPT {
             disk.remove(&self.path(self.numbers[0]))?;

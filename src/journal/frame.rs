@@ -17,6 +17,8 @@ pub(super) const HEADER_BYTES: usize = 48;
 pub(super) const ALIGNMENT: usize = 8;
 /// The most payload bytes of a frame; longer lengths are damage.
 pub(super) const PAYLOAD_BYTES_MAX: usize = 16 << 20;
+/// A call's key stands within so many bytes of the meta part: behind a tenant, with their lengths.
+pub(super) const KEY_WITHIN_BYTES: usize = 1 + u8::MAX as usize + 1 + CALL_KEY_BYTES;
 /// Bytes of meta for each record of a batch.
 pub(super) const ENTRY_BYTES: usize = 8;
 
@@ -176,42 +178,57 @@ pub(super) fn meta_is_whole(header: &Header, payload: &[u8], salt: u32) -> bool 
     meta.is_some_and(|meta| crc32c_append(salt, meta) == header.meta_crc)
 }
 
-/// The records of a batch frame, read from its payload.
+/// What the meta part of a batch frame says.
 #[derive(Debug)]
-pub(super) struct BatchView<'a> {
+pub(super) struct BatchMeta<'a> {
     pub(super) tenant: Option<Tenant>,
     pub(super) call: Option<CallKey>,
-    first: Position,
-    salt: u32,
     entries: &'a [u8],
-    data: &'a [u8],
 }
 
-impl<'a> BatchView<'a> {
-    /// Reads a payload whose meta part is whole; `None` when it is not a batch all the same, which
-    /// only a foreign writer can bring about.
-    pub(super) fn decode(header: &Header, payload: &'a [u8], salt: u32) -> Option<Self> {
-        let (meta, data) = payload.split_at_checked(header.meta_bytes)?;
+impl<'a> BatchMeta<'a> {
+    /// Reads a meta part that is whole; `None` when it is not a batch's all the same, which only a
+    /// foreign writer can bring about.
+    pub(super) fn decode(header: &Header, meta: &'a [u8]) -> Option<Self> {
         let (tenant, rest) = take_tenant(meta)?;
         let (call, entries) = take_call(rest)?;
         if entries.len() != header.count as usize * ENTRY_BYTES {
             return None;
         }
-        let view = Self { tenant, call, first: header.first, salt, entries, data };
-        let lengths: usize = view.lengths().map(|length| length as usize).sum();
-        (lengths == data.len()).then_some(view)
+        let meta = Self { tenant, call, entries };
+        let lengths: usize = meta.lengths().map(|length| length as usize).sum();
+        (lengths == header.payload_bytes - header.meta_bytes).then_some(meta)
     }
 
     /// The length of each record.
     pub(super) fn lengths(&self) -> impl Iterator<Item = u32> + 'a {
         self.entries.chunks_exact(ENTRY_BYTES).map(|entry| u32_at(entry, 0))
     }
+}
+
+/// The records of a batch frame, read from its payload.
+#[derive(Debug)]
+pub(super) struct BatchView<'a> {
+    pub(super) meta: BatchMeta<'a>,
+    first: Position,
+    salt: u32,
+    data: &'a [u8],
+}
+
+impl<'a> BatchView<'a> {
+    /// Reads a payload whose meta part is whole; `None` when it is no batch's, or is cut off.
+    pub(super) fn decode(header: &Header, payload: &'a [u8], salt: u32) -> Option<Self> {
+        let (meta, data) = payload.split_at_checked(header.meta_bytes)?;
+        let meta = BatchMeta::decode(header, meta)?;
+        let is_all = data.len() == header.payload_bytes - header.meta_bytes;
+        is_all.then_some(Self { meta, first: header.first, salt, data })
+    }
 
     /// Each record with its position; `None` for one whose bytes are damaged.
     pub(super) fn records(&self) -> impl Iterator<Item = (Position, Option<&'a [u8]>)> {
         let (first, salt, data) = (self.first, self.salt, self.data);
         let mut start = 0;
-        self.entries.chunks_exact(ENTRY_BYTES).zip(0..).map(move |(entry, index)| {
+        self.meta.entries.chunks_exact(ENTRY_BYTES).zip(0..).map(move |(entry, index)| {
             let end = start + u32_at(entry, 0) as usize;
             let record = &data[start..end];
             start = end;

@@ -44,7 +44,8 @@
 //!
 //! # Order of writes
 //!
-//! group written -> `fdatasync` -> visible to readers -> callers answered. New segment: header
+//! group written -> `fdatasync` -> visible to readers -> callers answered. A group that finds no room
+//! is cut off again, and the cut synced, before its callers are refused. New segment: header
 //! written under another name -> file synced -> renamed -> folder synced -> first group. Checkpoint
 //! written -> synced -> renamed -> folder synced -> segments that the checkpoint *before* it no
 //! longer needs, nor a second reader that holds them, are removed, so that a damaged newest
@@ -78,13 +79,14 @@ use uuid::Uuid;
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
 pub use self::formats::refuse_newer;
-pub use self::reader::{Call, Seen};
+pub use self::log::SegmentSizes;
+pub use self::reader::{Call, Outline, Outlined, Seen};
 pub use self::remembered::RememberedCalls;
 pub use self::survey::{Flaw, FlawKind, Look, Survey};
 pub use self::window::{CALL_KEY_BYTES, CallKey};
 
 use self::committer::{Lane, Payload};
-use self::control::{CheckpointFiles, FoundCheckpoint};
+use self::control::{Beside, CheckpointFiles, FoundCheckpoint};
 use self::log::{Log, locked};
 use self::shared::Shared;
 use self::window::{Begun, Window};
@@ -283,6 +285,8 @@ pub struct Environment {
     pub instance: Uuid,
     /// The calls that all journals remember together.
     pub remembered_calls: RememberedCalls,
+    /// How long segments are begun.
+    pub segments: SegmentSizes,
 }
 
 /// The journal of one stream. Clones are handles to the same journal.
@@ -355,7 +359,8 @@ pub struct Opened {
     pub journal: Journal,
     /// The newest checkpoint that was whole.
     pub checkpoint: Option<Checkpoint>,
-    /// Decisions in the order in which they were made, some of them from before the checkpoint.
+    /// Decisions in the order in which they were made: those that the checkpoint does not know, and
+    /// some of those that it does.
     pub controls: Vec<Control>,
     /// Bytes of unfinished writes that were cut from the end; nobody was answered for them.
     pub torn_bytes: u64,
@@ -380,10 +385,12 @@ impl Journal {
         refuse_newer(disk.as_ref(), directory)?;
         disk.create_dir_all(&segments_directory).map_err(fault)?;
         let checkpoints = directory.join("checkpoint");
-        let (files, FoundCheckpoint { checkpoint, calls, damaged: damaged_checkpoints }) =
-            CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
+        let (files, found) = CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
+        let FoundCheckpoint { checkpoint, beside, damaged: damaged_checkpoints } = found;
+        let Beside { covered_before, calls } = beside;
         let window = Arc::new(Window::new(environment.remembered_calls.clone(), calls));
-        let found = recovery::scan(disk, &segments_directory, environment.instance, &window)?;
+        let instance = environment.instance;
+        let found = recovery::scan(disk, &segments_directory, instance, covered_before, &window)?;
         log::remove_leftovers(disk.as_ref(), &segments_directory).map_err(fault)?;
 
         let mut warnings = Vec::new();
@@ -401,7 +408,9 @@ impl Journal {
         }
         let known_end = checkpoint.as_ref().map_or(Position(0), |checkpoint| checkpoint.end);
         let end = found.end().max(known_end);
-        let shared = Arc::new(Shared::new(found.segments, end, environment.budget.clone()));
+        let (budget, sizes) = (environment.budget.clone(), environment.segments);
+        let shared = Shared::new(found.segments, found.next_sequence, end, budget, sizes);
+        let shared = Arc::new(shared);
         let log = Log::new(log::Start {
             directory: segments_directory.clone(),
             disk: disk.clone(),
@@ -498,7 +507,8 @@ impl Journal {
     /// Ends the active segment, so that the next start finds a clean end.
     ///
     /// # Errors
-    /// When the disk failed.
+    /// [`AppendError::BudgetUsedUp`] when the disk had no room and a later attempt may succeed;
+    /// otherwise the process is about to end.
     pub async fn seal(&self) -> Result<(), AppendError> {
         self.inner.lane.append_own(Payload::Seal).await.map(|_| ())
     }
@@ -550,6 +560,13 @@ impl Journal {
         Mark { sealed_before: self.inner.shared.first_unsealed() }
     }
 
+    /// How many segments have been sealed since `mark`: what a start would have to skim, were `mark`
+    /// that of the last checkpoint.
+    #[must_use]
+    pub fn sealed_since(&self, mark: Mark) -> u64 {
+        self.inner.shared.first_unsealed().saturating_sub(mark.sealed_before)
+    }
+
     /// Makes a checkpoint durable and removes the segments that the one before it no longer needs:
     /// those that were sealed and wholly settled when it was taken. `mark` is the instant at which
     /// `checkpoint` was taken; every plan that was durable by then must be in it.
@@ -559,8 +576,11 @@ impl Journal {
     pub fn checkpoint(&self, checkpoint: &Checkpoint, mark: Mark) -> io::Result<()> {
         let inner = &self.inner;
         let mut keeper = locked(&inner.keeper);
-        // The window may be newer than the checkpoint: every call in it is durable.
-        keeper.files.write(inner.disk.as_ref(), checkpoint, &inner.window.calls())?;
+        // The window may be newer than the checkpoint: every call in it is durable. It is never older:
+        // calls are in it before the segment that holds them is sealed.
+        let calls = inner.window.calls();
+        let beside = Beside { covered_before: mark.sealed_before, calls };
+        keeper.files.write(inner.disk.as_ref(), checkpoint, &beside)?;
         // The newest file may turn out damaged: only the one before it is relied on.
         let newest = Some((checkpoint.settled.clone(), mark));
         keeper.relied_on = std::mem::replace(&mut keeper.last, newest);

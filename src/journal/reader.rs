@@ -6,9 +6,9 @@
 use std::io;
 
 use super::Journal;
-use super::frame::{BatchView, Header, Kind};
+use super::frame::{BatchMeta, BatchView, Header, Kind};
 use super::segment::Frames;
-use super::shared::Segment;
+use super::shared::{IndexEntry, Segment};
 use crate::positions::{Positions, Run};
 use crate::record::{Position, Record, Tenant, UnixMillis};
 
@@ -43,13 +43,35 @@ impl Call<'_> {
 
     /// The length of each in bytes.
     pub fn lengths(&self) -> impl Iterator<Item = u32> {
-        self.view.lengths().skip(self.skipped as usize)
+        self.view.meta.lengths().skip(self.skipped as usize)
     }
 
     /// Each record with its position; without its bytes when they are damaged.
     pub fn records(&self) -> impl Iterator<Item = (Position, Option<&[u8]>)> {
         self.view.records().skip(self.skipped as usize)
     }
+}
+
+/// What stands at some place of the journal, without the bytes of records.
+#[derive(Debug)]
+pub enum Outlined {
+    /// The records of one call, or the rest of them.
+    Call(Outline),
+    /// Positions that no whole frame holds.
+    Lost(Run),
+}
+
+/// The records of one call without their bytes: some may be damaged.
+#[derive(Debug)]
+pub struct Outline {
+    /// Whose they are.
+    pub tenant: Option<Tenant>,
+    /// When they arrived.
+    pub arrival: UnixMillis,
+    /// The position of the first.
+    pub first: Position,
+    /// The length of each in bytes.
+    pub lengths: Vec<u32>,
 }
 
 /// What a record counts in a walk besides its bytes, so that a walk over small ones ends as well.
@@ -83,13 +105,56 @@ impl Journal {
                 Step::Frame(header) => {
                     let mut view = walk.view(&header)?;
                     let skipped = from.0.saturating_sub(header.first.0);
-                    let tenant = view.tenant.take();
+                    let tenant = view.meta.tenant.take();
                     let arrival = header.arrival;
                     let call = Call { tenant, arrival, view, skipped, first: header.first };
                     bytes +=
                         call.lengths().map(|length| length as usize + RECORD_COST).sum::<usize>();
                     next = header.end();
                     visit(Seen::Call(call));
+                }
+            }
+        }
+        Ok(next)
+    }
+
+    /// Visits the same without reading the bytes of records.
+    ///
+    /// # Errors
+    /// What the disk answers; some of it may have been visited.
+    pub fn outline(
+        &self,
+        from: Position,
+        until: Position,
+        bytes_max: usize,
+        visit: &mut dyn FnMut(Outlined),
+    ) -> io::Result<Position> {
+        let mut next = from;
+        let mut walk = Walk::new(self, from);
+        walk.hops = true;
+        let mut bytes = 0;
+        while bytes < bytes_max && next < until {
+            let Some(step) = walk.next()? else {
+                break;
+            };
+            match step {
+                Step::Lost(run) => {
+                    next = run.end();
+                    visit(Outlined::Lost(run));
+                }
+                Step::Frame(header) => {
+                    let meta = walk.meta(&header)?;
+                    let skipped = from.0.saturating_sub(header.first.0);
+                    let lengths: Vec<u32> = meta.lengths().skip(skipped as usize).collect();
+                    bytes +=
+                        lengths.iter().map(|length| *length as usize + RECORD_COST).sum::<usize>();
+                    next = header.end();
+                    visit(Outlined::Call(Outline {
+                        tenant: meta.tenant,
+                        arrival: header.arrival,
+                        first: header.first.advanced_by(skipped),
+                        lengths,
+                    }));
                 }
             }
         }
@@ -189,6 +254,8 @@ struct Walk<'a> {
     open: Option<Open>,
     /// The frame told last.
     frame_offset: u64,
+    /// Whether the bytes of records are passed over.
+    hops: bool,
 }
 
 struct Open {
@@ -200,7 +267,7 @@ struct Open {
 impl<'a> Walk<'a> {
     fn new(journal: &'a Journal, position: Position) -> Self {
         let until = *journal.end().borrow();
-        Self { journal, position, until, open: None, frame_offset: 0 }
+        Self { journal, position, until, open: None, frame_offset: 0, hops: false }
     }
 
     /// Moves on to `position` when it lies ahead, by the index where that saves reading.
@@ -213,7 +280,7 @@ impl<'a> Walk<'a> {
             if position < open.segment.end {
                 open.offset = open.offset.max(open.segment.offset_before(position));
             } else {
-                self.open = None;
+                self.close();
             }
         }
     }
@@ -233,7 +300,11 @@ impl<'a> Walk<'a> {
                 let count = open.segment.first.0 - self.position.0;
                 return Ok(Some(self.lose(count)));
             }
-            match open.next_batch()? {
+            if self.position >= open.segment.end {
+                self.close();
+                continue;
+            }
+            match open.next_batch(self.hops)? {
                 Some((_, header)) if header.end() <= self.position => {}
                 Some((offset, header)) if header.first <= self.position => {
                     self.frame_offset = offset;
@@ -246,7 +317,7 @@ impl<'a> Walk<'a> {
                 }
                 None => {
                     let missing = open.segment.end.0.saturating_sub(self.position.0);
-                    self.open = None;
+                    self.close();
                     if missing > 0 {
                         return Ok(Some(self.lose(missing)));
                     }
@@ -271,9 +342,22 @@ impl<'a> Walk<'a> {
         true
     }
 
+    /// Lets go of the segment; where its frames stand need not be found out again.
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.journal.inner.shared.learn(&open.segment);
+        }
+    }
+
+    /// What the frame told last says of its records.
+    fn meta(&mut self, header: &Header) -> io::Result<BatchMeta<'_>> {
+        let open = self.open.as_mut().ok_or_else(changed)?;
+        let meta = open.frames.meta(self.frame_offset, header)?;
+        BatchMeta::decode(header, meta).ok_or_else(changed)
+    }
+
     /// The records of the frame told last.
     fn view(&mut self, header: &Header) -> io::Result<BatchView<'_>> {
-        let changed = || io::Error::other("a journal segment changed while it was read");
         let open = self.open.as_mut().ok_or_else(changed)?;
         let salt = open.segment.salt;
         let payload = open.frames.payload(self.frame_offset, header)?;
@@ -281,18 +365,43 @@ impl<'a> Walk<'a> {
     }
 }
 
+impl Drop for Walk<'_> {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn changed() -> io::Error {
+    io::Error::other("a journal segment changed while it was read")
+}
+
 impl Open {
     /// The next whole batch frame in the segment.
-    fn next_batch(&mut self) -> io::Result<Option<(u64, Header)>> {
+    fn next_batch(&mut self, hops: bool) -> io::Result<Option<(u64, Header)>> {
         while let Some((offset, header)) = self.frames.find(self.offset)? {
             self.offset = offset + header.frame_bytes() as u64;
-            if header.kind == Kind::Batch {
-                let payload = self.frames.payload(offset, &header)?;
-                if BatchView::decode(&header, payload, self.segment.salt).is_some() {
-                    return Ok(Some((offset, header)));
+            match header.kind {
+                Kind::Batch => {}
+                // Behind it a file that was used before has its old bytes.
+                Kind::Seal => break,
+                Kind::Plan | Kind::Commit | Kind::Registered | Kind::Spoiled => continue,
+            }
+            let meta = self.frames.meta(offset, &header)?;
+            if BatchMeta::decode(&header, meta).is_some() {
+                self.note(IndexEntry { first: header.first, offset });
+                if hops {
+                    self.frames.pass(&header);
                 }
+                return Ok(Some((offset, header)));
             }
         }
         Ok(None)
+    }
+
+    /// Adds a frame to the index of a segment that was not read before.
+    fn note(&mut self, entry: IndexEntry) {
+        if self.segment.index.last().is_none_or(|last| last.first < entry.first) {
+            self.segment.note(entry);
+        }
     }
 }

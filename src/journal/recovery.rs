@@ -11,12 +11,20 @@
 //!   frame, and the positions in between are lost; readers tell which.
 //! - A single record whose checksum fails inside a whole frame is found when it is read.
 //!
+//! So a start reads no more than it must know before records are accepted. Segments that were sealed
+//! when the checkpoint was taken have nothing to say that it does not know: of them only the headers
+//! are read, and each ends where the next one begins. Later ones are *skimmed*: headers of frames,
+//! decisions and keys of calls are read, the bytes of records are passed over. Only the last one,
+//! when it has no seal, is read in full, and its length is bounded. Damage in what is not read is
+//! found by the readers, by the same judgement, when they come to it.
+//!
 //! The last segment is never written to again: after a failed sync the page cache may show bytes
 //! that the disk does not have. Its whole frames are copied into a new file, which is synced and
-//! takes its place, sealed. Nothing here guesses: a bit that rots in the very last group of a
+//! takes its place, sealed; what a start takes for true is durable when it goes on, so that no
+//! later start can take less for true. Nothing here guesses: a bit that rots in the very last group of a
 //! process that was killed looks like a torn write and is treated as one.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -29,7 +37,7 @@ use super::segment::{self, Frames, HeaderError, SegmentHeader};
 use super::shared::{IndexEntry, Segment};
 use super::window::{KeyedCall, Window};
 use super::{Batch, OpenError};
-use crate::disk::{Disk, DiskFile, OpenMode, read_up_to};
+use crate::disk::{Disk, DiskFile, OpenMode, read_up_to, with_room};
 use crate::record::Position;
 
 /// Everything that the segments of a stream say.
@@ -44,12 +52,14 @@ pub(super) struct Found {
     pub(super) next_sequence: u64,
 }
 
-/// Reads all segments in `directory` and replaces an unsealed last one by a sealed copy. Calls with
-/// a key are told to `window`.
+/// Finds out what the segments in `directory` say that the checkpoint does not know, which covers
+/// those with a number before `covered_before`, and replaces an unsealed last one by a sealed copy.
+/// Calls with a key are told to `window`.
 pub(super) fn scan(
     disk: &Arc<dyn Disk>,
     directory: &Path,
     instance: Uuid,
+    covered_before: u64,
     window: &Window,
 ) -> Result<Found, OpenError> {
     let fault = |error| OpenError::Disk { path: directory.to_owned(), error };
@@ -57,7 +67,11 @@ pub(super) fn scan(
     let mut sequences: Vec<_> = names.iter().filter_map(|n| segment::parse_file_name(n)).collect();
     sequences.sort_unstable();
     let mut found = Found {
-        next_sequence: sequences.last().map_or(1, |last| last.saturating_add(1)),
+        // A number that the checkpoint covers is not given again, though its segment has gone.
+        next_sequence: sequences
+            .last()
+            .map_or(1, |last| last.saturating_add(1))
+            .max(covered_before),
         ..Found::default()
     };
     let mut ours = Vec::new();
@@ -86,14 +100,27 @@ pub(super) fn scan(
     if let Some(path) = headless {
         return Err(OpenError::NoHeader { path });
     }
-    let last = ours.last().map(|(header, ..)| header.sequence);
-    for (header, file, path) in ours {
+    let mut ours = ours.into_iter().peekable();
+    while let Some((header, file, path)) = ours.next() {
         let fault = |error| OpenError::Disk { path: path.clone(), error };
-        let is_last = last == Some(header.sequence);
+        let next = ours.peek().map(|(next, ..)| next);
+        if let Some(next) = next
+            && header.sequence < covered_before
+            && header.is_followed_by(next)
+        {
+            found.segments.push(unread(&header, file, next.first).map_err(fault)?);
+            continue;
+        }
+        let is_last = next.is_none();
         let mut segment =
             SegmentScan::new(file, &header, window, is_last).run(&mut found).map_err(fault)?;
         if is_last && !segment.sealed {
-            segment = rewrite(disk, directory, &header, &segment).map_err(fault)?;
+            let copied = with_room(disk.as_ref(), || rewrite(disk, directory, &header, &segment));
+            segment = copied.map_err(fault)?;
+        } else if is_last {
+            // It may be the copy of a start that ended before its name was durable, or a segment
+            // whose process ended before its seal was. What stands before a seal is durable.
+            segment.file.sync().and_then(|()| disk.sync_dir(directory)).map_err(fault)?;
         }
         segment.sealed = true;
         found.segments.push(segment);
@@ -109,11 +136,20 @@ impl Found {
     }
 }
 
+/// A sealed segment of which nothing is known but where it begins and ends.
+fn unread(header: &SegmentHeader, file: Arc<dyn DiskFile>, end: Position) -> io::Result<Segment> {
+    let length = file.len_bytes()?;
+    let segment = Segment::begun(header, file);
+    Ok(Segment { end, end_offset: length, capacity_bytes: length, sealed: true, ..segment })
+}
+
+/// The way through one segment.
 pub(super) struct SegmentScan<'a> {
     frames: Frames,
     file: Arc<dyn DiskFile>,
     header: &'a SegmentHeader,
     window: &'a Window,
+    /// Whether the segment is read in full; otherwise it is skimmed.
     may_be_torn: bool,
     offset: u64,
     segment: Segment,
@@ -126,17 +162,7 @@ impl<'a> SegmentScan<'a> {
         window: &'a Window,
         may_be_torn: bool,
     ) -> Self {
-        let segment = Segment {
-            sequence: header.sequence,
-            first: header.first,
-            end: header.first,
-            end_offset: segment::HEADER_BYTES as u64,
-            salt: header.salt,
-            sealed: false,
-            capacity_bytes: 0,
-            file: file.clone(),
-            index: Vec::new(),
-        };
+        let segment = Segment::begun(header, file.clone());
         Self {
             frames: Frames::new(file.clone(), header.salt, 0),
             file,
@@ -160,6 +186,9 @@ impl<'a> SegmentScan<'a> {
                 continue;
             }
             self.take(&header, found)?;
+            if !self.may_be_torn {
+                self.frames.pass(&header);
+            }
             self.segment.end = end;
             self.offset += header.frame_bytes() as u64;
             self.segment.end_offset = self.offset;
@@ -173,7 +202,11 @@ impl<'a> SegmentScan<'a> {
 
     /// The frame at the present offset or, past damage, at the next one; `None` at the end.
     fn next_frame(&mut self, length: u64, found: &mut Found) -> io::Result<Option<Header>> {
-        let here = self.frames.at(self.offset)?;
+        let here = if self.may_be_torn {
+            self.frames.at(self.offset)?
+        } else {
+            self.frames.header(self.offset)?
+        };
         if let Some(header) = here
             && (!self.may_be_torn || self.is_whole(&header)?)
         {
@@ -235,22 +268,25 @@ impl<'a> SegmentScan<'a> {
             Kind::Seal => return Ok(()),
             Kind::Plan | Kind::Commit | Kind::Registered | Kind::Spoiled => {}
         }
+        let is_whole = self.frames.has_whole_meta(self.offset, header)?;
         let payload = self.frames.payload(self.offset, header)?;
-        match Control::decode(header.kind, payload) {
+        match Control::decode(header.kind, payload).filter(|_| is_whole) {
             Some(control) => found.controls.push(control),
             None => tracing::error!(
                 kind = ?header.kind,
                 segment = self.header.sequence,
                 offset = self.offset,
-                "a control frame of the journal cannot be understood and is passed over"
+                "a control frame of the journal is damaged or not understood, and is passed over"
             ),
         }
         Ok(())
     }
 
     fn learn_call(&mut self, header: &Header) -> io::Result<()> {
-        let meta = self.frames.meta(self.offset, header)?;
-        if let Some(key) = frame::call_of(meta) {
+        // Of a call whose records are lost nothing is remembered: it may come again.
+        if let Some(key) = frame::call_of(self.frames.front(self.offset, header)?)
+            && self.frames.has_whole_meta(self.offset, header)?
+        {
             let Header { first, count, arrival, .. } = *header;
             self.window.learn(KeyedCall { key, first, count, arrival });
         }
@@ -268,6 +304,11 @@ fn rewrite(
     let path = directory.join(segment::file_name(header.sequence));
     let temporary = path.with_extension("tmp");
     let header = SegmentHeader { salt: new_salt(), ..*header };
+    // After a power cut the name may be a second one of the very file that is to be copied.
+    match disk.remove(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let file = disk.open(&temporary, OpenMode::Create)?;
     header.write(file.as_ref())?;
     let mut copy = Segment {
@@ -318,10 +359,10 @@ fn put_copy(out: &mut Vec<u8>, slot: Slot, header: &Header, payload: &[u8], salt
     let Some(view) = BatchView::decode(header, payload, salt) else {
         return;
     };
-    let new_batch = || Batch::new(view.tenant.clone(), header.arrival);
+    let new_batch = || Batch::new(view.meta.tenant.clone(), header.arrival);
     // The parts of a damaged call do not answer for it.
     let is_whole = view.records().all(|(_, record)| record.is_some());
-    let mut batch = new_batch().with_call(view.call.filter(|_| is_whole));
+    let mut batch = new_batch().with_call(view.meta.call.filter(|_| is_whole));
     let mut first = header.first;
     let mut put = |batch: &Batch, first| {
         if batch.record_count() > 0 {

@@ -20,6 +20,11 @@ const COPY_AT: usize = 512;
 pub(super) const FORMAT: u16 = 1;
 const MAGIC: &[u8; 8] = b"LKHSEG01";
 const WINDOW_BYTES: usize = 256 << 10;
+/// What is read of a frame when those before it were so long that most of a window would be bytes of
+/// records that nobody wants.
+const HOP_BYTES: usize = 4 << 10;
+/// From this length on, passing over a frame costs less than reading through it.
+const HOPPED_FRAME_BYTES: usize = 64 << 10;
 
 /// The name of the segment with number `sequence`.
 pub(super) fn file_name(sequence: u64) -> String {
@@ -68,6 +73,11 @@ impl SegmentHeader {
         let crc = crc32c::crc32c(&bytes[..60]);
         bytes[60..64].copy_from_slice(&crc.to_le_bytes());
         bytes
+    }
+
+    /// Whether `next` is the segment that was begun where this one was sealed.
+    pub(super) fn is_followed_by(&self, next: &Self) -> bool {
+        self.sequence.checked_add(1) == Some(next.sequence) && self.first <= next.first
     }
 
     /// Writes both copies.
@@ -122,26 +132,44 @@ pub(super) struct Frames {
     limit: u64,
     window: Vec<u8>,
     window_start: u64,
+    /// Bytes that one read takes, at the least.
+    read_bytes: usize,
 }
 
 impl Frames {
     /// Reads `file` up to the offset `limit`.
     pub(super) fn new(file: Arc<dyn DiskFile>, salt: u32, limit: u64) -> Self {
-        Self { file, salt, limit, window: Vec::new(), window_start: 0 }
+        let (window, window_start, read_bytes) = (Vec::new(), 0, WINDOW_BYTES);
+        Self { file, salt, limit, window, window_start, read_bytes }
     }
 
     /// The frame at `offset`, when a frame stands there whose header and meta part are whole.
     pub(super) fn at(&mut self, offset: u64) -> io::Result<Option<Header>> {
-        let salt = self.salt;
-        let bytes = self.bytes(offset, frame::HEADER_BYTES)?;
-        let Some(header) = Header::decode(bytes, salt) else {
+        let Some(header) = self.header(offset)? else {
             return Ok(None);
         };
-        if offset + header.frame_bytes() as u64 > self.limit {
-            return Ok(None);
-        }
-        let payload = self.bytes(offset + frame::HEADER_BYTES as u64, header.meta_bytes)?;
-        Ok(frame::meta_is_whole(&header, payload, salt).then_some(header))
+        Ok(self.has_whole_meta(offset, &header)?.then_some(header))
+    }
+
+    /// The header at `offset`, when it is whole; its frame may be damaged all the same.
+    pub(super) fn header(&mut self, offset: u64) -> io::Result<Option<Header>> {
+        let salt = self.salt;
+        let header = Header::decode(self.bytes(offset, frame::HEADER_BYTES)?, salt);
+        Ok(header.filter(|header| offset + header.frame_bytes() as u64 <= self.limit))
+    }
+
+    /// Whether the meta part of the frame at `offset` is whole.
+    pub(super) fn has_whole_meta(&mut self, offset: u64, header: &Header) -> io::Result<bool> {
+        let salt = self.salt;
+        let meta = self.meta(offset, header)?;
+        Ok(frame::meta_is_whole(header, meta, salt))
+    }
+
+    /// Tells that nothing more is wanted of a frame and that the next one is likely of its kind, so
+    /// that reads take no more than is of use.
+    pub(super) fn pass(&mut self, header: &Header) {
+        let is_hopped = header.frame_bytes() >= HOPPED_FRAME_BYTES;
+        self.read_bytes = if is_hopped { HOP_BYTES } else { WINDOW_BYTES };
     }
 
     /// The payload of the frame at `offset`, of which [`at`](Self::at) told the header; shorter
@@ -153,6 +181,12 @@ impl Frames {
     /// The part of that payload which names its content.
     pub(super) fn meta(&mut self, offset: u64, header: &Header) -> io::Result<&[u8]> {
         self.bytes(offset + frame::HEADER_BYTES as u64, header.meta_bytes)
+    }
+
+    /// The front of that part, with the call's key when there is one.
+    pub(super) fn front(&mut self, offset: u64, header: &Header) -> io::Result<&[u8]> {
+        let count = header.meta_bytes.min(frame::KEY_WITHIN_BYTES);
+        self.bytes(offset + frame::HEADER_BYTES as u64, count)
     }
 
     /// All bytes of that frame, its header and padding too.
@@ -167,6 +201,8 @@ impl Frames {
             if let Some(header) = self.at(offset)? {
                 return Ok(Some((offset, header)));
             }
+            // What comes now is a search.
+            self.read_bytes = WINDOW_BYTES;
             offset += frame::ALIGNMENT as u64;
         }
         Ok(None)
@@ -177,7 +213,7 @@ impl Frames {
         let count = (count as u64).min(self.limit.saturating_sub(offset)) as usize;
         let window_end = self.window_start + self.window.len() as u64;
         if offset < self.window_start || offset + count as u64 > window_end {
-            let wanted = count.max(WINDOW_BYTES) as u64;
+            let wanted = count.max(self.read_bytes) as u64;
             let wanted = wanted.min(self.limit.saturating_sub(offset)) as usize;
             self.window.resize(wanted, 0);
             self.window_start = offset;

@@ -9,8 +9,11 @@
 //! deaths, and its neighbours are delivered. A batch that the process died with twice in a row behind
 //! its last record is divided.
 //!
-//! Most processes die of something else. That one is killed in the instant in which one record is
-//! converted that stands alone, or twice in a row behind the same batch, is not taken for chance.
+//! Most processes die of something else, and what they die of is not seen from here. So a record that
+//! the process has lived through alone gets one death more: chance does not come twice in a row to
+//! the same one. That it dies with the same record in two lives that follow one another, the second
+//! time while nothing but that record is converted, is not taken for chance. Whoever kills processes
+//! at exactly such instants has sound records condemned; each of these deaths is logged.
 //!
 //! Owns the file, the verdicts and the halving. Nothing in the file is synced: it outlives the
 //! process, and need not outlive the machine. A disk that does not take it makes no difference to
@@ -33,7 +36,7 @@ use crate::positions::Positions;
 use crate::record::Position;
 
 const FILE_NAME: &str = "running";
-const MAGIC: &[u8; 8] = b"LKHRUN01";
+const MAGIC: &[u8; 8] = b"LKHRUN02";
 /// The magic, the record that is being converted, the length and the checksum of the rest.
 const HEADER_BYTES: usize = 24;
 const RECORD_OFFSET: u64 = 8;
@@ -94,6 +97,8 @@ struct Note {
     suspects: Positions,
     /// Records that are converted alone.
     alone: Positions,
+    /// Those of them that the process has lived through since it last died with them.
+    survived: Positions,
     /// Records that are condemned.
     condemned: Positions,
 }
@@ -107,6 +112,7 @@ impl Default for Note {
             died_behind: Positions::default(),
             suspects: Positions::default(),
             alone: Positions::default(),
+            survived: Positions::default(),
             condemned: Positions::default(),
         }
     }
@@ -118,10 +124,11 @@ impl Caution {
     pub(super) fn begin(disk: Arc<dyn Disk>, directory: &Path, end: Position) -> Self {
         let path = directory.join(FILE_NAME);
         let left_behind = read_file(disk.as_ref(), &path, NOTE_BYTES_MAX).ok();
-        let inner = left_behind.map_or_else(Inner::default, |bytes| Inner {
-            until: Some(end),
-            note: Note::decode(&bytes).map(Note::judged).unwrap_or_default(),
-            ..Inner::default()
+        let inner = left_behind.map_or_else(Inner::default, |bytes| {
+            let found = Note::decode(&bytes).unwrap_or_default();
+            let note = found.clone().judged();
+            found.tell(&note, &path);
+            Inner { until: Some(end), note, ..Inner::default() }
         });
         let file = disk.open(&path, OpenMode::Create);
         if let Err(error) = &file {
@@ -171,7 +178,11 @@ impl Caution {
         }
         let inner = self.locked();
         if inner.note.condemned.contains(position) {
-            let message = "the process died each time this record was converted".to_owned();
+            let number = position.0;
+            let message = format!(
+                "the process died again and again while this record was converted, number {number} \
+                 of its log"
+            );
             return Some(Verdict { message, attempts: DEATHS });
         }
         let panicked = inner.panicked.get(&position)?;
@@ -202,6 +213,7 @@ impl Caution {
 
     fn begin_batch(&self, positions: &Positions) {
         let mut inner = self.locked();
+        inner.note.lived_through();
         inner.note.under_way = positions.clone();
         self.write(&inner.note);
     }
@@ -257,8 +269,8 @@ impl Caution {
 impl Note {
     fn encode(&self) -> Vec<u8> {
         let mut body = self.records_max.to_le_bytes().to_vec();
-        let Self { under_way, died_behind, suspects, alone, condemned, .. } = self;
-        for positions in [under_way, died_behind, suspects, alone, condemned] {
+        let Self { under_way, died_behind, suspects, alone, survived, condemned, .. } = self;
+        for positions in [under_way, died_behind, suspects, alone, survived, condemned] {
             positions.encode(&mut body);
         }
         let mut bytes = MAGIC.to_vec();
@@ -289,19 +301,43 @@ impl Note {
             died_behind: positions()?,
             suspects: positions()?,
             alone: positions()?,
+            survived: positions()?,
             condemned: positions()?,
         })
     }
 
+    /// The batch under way is over, and the process lives.
+    fn lived_through(&mut self) {
+        let over = std::mem::take(&mut self.under_way);
+        if over == self.died_behind {
+            self.died_behind = Positions::default();
+        }
+        let single =
+            over.first().filter(|record| over.count() == 1 && self.alone.contains(*record));
+        if single.is_some() {
+            self.survived = self.survived.with(&over);
+        }
+    }
+
+    /// The record that was being converted when the process died that left this behind.
+    fn died_with(&self) -> Option<Position> {
+        self.record.filter(|record| self.under_way.contains(*record))
+    }
+
     /// What follows from a note that a dead process left behind.
     fn judged(mut self) -> Self {
+        let died_with = self.died_with();
+        self.record = None;
         let under_way = std::mem::take(&mut self.under_way);
         let is_single = under_way.count() == 1;
-        let died_with = self.record.take().filter(|record| under_way.contains(*record));
         if died_with.is_some() {
             self.died_behind = Positions::default();
         }
         match died_with {
+            Some(record) if is_single && self.survived.contains(record) => {
+                // It was not the record before. The next life tells.
+                self.survived = self.survived.without(&under_way);
+            }
             Some(record) if is_single && self.alone.contains(record) => {
                 self.condemned = self.condemned.with(&under_way);
             }
@@ -315,6 +351,24 @@ impl Note {
             }
         }
         self
+    }
+
+    /// Logs what this note says of the death of a process, and what was made of it.
+    fn tell(&self, judged: &Self, path: &Path) {
+        let path = path.display();
+        let under_way = self.under_way.count();
+        // A batch of one record may also have been over but for its end.
+        let single = self.under_way.first().filter(|_| under_way == 1);
+        if let Some(Position(record)) = self.died_with().or(single) {
+            tracing::warn!(%path, record, under_way, "the last process died while it converted a record");
+        }
+        for Position(record) in judged.condemned.without(&self.condemned).iter() {
+            tracing::error!(
+                %path,
+                record,
+                "processes die while they convert a record; it goes to the error prefix"
+            );
+        }
     }
 }
 
@@ -341,12 +395,17 @@ pub(super) fn survive(
     let mut condemn = |position, message| caution.panicked(position, message);
     let mut survived = Vec::new();
     if caution.is_careful() {
-        for batch in caution.divided(batches) {
-            caution.begin_batch(&batch.positions);
-            survived.extend(isolate(batch, &mut convert_one, &mut condemn)?);
-        }
+        let mut convert_all = || -> Result<(), FreezeError> {
+            for batch in caution.divided(batches) {
+                caution.begin_batch(&batch.positions);
+                survived.extend(isolate(batch, &mut convert_one, &mut condemn)?);
+            }
+            Ok(())
+        };
+        let converted = convert_all();
+        // Also after a failure: what comes next is no conversion.
         caution.end_batch();
-        return Ok(survived);
+        return converted.map(|()| survived);
     }
     if let Ok(converted) = convert(batches)? {
         return Ok(batches.iter().cloned().zip(converted).collect());
@@ -405,190 +464,5 @@ fn part(batch: &Batch, positions: Positions) -> Batch {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::buffer::Trigger;
-    use crate::disk::MemoryDisk;
-    use crate::partition::Group;
-    use crate::record::UnixMillis;
-
-    fn batch(first: u64, count: u64) -> Batch {
-        Batch {
-            group: Group::default(),
-            positions: Positions::from_run(Position(first), count),
-            data_bytes: 1,
-            oldest_arrival: UnixMillis(0),
-            closed_by: Trigger::Flush,
-        }
-    }
-
-    /// Runs as the conversion does in a process that dies with what `dies` names: with a record, or
-    /// behind the last one of a batch. Gives the records that were converted and those that failed
-    /// by a verdict, or none when the process died.
-    fn run(
-        disk: &Arc<MemoryDisk>,
-        batches: &[Batch],
-        dies_with: &dyn Fn(Position) -> bool,
-        dies_behind: &dyn Fn(&Positions) -> bool,
-    ) -> Option<(BTreeSet<u64>, BTreeSet<u64>)> {
-        let caution = Caution::begin(disk.clone(), Path::new("/leg"), Position(1000));
-        let batches =
-            if caution.is_careful() { caution.divided(batches) } else { batches.to_vec() };
-        let (mut converted, mut failed) = (BTreeSet::new(), BTreeSet::new());
-        for batch in batches {
-            if caution.is_careful() {
-                caution.begin_batch(&batch.positions);
-            }
-            for position in batch.positions.iter() {
-                if caution.verdict(position).is_some() {
-                    failed.insert(position.0);
-                    continue;
-                }
-                caution.begin_record(position);
-                if dies_with(position) {
-                    return None;
-                }
-                converted.insert(position.0);
-            }
-            caution.end_records();
-            if dies_behind(&batch.positions.without(&caution.locked().note.condemned)) {
-                return None;
-            }
-        }
-        caution.end_batch();
-        caution.planned(Position(1000));
-        assert!(!caution.is_careful() && caution.verdict(Position(700)).is_none());
-        caution.end().expect("the disk works");
-        Some((converted, failed))
-    }
-
-    fn deaths(
-        batches: &[Batch],
-        dies_with: &dyn Fn(Position) -> bool,
-        dies_behind: &dyn Fn(&Positions) -> bool,
-    ) -> (u32, BTreeSet<u64>, BTreeSet<u64>) {
-        let disk = Arc::new(MemoryDisk::default());
-        disk.create_dir_all(Path::new("/leg")).expect("memory");
-        let mut deaths = 0;
-        loop {
-            if let Some((converted, failed)) = run(&disk, batches, dies_with, dies_behind) {
-                assert!(disk.list(Path::new("/leg")).expect("memory").is_empty());
-                return (deaths, converted, failed);
-            }
-            deaths += 1;
-            assert!(deaths < 10, "it dies for ever");
-        }
-    }
-
-    #[test]
-    fn a_record_that_takes_the_process_along_does_so_three_times_and_its_neighbours_pass() {
-        let batches = [batch(0, 500), batch(500, 500)];
-        let poison = |position: Position| position.0 == 700;
-        let (deaths, converted, failed) = deaths(&batches, &poison, &|_| false);
-        assert_eq!((deaths, failed), (DEATHS, BTreeSet::from([700])));
-        assert_eq!(converted.len(), 999);
-    }
-
-    #[test]
-    fn a_record_that_the_process_dies_behind_is_found_by_dividing() {
-        let poison = |positions: &Positions| positions.contains(Position(700));
-        let (deaths, converted, failed) = deaths(&[batch(0, 1000)], &|_| false, &poison);
-        assert_eq!((deaths, failed), (7, BTreeSet::from([700])));
-        assert_eq!(converted.len(), 999);
-    }
-
-    #[test]
-    fn a_process_that_dies_by_chance_condemns_nothing() {
-        let disk = Arc::new(MemoryDisk::default());
-        disk.create_dir_all(Path::new("/leg")).expect("memory");
-        let batches: Vec<_> = (0..10).map(|number| batch(100 * number, 100)).collect();
-        for unlucky in [3, 900, 40, 555, 556, 557, 558] {
-            let died = run(&disk, &batches, &|position| position.0 == unlucky, &|_| false);
-            assert_eq!(died, None);
-            let behind = |positions: &Positions| positions.contains(Position(999 - unlucky));
-            assert_eq!(run(&disk, &batches, &|_| false, &behind), None);
-        }
-        let caution = Caution::begin(disk.clone(), Path::new("/leg"), Position(1000));
-        // Those that it died with are alone, but for the first, which nobody watched.
-        assert_eq!(caution.divided(&batches).len(), 10 + 6);
-        let (converted, failed) = run(&disk, &batches, &|_| false, &|_| false).expect("it lives");
-        assert_eq!((converted.len(), failed.len()), (1000, 0));
-    }
-
-    #[test]
-    fn a_batch_of_one_record_is_no_proof_against_it() {
-        let disk = Arc::new(MemoryDisk::default());
-        disk.create_dir_all(Path::new("/leg")).expect("memory");
-        for _ in 0..2 {
-            assert_eq!(run(&disk, &[batch(0, 1)], &|_| true, &|_| false), None);
-        }
-        let (converted, failed) =
-            run(&disk, &[batch(0, 1)], &|_| false, &|_| false).expect("it lives");
-        assert_eq!((converted.len(), failed.len()), (1, 0));
-    }
-
-    #[test]
-    fn what_stands_in_the_file_is_not_trusted() {
-        let note = Note {
-            record: Some(Position(7)),
-            records_max: 3,
-            under_way: Positions::from_run(Position(5), 10),
-            died_behind: Positions::from_run(Position(5), 9),
-            suspects: Positions::from_run(Position(0), 3),
-            alone: Positions::from_run(Position(1), 1),
-            condemned: Positions::from_run(Position(2), 2),
-        };
-        let bytes = note.encode();
-        assert_eq!(Note::decode(&bytes), Some(note));
-        for length in 0..bytes.len() {
-            assert_eq!(Note::decode(&bytes[..length]), None, "{length}");
-        }
-        for at in (0..bytes.len()).filter(|at| !(8..16).contains(at)) {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 0x40;
-            assert_eq!(Note::decode(&damaged), None, "{at}");
-        }
-        let mut followed = bytes.clone();
-        followed.extend(b"the end of a longer one");
-        assert!(Note::decode(&followed).is_some());
-    }
-
-    /// Isolates in a conversion that panics when `panics` says so of a batch's records that are not
-    /// condemned yet.
-    fn isolated(
-        batch: Batch,
-        panics: impl Fn(&BTreeSet<u64>) -> bool,
-    ) -> (Vec<u64>, BTreeSet<u64>) {
-        let condemned = std::cell::RefCell::new(BTreeSet::new());
-        let mut convert = |batch: &Batch| {
-            let positions = batch.positions.iter().map(|position| position.0);
-            let left = positions.filter(|p| !condemned.borrow().contains(p)).collect();
-            caught(|| {
-                assert!(!panics(&left), "told to");
-                Ok(())
-            })
-        };
-        let mut condemn = |position: Position, message: String| {
-            assert_eq!(message, "told to");
-            condemned.borrow_mut().insert(position.0);
-        };
-        let parts = isolate(batch, &mut convert, &mut condemn).expect("the log can be read");
-        let counts = parts.iter().map(|(part, ())| part.positions.count()).collect();
-        (counts, condemned.into_inner())
-    }
-
-    #[test]
-    fn records_that_panic_are_found_and_the_others_stay_together() {
-        let bad = BTreeSet::from([13, 14, 99]);
-        let (parts, condemned) = isolated(batch(0, 100), |left| !left.is_disjoint(&bad));
-        assert_eq!((parts, condemned), (vec![100], bad));
-    }
-
-    #[test]
-    fn records_that_panic_only_together_are_kept_apart() {
-        let (parts, condemned) = isolated(batch(0, 100), |left| left.len() > 30);
-        assert_eq!((parts, condemned), (vec![25; 4], BTreeSet::new()));
-    }
-}
+#[path = "caution_tests.rs"]
+mod tests;

@@ -21,8 +21,6 @@ use crate::partition::Group;
 use crate::positions::{self, Positions};
 use crate::record::Position;
 
-/// Bytes of records that one look into the journal takes on.
-const SCAN_BYTES: usize = 4 << 20;
 /// Closed batches that may wait for the next step; beyond it the journal is not read further.
 const CLOSED_BATCHES_MAX: usize = 256;
 /// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
@@ -87,7 +85,7 @@ impl Collector {
         self.is_looking = true;
         let (records, reading, from) = (self.records.clone(), self.reading.clone(), self.next);
         async move {
-            let look = move || intake::look(&records, &reading, from, SCAN_BYTES);
+            let look = move || intake::look(&records, &reading, from);
             let stretch = blocking(look).await;
             rest_after(stretch, |_| true).await
         }

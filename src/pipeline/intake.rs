@@ -7,10 +7,15 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::entry::{Content, Entry};
-use crate::journal::{Journal, Seen};
+use crate::journal::{Journal, Outline, Outlined, Seen};
 use crate::partition::Group;
 use crate::positions::Positions;
 use crate::record::{Position, UnixMillis};
+
+/// Bytes of records that one look takes on when it does not read them.
+const OUTLINE_BYTES: usize = 16 << 20;
+/// Bytes of entries that one look reads.
+const ENTRIES_BYTES: usize = 4 << 20;
 
 /// What the records of a log are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,19 +61,20 @@ pub(super) struct Reading {
     pub(super) keys: Vec<String>,
 }
 
-/// Looks at what arrived from `from` on, until about `bytes_max` bytes or the durable end.
+/// Looks at what arrived from `from` on, until about as many bytes as one look takes on or the durable
+/// end. Records are not read for it; what entries are stands in their bytes.
 ///
 /// # Errors
 /// What the disk answers.
-pub(super) fn look(
-    log: &Journal,
-    reading: &Reading,
-    from: Position,
-    bytes_max: usize,
-) -> io::Result<Stretch> {
+pub(super) fn look(log: &Journal, reading: &Reading, from: Position) -> io::Result<Stretch> {
     let end = *log.end().borrow();
     let mut stretch = Stretch::default();
-    stretch.next = log.walk(from, end, bytes_max, &mut |seen| stretch.take(reading, &seen))?;
+    stretch.next = match reading.kind {
+        Kind::Records => log.outline(from, end, OUTLINE_BYTES, &mut |seen| stretch.outline(seen)),
+        Kind::Entries => {
+            log.walk(from, end, ENTRIES_BYTES, &mut |seen| stretch.take(&reading.keys, &seen))
+        }
+    }?;
     Ok(stretch)
 }
 
@@ -98,7 +104,16 @@ pub(super) fn last_source_end(scratch: &Journal) -> io::Result<Position> {
 }
 
 impl Stretch {
-    fn take(&mut self, reading: &Reading, seen: &Seen<'_>) {
+    fn outline(&mut self, seen: Outlined) {
+        match seen {
+            Outlined::Lost(run) => self.lost.push_run(run.first, run.count),
+            Outlined::Call(Outline { tenant, arrival, first, lengths }) => {
+                self.runs.push(Run { group: Group::of(tenant), first, lengths, arrival });
+            }
+        }
+    }
+
+    fn take(&mut self, keys: &[String], seen: &Seen<'_>) {
         let call = match seen {
             Seen::Lost(run) => {
                 self.lost.push_run(run.first, run.count);
@@ -106,22 +121,13 @@ impl Stretch {
             }
             Seen::Call(call) => call,
         };
-        if reading.kind == Kind::Records {
-            self.runs.push(Run {
-                group: Group::of(call.tenant.clone()),
-                first: call.first(),
-                lengths: call.lengths().collect(),
-                arrival: call.arrival,
-            });
-            return;
-        }
         for (position, bytes) in call.records() {
             let Some(entry) = bytes.and_then(Entry::decode) else {
                 self.lost.push(position);
                 continue;
             };
             self.source_end = self.source_end.max(entry.source.advanced_by(1));
-            let group = |keys| Group::with_keys(call.tenant.clone(), &reading.keys, keys);
+            let group = |given| Group::with_keys(call.tenant.clone(), keys, given);
             match entry.content {
                 Content::Part { partition_keys, data } => {
                     self.push(group(&partition_keys), position, data.len(), call.arrival);

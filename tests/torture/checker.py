@@ -43,13 +43,17 @@ METRIC = re.compile(r'lakehose_(?P<name>\w+)\{(?P<labels>[^}]*)\} (?P<value>-?\d
 # The buffering interval of the rounds, and what a busy machine adds: so much older than its rows may
 # the oldest record of a batch be, by which a folder is named.
 BATCH_SECONDS = 120
-# What a record fails with that the process died with, and how many deaths may condemn a sound one.
-POISON, DEATHS_PER_CHANCE = "Lakehose.Poison", 15
+# What a record fails with that the process died with again and again, which record the failure says
+# that it is, and the deaths during its conversion that the service's own log has to show.
+POISON, POISON_NUMBER, POISON_DEATHS = "Lakehose.Poison", re.compile(r"number (\d+) of its log"), 2
+# ... in the log of an instance, after each start.
+DEATH = re.compile(r'the last process died while it converted a record path=(?P<path>\S+) record=(?P<record>\d+)')
 # Ids that a violation lists, and violations that a verdict shows.
 SHOWN, LINES_SHOWN = 8, 20
 # Kinds whose rows come out of a conversion; the others fail it, or never get there.
 ROWS_OF = {"row": 1, "ok": 1, "parts": 3}
 FAILING = ("misfit", "torn", "fail")
+SINGLE = ("row", "ok", *FAILING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,9 +115,8 @@ class Evidence:
     # The store's own account: (key, sha256) of every put that it carried out.
     writes: list = dataclasses.field(default_factory=list)
     rewritten_keys: int = 0
-    # How often a process was killed. The service takes it for a record's fault when it dies with the
-    # same one again and again; so rarely may chance look like that.
-    deaths: int = 0
+    # What each instance logged, by its name: the only excuse for a sound record that was condemned.
+    logs: dict = dataclasses.field(default_factory=dict)
     # Objects of somebody else, by their paths: they are to stay what they are.
     foreign: dict = dataclasses.field(default_factory=dict)
     data_dirs: list = dataclasses.field(default_factory=list)
@@ -151,7 +154,8 @@ class _Judge:
         self.said = hook_log.read(evidence.hook_log) if evidence.hook_log else {}
         self.violations = []
         self.counts = {}
-        self.condemned = set()
+        # What each condemned record is called in the log of its stream.
+        self.condemned = {}
 
     def bad(self, invariant, what, subjects=()):
         self.violations.append(Violation(invariant, what, tuple(subjects)))
@@ -161,12 +165,11 @@ class _Judge:
 
     def run(self):
         outcomes = collections.Counter(entry.outcome.value for entry in self.records.values())
-        self.counts |= {outcome.value: outcomes[outcome.value] for outcome in Outcome}
+        self.counts |= {outcome.value: outcomes[outcome.value] for outcome in Outcome} | {"lost": 0, "doubled": 0}
         self._record_ids()
         for stream, facts in self.evidence.streams.items():
             self._stream(stream, facts)
-        if len(self.condemned) > self.evidence.deaths // DEATHS_PER_CHANCE:
-            self.bad("I4", f"sound records condemned after {self.evidence.deaths} deaths", sorted(self.condemned))
+        self._condemned()
         self._writes()
         self._disk()
         return Verdict(self.violations, self.counts)
@@ -264,7 +267,11 @@ class _Judge:
                     continue
                 entries.append(entry)
                 if line.get("errorCode") == POISON:
-                    self.condemned.add(name)
+                    number = POISON_NUMBER.search(line.get("errorMessage", ""))
+                    self.condemned[name] = number and number[1]
+                    # Of a record that became several, it is one of them.
+                    if entry.kind in SINGLE and hashlib.sha256(_without_hook(raw)).hexdigest() != entry.sha:
+                        self.bad("I4", f"condemned bytes in {key} are not those that were sent", [name])
                     continue
                 if entry.kind == "misfit" and facts.hooked:
                     raw = _without_hook(raw)
@@ -292,9 +299,11 @@ class _Judge:
                 continue
             if entry.outcome is Outcome.ACKED and not is_there:
                 lost.append(name)
-            if is_there and name not in self.condemned and not self._is_once(entry, found, failed):
+            if is_there and not self._is_once(entry, found, failed):
                 twice.append(name)
             wrong += [name] * any(not self._is_whole(facts, entry, row) for row in found)
+        self.counts["lost"] += len(lost)
+        self.counts["doubled"] += len(twice)
         if lost:
             self.bad("I1", f"acknowledged, and not in {stream}", sorted(lost))
         if twice:
@@ -310,18 +319,21 @@ class _Judge:
     def _is_once(self, entry, found, failed):
         if entry.kind in FAILING:
             return not found and failed == 1
-        if failed:
+        if failed and entry.id not in self.condemned:
             return False
+        # Rows that a condemned record did not become are missing.
+        parts = [row.values.get("part") for row in found]
         if entry.kind != "differ":
-            parts = [row.values.get("part") for row in found]
             wanted = list(range(3)) if entry.kind == "parts" else [None]
-            return len(found) == ROWS_OF[entry.kind] and sorted(parts, key=str) == wanted
+            return len(parts) + failed == ROWS_OF[entry.kind] and _is_part_of(parts, wanted)
         said = {(line["token"], line["of"]) for line in self.said.get(entry.id, [])}
         tokens = {(row.values["token"], row.values["of"]) for row in found}
+        if not found:
+            return failed in {of for _, of in said}
         if len(tokens) != 1 or not tokens <= said:
             return False
         [(_, of)] = tokens
-        return sorted(row.values["part"] for row in found) == list(range(of))
+        return len(parts) + failed == of and _is_part_of(parts, list(range(of)))
 
     @staticmethod
     def _is_whole(facts, entry, row):
@@ -355,6 +367,24 @@ class _Judge:
 
     # --- beside the rows ---
 
+    def _condemned(self):
+        """Sound records that the service gave up: only with a log that shows why it had to.
+
+        A process that is killed while it converts one record, and again while it converts nothing
+        but that one, cannot know that it was not the record.
+        """
+        deaths = collections.Counter(
+            (instance, match["path"].split("/streams/")[-1].split("/")[0], match["record"])
+            for instance, log in self.evidence.logs.items()
+            for match in DEATH.finditer(log.read_text(errors="replace"))
+        )
+        died = {name: deaths[entry.instance, entry.stream, self.condemned[name]]
+                for name, entry in self.records.items() if name in self.condemned}
+        unfounded = sorted(name for name, count in died.items() if count < POISON_DEATHS)
+        if unfounded:
+            self.bad("I4", "sound records condemned though no process died again and again with them", unfounded)
+        self.counts["condemned"] = len(self.condemned)
+
     def _record_ids(self):
         """No two records have the same RecordId."""
         acked = [entry for entry in self.records.values() if entry.record_id]
@@ -387,9 +417,11 @@ class _Judge:
                     self.bad("I12", f"not as it was sent in {key}", [name])
             self._folder(stream, key, entries)
         twice = [name for name, count in kept.items() if count > 1]
+        self.counts["doubled"] += len(twice)
         if twice:
             self.bad("I12", f"more than once in the backup of {stream}", sorted(twice))
         lost = [name for name, entry in records.items() if entry.outcome is Outcome.ACKED and name not in kept]
+        self.counts["lost"] += len(lost)
         if lost:
             self.bad("I12", f"acknowledged, and not in the backup of {stream}", sorted(lost))
         refused = [name for name, e in records.items() if e.outcome is Outcome.REFUSED and name in kept]
@@ -496,9 +528,17 @@ class _Judge:
 _STATES = ("accepted", "delivered", "failed", "dropped", "damaged", "pending")
 
 
+def _is_part_of(parts, wanted):
+    """Whether there are some of those that are wanted, each once."""
+    return len(set(parts)) == len(parts) and set(parts) <= set(wanted)
+
+
 def _without_hook(raw):
     """A part that could not be converted has what the hook added to the record."""
-    members = json.loads(raw)
+    try:
+        members = json.loads(raw)
+    except ValueError:
+        return raw
     return load.encode(members) if members.pop("seen", None) is True else raw
 
 

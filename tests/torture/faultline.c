@@ -2,7 +2,7 @@
 
    Loaded by LD_PRELOAD. Counts over all threads and, by a shared file, over several lives of a
    program; strace counts for each thread by itself, so that it cannot tell "the fortieth rename".
-   Only calls on paths that hold FAULTLINE_PATH are counted.
+   Only calls on paths that hold FAULTLINE_PATH, and not FAULTLINE_EXCEPT, are counted.
 
      FAULTLINE_CALL   write, fdatasync, rename or unlink
      FAULTLINE_NTH    which one goes wrong, from 1 on
@@ -22,7 +22,7 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char *watched_call, *watched_path, *act;
+static const char *watched_call, *watched_path, *passed_path, *act;
 static unsigned long nth;
 static _Atomic unsigned long *count;
 
@@ -30,6 +30,7 @@ __attribute__((constructor)) static void begin(void) {
     const char *file = getenv("FAULTLINE_COUNT"), *number = getenv("FAULTLINE_NTH");
     watched_call = getenv("FAULTLINE_CALL");
     watched_path = getenv("FAULTLINE_PATH");
+    passed_path = getenv("FAULTLINE_EXCEPT");
     act = getenv("FAULTLINE_ACT");
     if (!file || !number || !watched_call || !watched_path || !act)
         return;
@@ -51,6 +52,8 @@ static void die(void) {
 /* Whether this is the call that dies after it has returned. */
 static int meet(const char *call, const char *path) {
     if (!count || strcmp(call, watched_call) != 0 || !strstr(path, watched_path))
+        return 0;
+    if (passed_path && strstr(path, passed_path))
         return 0;
     unsigned long now = atomic_fetch_add(count, 1) + 1;
     if (strcmp(act, "kill") == 0 && now == nth)

@@ -18,6 +18,8 @@ from kits import HERE, kit
 
 FAKETIME = next(iter(sorted(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 STREAMS = "/streams/"
+# In which a leg notes what it converts, for the case that the process dies of it.
+NOTE = "/running"
 
 
 class Unavailable(Exception):
@@ -32,13 +34,13 @@ class Faultline:
 
     CALLS = ("write", "fdatasync", "rename", "unlink")
 
-    def __init__(self, folder, path=STREAMS):
+    def __init__(self, folder, path=STREAMS, passed_path=None):
         compiler = shutil.which("cc")
         if compiler is None:
             raise Unavailable("there is no C compiler (cc) for faultline")
         self.library = pathlib.Path(folder) / "faultline.so"
         self.count_file = pathlib.Path(folder) / "faultline.count"
-        self.path = path
+        self.path, self.passed_path = path, passed_path
         command = [compiler, "-O1", "-shared", "-fPIC", "-o", self.library, HERE / "faultline.c", "-ldl"]
         built = subprocess.run([*map(str, command)], capture_output=True, text=True)
         if built.returncode != 0:
@@ -61,7 +63,7 @@ class Faultline:
             "FAULTLINE_ACT": act,
             "FAULTLINE_PATH": self.path,
             "FAULTLINE_COUNT": str(self.count_file),
-        }
+        } | ({"FAULTLINE_EXCEPT": self.passed_path} if self.passed_path else {})
 
 
 class Strace:

@@ -17,10 +17,14 @@ def test_two_instances_on_one_bucket_are_killed_and_nothing_gets_mixed_up(play):
     assert {cycle["instance"] for cycle in result.cycles} == {"one", "two"}
 
 
-@pytest.mark.parametrize("call", ["write", "fdatasync", "rename", "unlink"])
+@pytest.mark.parametrize("call", ["write", "note", "fdatasync", "rename", "unlink"])
 def test_death_at_exactly_the_kth_call_leaves_everything_recoverable(play, call):
     result = play(call)
     assert [cycle["fault"].split()[1] for cycle in result.cycles] == [str(k) for k in range(1, 41)]
+
+
+def test_death_in_the_middle_of_a_put_into_a_folder_leaves_whole_objects_alone(play):
+    play("folder")
 
 
 def test_a_failed_sync_is_answered_with_no_success_and_never_tried_again(play):

@@ -244,6 +244,7 @@ class World(contextlib.ExitStack):
             writes=self.writes,
             foreign=self.foreign,
             rewritten_keys=self.s3.state()["keys_rewritten_with_other_bytes"] if self.s3 else 0,
+            logs={instance.name: instance.log for instance in self.instances},
             data_dirs=[instance.data_dir for instance in self.instances] if stop else [],
         )
 

@@ -200,6 +200,58 @@ async fn an_idle_stop_with_the_store_down_ends_within_its_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_at_once_delivers_nothing_more_tells_what_is_left_and_loses_nothing() {
+    let mut world = World::new();
+    *locked(&world.store.put_fault) = Fault::times(u32::MAX);
+    let running = world.start();
+    for _ in 0..4 {
+        world.send(&running, 10).await.unwrap();
+    }
+    tokio::select! {
+        _ = running.handle.flush() => panic!("the store is down"),
+        _ = world.until(&running, |status| status.open_plans == 1) => {}
+    }
+    world.send(&running, 10).await.unwrap();
+    let status = world.until(&running, |status| status.buffered_records == 10).await;
+    assert_eq!((status.pending, status.open_plans), (50, 1));
+    let left = running.stop_at_once().await;
+    assert_eq!((left.records, left.plans, left.backup_records), (50, 1, 0));
+    assert!(left.bytes > 0);
+
+    *locked(&world.store.put_fault) = Fault::default();
+    let running = world.start();
+    let status = running.status().await;
+    assert_eq!((status.pending, status.open_plans), (left.records, 1));
+    let status = running.flush().await;
+    assert_eq!((status.delivered, status.failed, status.pending), (40, 10, 0));
+    assert_eq!(world.audit("after a stop at once").len(), 50);
+    assert!(running.stop().await.is_nothing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn sealed_segments_are_covered_by_a_checkpoint_also_when_nothing_is_planned() {
+    let mut world = World::new();
+    world.record_bytes = 100_000;
+    let running = world.start();
+    // The checkpoints of a start are over.
+    world.pass(60).await;
+    let before = running.journal.mark();
+    for _ in 0..4 {
+        world.send(&running, 10).await.unwrap();
+    }
+    assert!(running.journal.sealed_since(before) > 0, "the first segment is full");
+    world.pass(30).await;
+    world.until(&running, |status| status.buffered_records == 40).await;
+    assert_eq!(running.status().await.open_plans, 0);
+    running.kill().await;
+    assert!(world.checkpoint_covers() > 1, "a start would skim what was sealed");
+    let running = world.start();
+    running.flush().await;
+    assert_eq!(world.audit("after a kill").len(), 40);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_missing_table_holds_records_until_it_is_there_again() {
     let mut world = World::new();
     let running = world.start();

@@ -22,14 +22,14 @@ use crate::buffer::Hints;
 use crate::catalog::Catalog;
 use crate::convert::{Delimiter, Format, RecordsOptions, Schema};
 use crate::deliver::Stores;
-use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
+use crate::disk::{Disk as _, DiskBudget};
 use crate::journal::{
-    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls,
+    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
 };
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
-use crate::pipeline::{Backup, Handle, Parts, Pipeline, Recipe, Settings, Status};
+use crate::pipeline::{AT_ONCE, Backup, Handle, Left, Parts, Pipeline, Recipe, Settings, Status};
 use crate::plan::{PlanId, Target};
 use crate::record::{StreamName, Tenant};
 use crate::table::{Column, HiveType, Table};
@@ -55,6 +55,8 @@ pub(super) struct World {
     /// What transforms the records.
     pub(super) hook: Option<Arc<FickleHook>>,
     pub(super) has_backup: bool,
+    /// When batches of the backup close, where it is not when those of the stream do.
+    pub(super) backup_hints: Option<Hints>,
 }
 
 /// A pipeline that runs.
@@ -63,8 +65,10 @@ pub(super) struct Running {
     pub(super) handle: Handle,
     pub(super) metrics: Metrics,
     pub(super) budget: Arc<DiskBudget>,
-    stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
+    clock: Arc<ManualClock>,
+    grace: Duration,
+    stop: watch::Sender<Option<Duration>>,
+    tasks: JoinSet<Left>,
 }
 
 impl World {
@@ -80,6 +84,7 @@ impl World {
             record_bytes: 20,
             hook: None,
             has_backup: false,
+            backup_hints: None,
         }
     }
 
@@ -104,6 +109,7 @@ impl World {
             budget: Arc::new(DiskBudget::new(1 << 40)),
             instance: Uuid::from_u128(7),
             remembered_calls: RememberedCalls::new(1000),
+            segments: SegmentSizes::default(),
         }
     }
 
@@ -128,16 +134,18 @@ impl World {
             metrics: metrics.clone(),
         })
         .ok()?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        tasks.spawn(pipeline.run(stopped, grace));
-        Some(Running { journal, handle, metrics, budget, stop, tasks })
+        tasks.spawn(pipeline.run(stopped));
+        let clock = self.clock.clone();
+        Some(Running { journal, handle, metrics, budget, clock, grace, stop, tasks })
     }
 
     pub(super) fn settings(&self) -> Settings {
         let step = |hook: &Arc<FickleHook>| -> Arc<dyn Transform> { hook.clone() };
         let catalog: Arc<dyn Catalog> = self.catalog.clone();
-        let backup = Backup { recipe: Arc::new(backup_recipe()), hints: self.hints };
+        let hints = self.backup_hints.unwrap_or(self.hints);
+        let backup = Backup { recipe: Arc::new(backup_recipe()), hints };
         Settings {
             recipe: Arc::new(recipe()),
             hints: self.hints,
@@ -172,6 +180,18 @@ impl World {
         Ok(())
     }
 
+    /// The number of the first segment that the newest checkpoint does not cover.
+    pub(super) fn checkpoint_covers(&self) -> u64 {
+        let directory = Path::new(DIRECTORY).join("checkpoint");
+        let names = self.disk.list(&directory).expect("there are checkpoints");
+        let newest = names.last().expect("there is one");
+        let bytes = self.disk.inner.bytes(&directory.join(newest));
+        let text = String::from_utf8_lossy(&bytes);
+        let (_, number) = text.split_once("\"covered_before\":").expect("it says so");
+        let digits = number.split(|c: char| !c.is_ascii_digit()).next().expect("it is one");
+        digits.parse().expect("it is a number")
+    }
+
     /// Lets `seconds` go by, a second at a time.
     pub(super) async fn pass(&self, seconds: u64) {
         for _ in 0..seconds {
@@ -193,6 +213,17 @@ impl World {
                 return status;
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("the stream never stood as wanted: {:?}", running.status().await);
+    }
+
+    /// Lets seconds go by until the stream stands as wanted.
+    pub(super) async fn pass_until(&self, running: &Running, wanted: impl Fn(&Status) -> bool) {
+        for _ in 0..100_000 {
+            if wanted(&running.status().await) {
+                return;
+            }
+            self.pass(1).await;
         }
         panic!("the stream never stood as wanted: {:?}", running.status().await);
     }
@@ -317,7 +348,8 @@ impl Running {
         status
     }
 
-    /// Flushes, and looks at the counts all the while.
+    /// Flushes, and looks at the counts all the while. Partitions that the flush did not wait for,
+    /// since time goes by while a committing thread works, are waited for here, if not for ever.
     pub(super) async fn flush(&self) -> Status {
         let flush = self.handle.flush();
         tokio::pin!(flush);
@@ -325,21 +357,39 @@ impl Running {
             tokio::select! {
                 flushed = &mut flush => {
                     assert!(flushed, "the pipeline ended");
-                    return self.status().await;
+                    break;
                 }
                 () = tokio::time::sleep(Duration::from_millis(200)) => {
                     self.status().await;
                 }
             }
         }
+        for _ in 0..1_000 {
+            let status = self.status().await;
+            if status.unregistered_partitions == 0 {
+                return status;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.status().await
     }
 
     /// Stops it, and waits for its end.
-    pub(super) async fn stop(mut self) {
-        self.stop.send_replace(true);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.expect("it does not panic");
-        }
+    pub(super) async fn stop(self) -> Left {
+        let now = crate::clock::Clock::steady(&*self.clock);
+        let until = now + self.grace;
+        self.stop_until(until).await
+    }
+
+    /// Stops it without delivering anything more.
+    pub(super) async fn stop_at_once(self) -> Left {
+        self.stop_until(AT_ONCE).await
+    }
+
+    async fn stop_until(mut self, until: Duration) -> Left {
+        self.stop.send_replace(Some(until));
+        let ended = self.tasks.join_next().await.expect("it runs");
+        ended.expect("it does not panic")
     }
 
     /// Stops it while time goes by, and tells how long its loop went on. Time goes by also while
@@ -348,7 +398,7 @@ impl Running {
         let started = crate::clock::Clock::steady(&*world.clock);
         tokio::select! {
             biased;
-            () = self.stop() => {}
+            _ = self.stop() => {}
             () = world.pass(100_000) => panic!("it never stops"),
         }
         world.clock.last_asked() - started

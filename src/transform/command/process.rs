@@ -10,12 +10,11 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::super::{HookName, PARTS_BYTES_MAX};
 use super::CommandSettings;
@@ -50,6 +49,8 @@ pub(super) struct Process {
     child: Option<Child>,
     input: mpsc::Sender<Bytes>,
     output: mpsc::Receiver<Output>,
+    /// The last line of its stderr; closed when there is no more of it.
+    said: watch::Receiver<String>,
 }
 
 impl Process {
@@ -73,16 +74,15 @@ impl Process {
         let (lines_out, output) = mpsc::channel(LINES_WAITING_MAX);
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         // From here on it is killed whatever happens.
-        let process = Self { child: Some(child), input, output };
+        let (last, said) = watch::channel(String::new());
+        let process = Self { child: Some(child), input, output, said };
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let said = Arc::new(Mutex::new(String::new()));
-        let last = said.clone();
         let name = name.clone();
         spawn("hook input", move || feed(stdin, lines_in))?;
-        spawn("hook output", move || read(stdout, &lines_out, &last))?;
-        spawn("hook log", move || log(stderr, &name, &said))?;
+        spawn("hook output", move || read(stdout, &lines_out))?;
+        spawn("hook log", move || log(stderr, &name, &last))?;
         Ok(process)
     }
 
@@ -94,10 +94,9 @@ impl Process {
 
     /// The next thing that comes from the process.
     pub(super) async fn next(&mut self) -> Output {
-        let output = self.output.recv().await.unwrap_or(Output::End("it is gone".to_owned()));
-        match output {
-            Output::End(said) => Output::End(self.obituary(&said).await),
-            other => other,
+        match self.output.recv().await {
+            Some(output) => output,
+            None => Output::End(self.obituary().await),
         }
     }
 
@@ -115,16 +114,19 @@ impl Process {
         self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// How it ended. Its pipe ends a moment before it does itself, which is waited for, if not long:
-    /// it may have closed the pipe and live on.
-    async fn obituary(&mut self, said: &str) -> String {
+    /// How it ended. Its pipe ends a moment before it does itself and before its last words are
+    /// read, which is waited for, if not long: it may have closed the pipe and live on.
+    async fn obituary(&mut self) -> String {
         let deadline = tokio::time::Instant::now() + END_PATIENCE;
+        let all_said = async { while self.said.changed().await.is_ok() {} };
+        let _ = tokio::time::timeout_at(deadline, all_said).await;
         while self.is_alive() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(END_PAUSE).await;
         }
         let status = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
         let status = status.map(|status| format!(" with {status}")).unwrap_or_default();
-        let said = if said.is_empty() { String::new() } else { format!(", and said: {said}") };
+        let said = self.said.borrow();
+        let said = if said.is_empty() { String::new() } else { format!(", and said: {}", *said) };
         format!("it ended{status}{said}")
     }
 }
@@ -153,18 +155,11 @@ fn feed(mut stdin: ChildStdin, mut lines: mpsc::Receiver<Bytes>) {
     }
 }
 
-fn read(stdout: ChildStdout, lines: &mpsc::Sender<Output>, said: &Mutex<String>) {
+fn read(stdout: ChildStdout, lines: &mpsc::Sender<Output>) {
     let mut stdout = BufReader::new(stdout);
-    loop {
-        let (output, is_last) = match bounded_line(&mut stdout, LINE_BYTES_MAX) {
-            Ok(Some((line, true))) => (Output::Line(line), false),
-            Ok(Some((_, false))) => (Output::TooLong, true),
-            Ok(None) | Err(_) => {
-                let said = said.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                (Output::End(said), true)
-            }
-        };
-        if lines.blocking_send(output).is_err() || is_last {
+    while let Ok(Some((line, is_whole))) = bounded_line(&mut stdout, LINE_BYTES_MAX) {
+        let output = if is_whole { Output::Line(line) } else { Output::TooLong };
+        if lines.blocking_send(output).is_err() || !is_whole {
             return;
         }
     }
@@ -184,13 +179,13 @@ fn bounded_line(from: &mut impl BufRead, bytes_max: usize) -> io::Result<Option<
     Ok(Some((line.into(), is_whole)))
 }
 
-fn log(stderr: ChildStderr, name: &HookName, said: &Mutex<String>) {
+fn log(stderr: ChildStderr, name: &HookName, said: &watch::Sender<String>) {
     let mut stderr = BufReader::new(stderr);
     let (mut window, mut count) = (tokio::time::Instant::now(), 0_u32);
     // Long lines come in pieces.
     while let Ok(Some((line, _))) = bounded_line(&mut stderr, LOG_LINE_BYTES_MAX) {
         let line = String::from_utf8_lossy(&line);
-        *said.lock().unwrap_or_else(PoisonError::into_inner) = super::short(&line);
+        said.send_replace(super::short(&line));
         if window.elapsed() > LOG_WINDOW {
             if count > LOG_LINES_MAX {
                 let left_out = count - LOG_LINES_MAX;
