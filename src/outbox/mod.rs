@@ -199,6 +199,11 @@ impl Outbox {
                 Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
+            // A power cut may have left two names of the file, and such a rename changes nothing.
+            match self.disk.remove(&from) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             files.remove(&id);
             self.budget.remove(bytes);
             // The new name first: a power cut may leave both, but never none.
