@@ -40,6 +40,12 @@ impl Plan {
         self.objects.iter().map(|object| object.header.renamed).sum()
     }
 
+    /// The places of the objects whose bytes the disk has lost.
+    pub fn spoiled(&self) -> impl Iterator<Item = usize> + '_ {
+        let objects = self.objects.iter().enumerate();
+        objects.filter(|(_, object)| object.header.spoiled).map(|(index, _)| index)
+    }
+
     /// Every position that the plan settles, in no particular order.
     pub fn settled(&self) -> impl Iterator<Item = &Positions> {
         let objects = self.objects.iter().map(|object| &object.positions);
@@ -84,6 +90,10 @@ pub struct ObjectHeader {
     /// before.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub renamed: u32,
+    /// Whether the disk has lost its bytes before they were put: it never will be, and its records
+    /// are damaged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub spoiled: bool,
 }
 
 fn is_zero(number: &u32) -> bool {

@@ -27,7 +27,7 @@ use serde::Serialize;
 use super::repair::find;
 use super::{StreamError, accesses};
 use crate::config::{self, Config, DeliveryStream};
-use crate::convert::{Counted, Provenance, footer_bytes};
+use crate::convert::{Counted, Provenance, footer_bytes, sub_sequence_number};
 use crate::deliver::contents::{self, Listed};
 use crate::deliver::{ListError, Stores};
 use crate::pipeline::{LegBooks, StreamBooks};
@@ -223,8 +223,10 @@ struct Recount<'a> {
     backup: Noted,
     error_objects: u64,
     error_lines: u64,
-    /// Records whose failure was found, of those failures that name their record.
-    failed: Coverage,
+    /// Records and parts whose failure was found, of those failures that name them. The numbers of
+    /// the two are not the same: a stream that was given hooks has used them twice.
+    failed_records: Coverage,
+    failed_parts: Coverage,
     audit: StreamAudit,
 }
 
@@ -271,8 +273,8 @@ enum Read {
     Gone,
     Footer(Box<Option<Provenance>>),
     Rows(Option<u64>),
-    /// How many lines, and the records that they name.
-    Lines(u64, Vec<u64>),
+    /// How many lines, and the records and the parts that they name.
+    Lines(u64, Vec<u64>, Vec<u64>),
 }
 
 impl<'a> Recount<'a> {
@@ -293,7 +295,8 @@ impl<'a> Recount<'a> {
             backup: Noted::default(),
             error_objects: 0,
             error_lines: 0,
-            failed: Coverage::default(),
+            failed_records: Coverage::default(),
+            failed_parts: Coverage::default(),
             audit: StreamAudit::new(stream),
         }
     }
@@ -369,7 +372,12 @@ impl<'a> Recount<'a> {
                     return;
                 }
                 match read {
-                    Read::Lines(lines, records) => self.take_failures(object, lines, records),
+                    Read::Lines(lines, records, parts) => {
+                        self.error_objects += 1;
+                        self.error_lines += lines;
+                        self.take_failures(object, records, Counted::Records);
+                        self.take_failures(object, parts, Counted::Parts);
+                    }
                     Read::Rows(rows) => {
                         let noted =
                             if role == Role::Backup { &mut self.backup } else { &mut self.plain };
@@ -435,14 +443,15 @@ impl<'a> Recount<'a> {
         }
     }
 
-    fn take_failures(&mut self, object: &Listed, lines: u64, mut records: Vec<u64>) {
-        self.error_objects += 1;
-        self.error_lines += lines;
-        records.sort_unstable();
-        let named = records.len();
-        records.dedup();
-        let positions: Positions = records.into_iter().map(Position).collect();
-        let again = self.failed.add(&positions);
+    fn take_failures(&mut self, object: &Listed, mut numbers: Vec<u64>, counted: Counted) {
+        numbers.sort_unstable();
+        let named = numbers.len();
+        numbers.dedup();
+        let positions: Positions = numbers.into_iter().map(Position).collect();
+        let again = match counted {
+            Counted::Records => self.failed_records.add(&positions),
+            Counted::Parts => self.failed_parts.add(&positions),
+        };
         let count = again.count() + (named as u64 - positions.count());
         if count > 0 {
             let text = format!("{count} failures of this object are told elsewhere as well");
@@ -472,10 +481,8 @@ impl<'a> Recount<'a> {
             (books.records.clone(), books.parts.clone().unwrap_or_default())
         };
         let ((records, parts), (records_after, parts_after)) = (legs(before), legs(after));
-        let failed = self.failed.positions();
-        let missing_records =
-            self.compare_sequence(Counted::Records, &records, &records_after, &failed);
-        let missing_parts = self.compare_sequence(Counted::Parts, &parts, &parts_after, &failed);
+        let missing_records = self.compare_sequence(Counted::Records, &records, &records_after);
+        let missing_parts = self.compare_sequence(Counted::Parts, &parts, &parts_after);
         self.compare_plain(missing_records, missing_parts);
 
         let upper = |legs: &[&LegBooks], kind: ObjectKind| -> u64 {
@@ -510,12 +517,12 @@ impl<'a> Recount<'a> {
         counted: Counted,
         before: &LegBooks,
         after: &LegBooks,
-        failed: &Positions,
     ) -> Missing {
-        let sequence = match counted {
-            Counted::Records => &self.records,
-            Counted::Parts => &self.parts,
+        let (sequence, failed) = match counted {
+            Counted::Records => (&self.records, &self.failed_records),
+            Counted::Parts => (&self.parts, &self.failed_parts),
         };
+        let failed = failed.positions();
         let (objects, unlisted) = (sequence.objects, sequence.unlisted);
         let found = sequence.coverage.positions();
         let noun = counted.as_str();
@@ -551,7 +558,7 @@ impl<'a> Recount<'a> {
             );
             self.audit.differ("surplus", None, None, text);
         }
-        let candidates = committed.without(&found).without(failed);
+        let candidates = committed.without(&found).without(&failed);
         Missing { counted, count: expected.saturating_sub(there), candidates }
     }
 
@@ -669,21 +676,29 @@ async fn read(
     if role != Role::Error {
         return Ok(Read::Rows(contents::noted_rows(stores, target, object).await?));
     }
-    let mut records = Vec::new();
-    let mut take = |line: &[u8]| records.extend(failed_record(line));
+    let (mut records, mut parts) = (Vec::new(), Vec::new());
+    let mut take = |line: &[u8]| match failed_record(line) {
+        Some((number, Counted::Records)) => records.push(number),
+        Some((number, Counted::Parts)) => parts.push(number),
+        None => {}
+    };
     let lines = contents::lines(stores, target, object, LINE_BYTES_MAX, &mut take).await?;
-    Ok(lines.map_or(Read::Gone, |lines| Read::Lines(lines, records)))
+    Ok(lines.map_or(Read::Gone, |lines| Read::Lines(lines, records, parts)))
 }
 
-/// The record that a failure names.
-fn failed_record(line: &[u8]) -> Option<u64> {
+/// The record or part that a failure names.
+fn failed_record(line: &[u8]) -> Option<(u64, Counted)> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Line {
         sequence_number: Option<String>,
+        #[serde(default)]
+        sub_sequence_number: u32,
     }
     let line: Line = serde_json::from_slice(line).ok()?;
-    line.sequence_number?.parse().ok()
+    let is_part = line.sub_sequence_number == sub_sequence_number(Counted::Parts);
+    let counted = if is_part { Counted::Parts } else { Counted::Records };
+    Some((line.sequence_number?.parse().ok()?, counted))
 }
 
 /// `None` when the object has gone; an inner `None` when it has no footer that can be read.

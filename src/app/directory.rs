@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::disk::{
     DirectoryLock, Disk, UnsafeVolume, lock_directory, read_file, replace_file, unsafe_volume,
 };
+use crate::journal::{self, OpenError};
 use crate::record::{StreamName, UnixMillis};
 
 /// The layout that this program writes, and the only one that it reads.
@@ -57,6 +58,9 @@ pub enum DirectoryError {
         /// Its format.
         found: u32,
     },
+    /// A newer program wrote to one of its logs.
+    #[error(transparent)]
+    NewerLog(#[from] OpenError),
     /// It may lose what was synced.
     #[error(
         "data_dir {} {volume}; give it a folder on a disk, in a container a volume, or write \
@@ -212,6 +216,7 @@ impl DataDirectory {
             _ => fault("take the lock")(error),
         })?;
         let instance = identify(disk, path)?;
+        refuse_newer(disk, path)?;
         match disk.remove(&path.join("addresses.json")) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(fault("remove addresses.json")(error));
@@ -321,8 +326,133 @@ fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Uuid>, Directory
     }
 }
 
+/// Before anything is changed: half of a directory in another format would be worse than all of it.
+fn refuse_newer(disk: &dyn Disk, path: &Path) -> Result<(), DirectoryError> {
+    let streams = path.join("streams");
+    for stream in disk.list(&streams).unwrap_or_default() {
+        for log in ["", "scratch", "backup"] {
+            match journal::refuse_newer(disk, &streams.join(&stream).join(log)) {
+                Err(error @ OpenError::NewerFormat { .. }) => return Err(error.into()),
+                // What else is wrong is told by those who open the stream, if anybody does.
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
+
 fn to_json(file: &impl Serialize) -> Vec<u8> {
     let mut text = serde_json::to_vec(file).expect("numbers and strings always serialise");
     text.push(b'\n');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
+    use super::*;
+    use crate::disk::OsDisk;
+
+    fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+        let mut found = BTreeMap::new();
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                found.extend(files(&path));
+            } else {
+                found.insert(path.clone(), fs::read(path).unwrap());
+            }
+        }
+        found
+    }
+
+    /// A copy of the golden directory, with what a start would tidy up.
+    fn golden() -> tempfile::TempDir {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/format-1");
+        let copy = tempfile::tempdir().unwrap();
+        for (path, bytes) in files(&source) {
+            let path = copy.path().join(path.strip_prefix(&source).unwrap());
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        for leftover in ["LOCK", "addresses.json", "streams/clicks/journal/1.tmp"] {
+            fs::write(copy.path().join(leftover), "").unwrap();
+        }
+        copy
+    }
+
+    fn first_of(folder: &Path) -> PathBuf {
+        let mut files: Vec<_> = files(folder).into_keys().collect();
+        files.sort();
+        files.remove(0)
+    }
+
+    /// Both copies of a segment's header, or the front of another file, with another format.
+    fn make_newer(path: &Path) {
+        let mut bytes = fs::read(path).unwrap();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("seg") => {
+                for at in [0, 512] {
+                    bytes[at + 8] = 2;
+                    let crc = crc32c::crc32c(&bytes[at..at + 60]);
+                    bytes[at + 60..at + 64].copy_from_slice(&crc.to_le_bytes());
+                }
+            }
+            Some("ckpt") => bytes[..8].copy_from_slice(b"LKHCKP02"),
+            _ => {
+                let text = String::from_utf8(bytes).unwrap();
+                bytes = text.replace("\"format\":1", "\"format\":2").into_bytes();
+            }
+        }
+        fs::write(path, bytes).unwrap();
+    }
+
+    #[test]
+    fn a_newer_format_of_any_file_is_refused_and_no_byte_or_name_changes() {
+        for newer in [
+            "identity.json",
+            "streams/clicks/journal",
+            "streams/clicks/checkpoint",
+            "streams/clicks/scratch/journal",
+            "streams/clicks/scratch/checkpoint",
+            "streams/clicks/backup/checkpoint",
+        ] {
+            let copy = golden();
+            let path = copy.path().join(newer);
+            make_newer(&if path.is_dir() { first_of(&path) } else { path });
+            let before = files(copy.path());
+            let error = DataDirectory::open(&OsDisk, copy.path(), true).expect_err("it is refused");
+            let text = error.to_string();
+            assert!(text.contains("format 2") && text.contains("reads 1"), "{newer}: {text}");
+            assert!(text.contains("use the newer lakehose again"), "{newer}: {text}");
+            assert_eq!(files(copy.path()), before, "{newer}");
+        }
+        let copy = golden();
+        let before = files(copy.path());
+        let opened = DataDirectory::open(&OsDisk, copy.path(), true).expect("it opens");
+        let gone = copy.path().join("addresses.json");
+        let rest: BTreeMap<_, _> = before.into_iter().filter(|(path, _)| *path != gone).collect();
+        assert_eq!(files(copy.path()), rest);
+        assert_eq!(opened.path, copy.path());
+    }
+
+    #[test]
+    fn streams_without_an_identity_are_refused_with_what_to_do_and_not_touched() {
+        for damage in ["", "{\"instance\": 7"] {
+            let copy = golden();
+            let file = copy.path().join("identity.json");
+            if damage.is_empty() {
+                fs::remove_file(&file).unwrap();
+            } else {
+                fs::write(&file, damage).unwrap();
+            }
+            let before = files(copy.path());
+            let error = DataDirectory::open(&OsDisk, copy.path(), true).expect_err("it is refused");
+            assert!(matches!(error, DirectoryError::NoIdentity { .. }), "{error}");
+            assert!(error.to_string().contains("restore the file"), "{error}");
+            assert_eq!(files(copy.path()), before);
+        }
+    }
 }

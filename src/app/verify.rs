@@ -39,8 +39,9 @@ const VOLUME_NAMES: [&str; 1] = ["lost+found"];
 const STREAM_NAMES: [&str; 4] = ["stream.json", "table.json", "definition.json", "retired.json"];
 /// What the folder of a log holds.
 const LOG_NAMES: [&str; 3] = ["journal", "checkpoint", "outbox"];
-/// What a leg notes for the case that the process dies under it; read by nobody else.
-const NOTE_NAME: &str = "running";
+/// What stands beside them at times: what a leg notes for the case that the process dies under it,
+/// read by nobody else, and damaged files of an outbox.
+const SIDE_NAMES: [&str; 2] = ["running", outbox::QUARANTINE];
 /// Where the records of a backup end that was switched off.
 const BACKUP_END_NAME: &str = "end.json";
 /// Logs with a folder of their own inside that of their stream.
@@ -211,12 +212,8 @@ impl Verifier<'_> {
             return Ok(());
         };
         self.totals.streams += 1;
-        let known: Vec<&str> = STREAM_NAMES
-            .into_iter()
-            .chain(LOG_NAMES)
-            .chain(OTHER_LOGS)
-            .chain([NOTE_NAME])
-            .collect();
+        let known: Vec<&str> =
+            STREAM_NAMES.into_iter().chain(LOG_NAMES).chain(OTHER_LOGS).chain(SIDE_NAMES).collect();
         self.names(path, &names, &known, Some(name));
         let is_there = |wanted: &str| names.iter().any(|name| name == wanted);
         let file = format!("streams/{name}/stream.json");
@@ -240,8 +237,8 @@ impl Verifier<'_> {
         self.json::<Retired>(&retired, &words::RETIRED, Some(name));
         for log in OTHER_LOGS {
             if let Ok(names) = self.disk.list(&path.join(log)) {
-                let mut known: Vec<&str> = LOG_NAMES.into_iter().chain([NOTE_NAME]).collect();
-                known.extend((log == "backup").then_some(BACKUP_END_NAME));
+                let end = (log == "backup").then_some(BACKUP_END_NAME);
+                let known: Vec<&str> = LOG_NAMES.into_iter().chain(SIDE_NAMES).chain(end).collect();
                 self.names(&path.join(log), &names, &known, Some(name));
             }
         }
@@ -393,11 +390,10 @@ impl Verifier<'_> {
     /// Records that the backup has not got and the journal does not hold any more; of one that was
     /// switched off, those before its `end`.
     fn left_behind(&mut self, source: &Leg, backup: &Leg, end: Option<Position>) {
-        let begin = source.survey.begin().unwrap_or_else(|| source.end());
-        let begin = end.map_or(begin, |end| end.min(begin));
-        let gone = Positions::from_run(Position(0), begin.0).without(&backup.settled);
+        let all = Positions::from_run(Position(0), end.unwrap_or_else(|| source.end()).0);
+        let gone = all.without(&source.survey.held()).without(&backup.settled);
         if !gone.is_empty() {
-            self.tell(words::left_behind(&backup.log, gone));
+            self.tell(words::missing(&backup.log, gone));
         }
     }
 

@@ -8,7 +8,7 @@ use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 
-use super::Rejection;
+use super::{Counted, Rejection};
 use crate::record::{Record, UnixMillis};
 
 /// One rejected record and why.
@@ -22,6 +22,17 @@ pub struct FailureLine<'a> {
     pub attempt_ending: UnixMillis,
     /// The table whose columns it did not fit, if there is one.
     pub table: Option<TableName<'a>>,
+    /// What its position counts.
+    pub counted: Counted,
+}
+
+/// Tells the numbers of parts that hooks made from those of records, which are 0 as Firehose's are.
+#[must_use]
+pub const fn sub_sequence_number(counted: Counted) -> u32 {
+    match counted {
+        Counted::Records => 0,
+        Counted::Parts => 1,
+    }
 }
 
 /// A table as a failure line names it.
@@ -49,7 +60,7 @@ impl FailureLine<'_> {
             attempt_ending_timestamp: self.attempt_ending,
             raw_data: self.record.data,
             sequence_number: &sequence_number,
-            sub_sequence_number: 0,
+            sub_sequence_number: sub_sequence_number(self.counted),
             data_catalog_table: self.table.map(|table| DataCatalogTable {
                 catalog_id: (),
                 database_name: table.database,

@@ -71,7 +71,7 @@ mod tests;
 
 use arrow_schema::ArrowError;
 
-pub use self::failure::{FailureLine, ProcessingFailureLine, TableName};
+pub use self::failure::{FailureLine, ProcessingFailureLine, TableName, sub_sequence_number};
 pub use self::footer::{Counted, Origin, Provenance, footer_bytes};
 pub use self::format::{
     BinaryText, Delimiter, Format, ParquetCompression, ParquetOptions, RecordsCompression,

@@ -56,7 +56,7 @@ mod tests {
     use bytes::Bytes;
     use futures::FutureExt as _;
 
-    use super::super::{Effort, Outcome, Read, Stores, deliver};
+    use super::super::{Effort, Outcome, Read, Stores, Unreadable, deliver};
     use crate::plan::{ObjectHeader, ObjectKind, Target, sha256_hex};
 
     const KEY: &str = "clicks/day=1/a%2Fb.parquet";
@@ -74,6 +74,7 @@ mod tests {
             content_encoding: None,
             partition: None,
             renamed: 0,
+            spoiled: false,
         }
     }
 
@@ -119,7 +120,10 @@ mod tests {
         for (there, wanted) in [("bytes", Outcome::There), ("other", Outcome::Taken)] {
             std::fs::write(place.join("a%2Fb.parquet"), there).expect("a file");
             std::fs::write(place.join("a%2Fb.parquet#1"), b"by").expect("a file");
-            let read: Read<'_> = &|| async { Err("nothing is put".into()) }.boxed();
+            let read: Read<'_> = &|| {
+                async { Err(Unreadable { error: "nothing is put".into(), is_final: false }) }
+                    .boxed()
+            };
             assert_eq!(deliver(&stores, &header, read, effort, &|_, _| {}).await, wanted);
             let left = std::fs::read_dir(&place).expect("a folder").count();
             assert_eq!(left, 1, "{there}");

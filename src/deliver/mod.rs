@@ -2,7 +2,8 @@
 //!
 //! Owns one thing: an object whose bytes and key are fixed gets there, and never in the place of
 //! somebody else's. A lost answer is not a failed put: the same bytes go to the same key again. Does
-//! not choose keys, does not touch the journal or the outbox, and judges no failure as final.
+//! not choose keys, does not touch the journal or the outbox, and judges no failure as final but the
+//! loss of the bytes themselves.
 //!
 //! A put says that there must be no object under the key, where the store understands that. Of one
 //! that is there, its hash tells whose it is.
@@ -58,7 +59,14 @@ const CONTENT_TYPE: &str = "application/octet-stream";
 pub type Read<'a> = &'a (dyn Fn() -> BoxFuture<'a, Result<Bytes, Unreadable>> + Send + Sync);
 
 /// Why the bytes of an object are not to be had.
-pub type Unreadable = Box<dyn Error + Send + Sync>;
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Unreadable {
+    /// What the disk or its reader said.
+    pub error: Box<dyn Error + Send + Sync>,
+    /// Whether they are not the promised ones, and never will be.
+    pub is_final: bool,
+}
 
 /// Why an attempt to deliver did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +108,7 @@ pub enum DeliverError {
 }
 
 impl DeliverError {
-    /// What to do about it: in every case the object is tried again.
+    /// What to do about it: the object is tried again, unless its bytes are lost.
     #[must_use]
     pub fn action(&self) -> Action {
         match self {
@@ -156,6 +164,8 @@ pub enum Outcome {
     NotYet,
     /// Another object is under its key and stays there.
     Taken,
+    /// It is not, and its bytes are lost.
+    Spoiled,
 }
 
 /// How hard an object is tried to be put.
@@ -170,7 +180,8 @@ pub struct Effort {
     pub may_be_there: bool,
 }
 
-/// Puts one object. `read` must give the very bytes that the header promises. `failed` hears of each
+/// Puts one object. `read` must give the very bytes that the header promises, or say that they are
+/// lost: then the object is given up, unless the store has it. `failed` hears of each
 /// failed attempt with its number from 1 on.
 pub async fn deliver(
     stores: &Stores,
@@ -191,6 +202,9 @@ pub async fn deliver(
         if matches!(error, DeliverError::Taken { .. }) {
             sweep(header, effort).await;
             return Outcome::Taken;
+        }
+        if matches!(&error, DeliverError::Unreadable(unreadable) if unreadable.is_final) {
+            return Outcome::Spoiled;
         }
         // The answer may have been lost; the same bytes go to the same key again.
         effort.may_be_there |= error.may_be_applied();

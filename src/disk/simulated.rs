@@ -189,6 +189,21 @@ impl SimulatedDisk {
         state.inodes[inode].synced.truncate(length);
     }
 
+    /// Takes a file away, as a hand would.
+    pub(crate) fn forget(&self, path: &Path) {
+        let mut state = self.state();
+        state.names.remove(path);
+        state.synced_names.remove(path);
+    }
+
+    /// Puts bytes behind the end of a file.
+    pub(crate) fn extend(&self, path: &Path, bytes: &[u8]) {
+        let mut state = self.state();
+        let inode = state.names[path];
+        state.inodes[inode].written.extend_from_slice(bytes);
+        state.inodes[inode].synced.extend_from_slice(bytes);
+    }
+
     /// A copy that shares nothing, and has everything synced.
     pub(crate) fn copied(&self) -> Self {
         let state = self.state();
@@ -206,6 +221,13 @@ impl SimulatedDisk {
     pub(crate) fn bytes(&self, path: &Path) -> Vec<u8> {
         let state = self.state();
         state.inodes[state.names[path]].written.clone()
+    }
+
+    /// Every file and its bytes.
+    pub(crate) fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        let state = self.state();
+        let bytes = |inode: &usize| state.inodes[*inode].written.clone();
+        state.names.iter().map(|(path, inode)| (path.clone(), bytes(inode))).collect()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

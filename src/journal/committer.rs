@@ -223,6 +223,11 @@ impl Lane {
         answered.await.unwrap_or(Err(AppendError::Failed))
     }
 
+    /// Begins the log at `position` when that is later; to be asked for before anything else.
+    pub(super) fn go_on_at(&self, position: Position) {
+        locked(&self.log).go_on_at(position);
+    }
+
     /// Appends what the service itself has to say, waiting for room in the queue.
     pub(super) async fn append_own(&self, payload: Payload) -> Result<Appended, AppendError> {
         let (answer, answered) = oneshot::channel();

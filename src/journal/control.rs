@@ -26,6 +26,14 @@ pub enum Control {
     Commit(PlanId),
     /// The partition is in its catalog.
     Registered(CatalogPartition),
+    /// The disk has lost the bytes of these objects of the plan, and they were not put: their
+    /// records are damaged.
+    Spoiled {
+        /// The plan.
+        plan: PlanId,
+        /// The objects, by their places in it.
+        objects: Vec<u32>,
+    },
 }
 
 impl Control {
@@ -34,6 +42,7 @@ impl Control {
             Self::Plan(_) => Kind::Plan,
             Self::Commit(_) => Kind::Commit,
             Self::Registered(_) => Kind::Registered,
+            Self::Spoiled { .. } => Kind::Spoiled,
         }
     }
 
@@ -43,6 +52,10 @@ impl Control {
             Self::Plan(plan) => put_plan(&mut out, plan),
             Self::Commit(id) => out.extend_from_slice(&id.0.to_le_bytes()),
             Self::Registered(partition) => put_json(&mut out, partition),
+            Self::Spoiled { plan, objects } => {
+                out.extend_from_slice(&plan.0.to_le_bytes());
+                objects.iter().for_each(|index| out.extend_from_slice(&index.to_le_bytes()));
+            }
         }
         out
     }
@@ -54,6 +67,12 @@ impl Control {
             Kind::Plan => take_plan(&mut body).map(Self::Plan),
             Kind::Commit => (body.len() == 8).then(|| Self::Commit(PlanId(u64_at(body, 0)))),
             Kind::Registered => take_json(&mut body).map(Self::Registered),
+            Kind::Spoiled => {
+                let (plan, objects) = body.split_at_checked(8)?;
+                let (objects, rest) = objects.as_chunks::<4>();
+                let objects = objects.iter().map(|index| u32::from_le_bytes(*index)).collect();
+                rest.is_empty().then(|| Self::Spoiled { plan: PlanId(u64_at(plan, 0)), objects })
+            }
             Kind::Batch | Kind::Seal => None,
         }
     }

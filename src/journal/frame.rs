@@ -33,13 +33,15 @@ pub(super) enum Kind {
     Commit = 3,
     /// A partition is in its catalog.
     Registered = 4,
+    /// Objects of a plan were lost by the disk before they were put.
+    Spoiled = 5,
     /// The segment was closed in order; nothing follows.
     Seal = 15,
 }
 
 impl Kind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Batch, Self::Plan, Self::Commit, Self::Registered, Self::Seal]
+        [Self::Batch, Self::Plan, Self::Commit, Self::Registered, Self::Spoiled, Self::Seal]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }

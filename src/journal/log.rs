@@ -98,6 +98,12 @@ impl Log {
         }
     }
 
+    /// Begins at `position` when that is later. Nothing may have been written yet.
+    pub(super) fn go_on_at(&mut self, position: Position) {
+        debug_assert!(self.active.is_none(), "positions of a segment follow each other");
+        self.next = self.next.max(position);
+    }
+
     /// Gives back what is kept for a full disk; true when there was something.
     pub(super) fn make_room(&self) -> bool {
         self.disk.make_room()

@@ -32,13 +32,15 @@
 //!                 then the records' bytes, one after another
 //! plan, commit,   meta: the whole payload
 //! registered
+//! spoiled         meta: the plan u64 | the place of each object in it u32
 //! seal            no payload; nothing follows in the segment
 //! ```
 //!
 //! Checksums are CRC-32C begun with the segment's salt (the segment header's own is not salted). A
 //! record's checksum covers its position (u64) and its bytes, so one record can be read and
 //! checked without its neighbours. `group offset` is the distance to the first frame of the group
-//! that one sync covered. Kinds: 1 batch, 2 plan, 3 commit, 4 registered, 15 seal.
+//! that one sync covered. Kinds: 1 batch, 2 plan, 3 commit, 4 registered, 5 spoiled,
+//! 15 seal.
 //!
 //! # Order of writes
 //!
@@ -53,6 +55,7 @@
 
 mod committer;
 mod control;
+mod formats;
 mod frame;
 mod log;
 mod reader;
@@ -75,6 +78,7 @@ use uuid::Uuid;
 
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
+pub use self::formats::refuse_newer;
 pub use self::log::SegmentSizes;
 pub use self::reader::{Call, Outline, Outlined, Seen};
 pub use self::remembered::RememberedCalls;
@@ -378,6 +382,7 @@ impl Journal {
         let segments_directory = directory.join("journal");
         let fault = |error| OpenError::Disk { path: directory.to_owned(), error };
         let disk = &environment.disk;
+        refuse_newer(disk.as_ref(), directory)?;
         disk.create_dir_all(&segments_directory).map_err(fault)?;
         let checkpoints = directory.join("checkpoint");
         let (files, found) = CheckpointFiles::open(disk.as_ref(), &checkpoints)?;
@@ -514,11 +519,21 @@ impl Journal {
         self.inner.shared.end()
     }
 
-    /// The first position whose segment is still there; the end when none is.
+    /// Goes on at `position` when that is later than the end: others know of the records before it,
+    /// which this journal has lost, and no position may be given twice. To be asked for before
+    /// anything is read or appended. Tells how many positions are missing.
     #[must_use]
-    pub fn begin(&self) -> Position {
-        let first = self.inner.shared.segment_from(Position(0));
-        first.map_or_else(|| *self.inner.shared.end().borrow(), |segment| segment.first)
+    pub fn go_on_at(&self, position: Position) -> u64 {
+        let end = *self.inner.shared.end().borrow();
+        self.inner.lane.go_on_at(position);
+        self.inner.shared.go_on_at(position);
+        position.0.saturating_sub(end.0)
+    }
+
+    /// The positions before the end that no segment is there for: they were settled, or are lost.
+    #[must_use]
+    pub fn absent(&self) -> Positions {
+        self.inner.shared.absent()
     }
 
     /// Bytes on disk.
@@ -621,6 +636,20 @@ pub fn stamp_of(instance: Uuid, stream: &StreamName) -> [u8; 8] {
     stamp[..4].copy_from_slice(&instance.as_bytes()[..4]);
     stamp[4..].copy_from_slice(&crc32c::crc32c(stream.as_str().as_bytes()).to_le_bytes());
     stamp
+}
+
+/// The offset and the first position of each batch of a whole segment.
+#[cfg(test)]
+pub(crate) fn batch_frames_for_test(bytes: &[u8]) -> Vec<(usize, Position)> {
+    let salt = frame::u32_at(bytes, 56);
+    let (mut offset, mut found) = (segment::HEADER_BYTES, Vec::new());
+    while let Some(header) = bytes.get(offset..).and_then(|b| frame::Header::decode(b, salt)) {
+        if header.count > 0 {
+            found.push((offset, header.first));
+        }
+        offset += header.frame_bytes();
+    }
+    found
 }
 
 #[cfg(test)]

@@ -384,7 +384,7 @@ impl Open {
                 Kind::Batch => {}
                 // Behind it a file that was used before has its old bytes.
                 Kind::Seal => break,
-                Kind::Plan | Kind::Commit | Kind::Registered => continue,
+                Kind::Plan | Kind::Commit | Kind::Registered | Kind::Spoiled => continue,
             }
             let meta = self.frames.meta(offset, &header)?;
             if BatchMeta::decode(&header, meta).is_some() {

@@ -131,7 +131,8 @@ pub(super) fn scan(
 impl Found {
     /// The position after the last one found.
     pub(super) fn end(&self) -> Position {
-        self.segments.last().map_or(Position(0), |segment| segment.end)
+        // Not of the last alone: an older file may have been put behind it.
+        self.segments.iter().map(|segment| segment.end).max().unwrap_or_default()
     }
 }
 
@@ -213,14 +214,17 @@ impl<'a> SegmentScan<'a> {
         }
         let broken_at = self.offset;
         let mut from = broken_at + frame::ALIGNMENT as u64;
+        let mut next = None;
         while let Some((offset, header)) = self.frames.find(from)? {
+            let (next_offset, next) = *next.get_or_insert((offset, header));
             let group_start = offset.saturating_sub(u64::from(header.group_offset));
             if !self.may_be_torn || group_start > broken_at {
-                // The broken frame had been durable. What of it is whole still counts.
+                // The broken frame had been durable. What of it is whole still counts, and so do
+                // the others of its group.
                 if here.is_none() {
-                    self.offset = offset;
+                    self.offset = next_offset;
                 }
-                return Ok(Some(here.unwrap_or(header)));
+                return Ok(Some(here.unwrap_or(next)));
             }
             from = offset + frame::ALIGNMENT as u64;
         }
@@ -247,7 +251,13 @@ impl<'a> SegmentScan<'a> {
     fn unexplained_bytes(&mut self, length: u64) -> io::Result<u64> {
         let mut front = [0; frame::HEADER_BYTES];
         let read = read_up_to(self.file.as_ref(), &mut front, self.offset)?;
-        let is_frame_like = Header::decode(&front[..read], self.header.salt).is_some();
+        let is_frame_like = if read < front.len() {
+            // No header fits in: a file that was cut there, or was never written further.
+            let magic = frame::MAGIC.to_le_bytes();
+            read > 0 && front[..read.min(magic.len())] == magic[..read.min(magic.len())]
+        } else {
+            Header::decode(&front, self.header.salt).is_some()
+        };
         Ok(if is_frame_like { length - self.offset } else { 0 })
     }
 
@@ -256,7 +266,7 @@ impl<'a> SegmentScan<'a> {
         match header.kind {
             Kind::Batch => return self.learn_call(header),
             Kind::Seal => return Ok(()),
-            Kind::Plan | Kind::Commit | Kind::Registered => {}
+            Kind::Plan | Kind::Commit | Kind::Registered | Kind::Spoiled => {}
         }
         let is_whole = self.frames.has_whole_meta(self.offset, header)?;
         let payload = self.frames.payload(self.offset, header)?;

@@ -25,7 +25,7 @@ use super::remembered::RememberedCalls;
 use super::segment::{self, Frames, HeaderError, SegmentHeader};
 use super::window::Window;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
-use crate::positions::Run;
+use crate::positions::{Positions, Run};
 use crate::record::Position;
 
 /// Something about a log's files that is not as it was written.
@@ -180,6 +180,16 @@ impl Survey {
         let scanned = self.segments.last().and_then(|segment| segment.scanned);
         let unread = || self.segments.last().map(|segment| segment.header.first);
         scanned.map(|scanned| scanned.end).or_else(unread).unwrap_or_default()
+    }
+
+    /// The positions that the segments stand for, once they have been scanned.
+    #[must_use]
+    pub fn held(&self) -> Positions {
+        let held = self.segments.iter().filter_map(|segment| {
+            let (first, end) = (segment.header.first, segment.scanned?.end);
+            Some(Positions::from_run(first, end.0.saturating_sub(first.0)))
+        });
+        held.fold(Positions::default(), |all, held| all.with(&held))
     }
 
     /// What is wrong with names, headers and checkpoints, and after a scan with the ends.
@@ -418,7 +428,7 @@ impl Check<'_> {
                 None => self.tell(Some(run(header.first, header.end())), FlawKind::Records),
             },
             Kind::Seal => {}
-            Kind::Plan | Kind::Commit | Kind::Registered => {
+            Kind::Plan | Kind::Commit | Kind::Registered | Kind::Spoiled => {
                 if Control::decode(header.kind, payload).is_none() {
                     self.tell(None, FlawKind::NotUnderstood);
                 }

@@ -5,11 +5,15 @@
 //!
 //! Order of writes: file written -> synced -> folder synced; only then may the plan be appended to
 //! the journal. A file without a plan is an interrupted attempt and is removed at the next start.
+//!
+//! A file in which the disk has changed an object is set aside in the folder `quarantine` beside the
+//! outbox once the loss is durable: its plan's other objects are still read there, and it stays
+//! there for a person. What is set aside does not count as used by the outbox.
 
 mod survey;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,13 +21,18 @@ use bytes::Bytes;
 
 pub use self::survey::{Flaw, FlawKind, survey};
 
-use crate::disk::{Disk, DiskBudget, OpenMode, read_up_to, with_room};
+use crate::disk::{Disk, DiskBudget, DiskFile, OpenMode, read_up_to, with_room};
 use crate::plan::{ObjectHeader, PlanId, sha256_hex};
+
+/// The folder beside the outbox in which damaged files are kept for a person.
+pub const QUARANTINE: &str = "quarantine";
 
 /// The outbox of one stream.
 #[derive(Debug)]
 pub struct Outbox {
     directory: PathBuf,
+    /// Where files are set aside.
+    quarantine: PathBuf,
     disk: Arc<dyn Disk>,
     budget: Arc<DiskBudget>,
     /// Bytes of files by plan.
@@ -59,11 +68,8 @@ pub enum ReadError {
         /// What the operating system said.
         error: io::Error,
     },
-    /// The bytes are not those that the plan promised.
-    #[error(
-        "a frozen object is damaged on disk and is not sent; its records are safe nowhere else: \
-         restore the file from a copy path={path} offset={offset}"
-    )]
+    /// The bytes are not those that the plan promised, or not there at all.
+    #[error("a frozen object is damaged on disk and is not sent path={path} offset={offset}")]
     Damaged {
         /// The outbox file.
         path: PathBuf,
@@ -83,6 +89,7 @@ impl Outbox {
         directory: &Path,
         open_plans: &BTreeSet<PlanId>,
     ) -> io::Result<Self> {
+        let quarantine = directory.join(QUARANTINE);
         let directory = directory.join("outbox");
         disk.create_dir_all(&directory)?;
         let mut files = BTreeMap::new();
@@ -96,7 +103,7 @@ impl Outbox {
             }
         }
         budget.add(files.values().sum());
-        Ok(Self { directory, disk, budget, files: Mutex::new(files) })
+        Ok(Self { directory, quarantine, disk, budget, files: Mutex::new(files) })
     }
 
     /// Makes the bytes of a plan's objects durable, out of the reserve where there is no other room.
@@ -146,10 +153,13 @@ impl Outbox {
     /// # Errors
     /// When they cannot be read or are not what was frozen.
     pub fn read(&self, id: PlanId, header: &ObjectHeader) -> Result<Bytes, ReadError> {
-        let path = self.directory.join(file_name(id));
+        let (path, opened) = self.open_file(id);
         let damaged = || ReadError::Damaged { path: path.clone(), offset: header.offset };
         let fault = |error| ReadError::Disk { path: path.clone(), error };
-        let file = self.disk.open(&path, OpenMode::Read).map_err(fault)?;
+        let file = match opened {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(damaged()),
+            opened => opened.map_err(fault)?,
+        };
         let length = file.len_bytes().map_err(fault)?;
         let end = header.offset.checked_add(header.size_bytes);
         if end.is_none_or(|end| end > length) {
@@ -173,6 +183,47 @@ impl Outbox {
             self.budget.remove(bytes);
         }
         Ok(())
+    }
+
+    /// Sets the file of an open plan aside, durably, because an object in it is damaged. Tells where
+    /// it is then; `None` when there is no file.
+    ///
+    /// # Errors
+    /// What the disk answers; the file may then still be where it was.
+    pub fn set_aside(&self, id: PlanId) -> io::Result<Option<PathBuf>> {
+        let (from, to) = (self.directory.join(file_name(id)), self.quarantine.join(file_name(id)));
+        let mut files = self.files();
+        if let Some(bytes) = files.get(&id).copied() {
+            self.disk.create_dir_all(&self.quarantine)?;
+            match self.disk.rename(&from, &to) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            // A power cut may have left two names of the file, and such a rename changes nothing.
+            match self.disk.remove(&from) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            files.remove(&id);
+            self.budget.remove(bytes);
+            // The new name first: a power cut may leave both, but never none.
+            self.disk.sync_dir(&self.quarantine)?;
+            self.disk.sync_dir(&self.directory)?;
+        }
+        Ok(self.disk.open(&to, OpenMode::Read).is_ok().then_some(to))
+    }
+
+    /// The file of a plan, wherever it is, and its path.
+    fn open_file(&self, id: PlanId) -> (PathBuf, io::Result<Arc<dyn DiskFile>>) {
+        let path = self.directory.join(file_name(id));
+        let opened = self.disk.open(&path, OpenMode::Read);
+        if opened.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            let aside = self.quarantine.join(file_name(id));
+            if let Ok(file) = self.disk.open(&aside, OpenMode::Read) {
+                return (aside, Ok(file));
+            }
+        }
+        (path, opened)
     }
 
     /// Bytes on disk.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::{file_name, parse_file_name};
+use super::{QUARANTINE, file_name, parse_file_name};
 use crate::disk::{Disk, DiskFile, OpenMode, read_up_to};
 use crate::plan::{Hasher, ObjectHeader, Plan, PlanId, PlannedObject};
 
@@ -40,6 +40,8 @@ pub enum FlawKind {
     Leftover,
     /// A file of a plan that the log should have and has not.
     Unplanned(PlanId),
+    /// A file with damaged objects that was set aside.
+    SetAside,
     /// A name that no file of an outbox has.
     Unknown,
 }
@@ -56,12 +58,12 @@ pub fn survey<'a>(
     last: PlanId,
     seen: &mut dyn FnMut(Flaw<'a>),
 ) -> io::Result<u64> {
+    let quarantine = directory.join(QUARANTINE);
+    for name in list(disk, &quarantine)? {
+        seen(Flaw { path: quarantine.join(name), object: None, kind: FlawKind::SetAside });
+    }
     let directory = directory.join("outbox");
-    let names = match disk.list(&directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        names => names?,
-    };
-    for name in names {
+    for name in list(disk, &directory)? {
         let path = directory.join(&name);
         let kind = match parse_file_name(&name) {
             Some(id) if open_plans.contains_key(&id) => continue,
@@ -76,9 +78,12 @@ pub fn survey<'a>(
     }
     let mut count = 0;
     for (id, plan) in open_plans {
-        let path = directory.join(file_name(*id));
+        let is_aside = plan.spoiled().next().is_some();
+        let aside = is_aside.then(|| quarantine.join(file_name(*id)));
+        let aside = aside.filter(|path| disk.open(path, OpenMode::Read).is_ok());
+        let path = aside.unwrap_or_else(|| directory.join(file_name(*id)));
         let opened = disk.open(&path, OpenMode::Read);
-        for object in &plan.objects {
+        for object in plan.objects.iter().filter(|object| !object.header.spoiled) {
             count += 1;
             let kind = match &opened {
                 Ok(file) => look(file.as_ref(), &object.header),
@@ -93,6 +98,13 @@ pub fn survey<'a>(
         }
     }
     Ok(count)
+}
+
+fn list(disk: &dyn Disk, directory: &Path) -> io::Result<Vec<String>> {
+    match disk.list(directory) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        names => names,
+    }
 }
 
 /// What is wrong with one object.

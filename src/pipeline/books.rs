@@ -65,7 +65,8 @@ impl LegBooks {
     #[must_use]
     pub fn of(checkpoint: &Checkpoint) -> Self {
         let open = checkpoint.open_plans.iter().flat_map(|plan| {
-            plan.objects.iter().map(|object| OpenObject {
+            let objects = plan.objects.iter().filter(|object| !object.header.spoiled);
+            objects.map(|object| OpenObject {
                 plan: plan.id,
                 kind: object.header.kind,
                 key: object.header.key.clone(),
@@ -191,7 +192,11 @@ impl Books {
                 }
                 return;
             }
-            Control::Commit(id) if *id >= next && self.is_complete => odd(Oddity::StrayCommit(*id)),
+            Control::Commit(id) | Control::Spoiled { plan: id, .. }
+                if *id >= next && self.is_complete =>
+            {
+                odd(Oddity::StrayCommit(*id));
+            }
             _ => {}
         }
         self.state.apply(control);
@@ -258,6 +263,7 @@ mod tests {
             content_encoding: None,
             partition: None,
             renamed: 0,
+            spoiled: false,
         };
         let positions = Positions::from_run(Position(first), count);
         Control::Plan(Plan {

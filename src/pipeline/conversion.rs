@@ -121,6 +121,14 @@ impl Converter {
         name(&self.stream, self.records.stamp(), &self.recipe, batch, error)
     }
 
+    /// What the positions of its records count.
+    fn counted(&self) -> Counted {
+        match self.kind {
+            Kind::Records => Counted::Records,
+            Kind::Entries => Counted::Parts,
+        }
+    }
+
     fn finish(&self, id: PlanId, batch: &Batch, parts: Parts) -> Result<Converted, FreezeError> {
         let Parts { name, encoder, rows, arrivals, failed, damaged } = parts;
         if rows.is_empty() {
@@ -134,10 +142,7 @@ impl Converter {
             journal: self.records.stamp(),
             plan: id.0,
             positions: &rows,
-            counted: match self.kind {
-                Kind::Records => Counted::Records,
-                Kind::Entries => Counted::Parts,
-            },
+            counted: self.counted(),
             row_count: encoder.row_count(),
             arrivals: arrivals.unwrap_or((batch.oldest_arrival, batch.oldest_arrival)),
             schema_version: table.map_or("", |table| &table.version),
@@ -233,6 +238,7 @@ impl Converter {
                     record,
                     rejection: &rejection,
                     attempt_ending: self.clock.now(),
+                    counted: self.counted(),
                     table: table.map(|table| TableName {
                         database: &table.database,
                         table: &table.name,

@@ -1,8 +1,11 @@
 //! One plan on its way into its stores.
 //!
 //! Owns a turn of it: the objects that are not there yet, some side by side, what is logged and
-//! counted of each, once. Does not commit.
+//! counted of each, once; and how an object is given up whose bytes are lost. Does not commit.
 
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,14 +13,15 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::blocking;
 use super::orders::Role;
 use super::troubles::Troubles;
 use super::turns::{Turn, TurnEnd};
+use super::{blocking, repeat};
 use crate::deliver::{ATTEMPTS, DeliverError, Effort, Outcome, Stores, Unreadable, deliver};
 use crate::fault::Action;
+use crate::journal::{AppendError, Control, Journal};
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, ReadError};
 use crate::plan::{ObjectHeader, PlanId};
 use crate::record::StreamName;
 
@@ -91,14 +95,33 @@ impl Delivery {
         end
     }
 
-    /// Whether every object is in its store after a turn that ended so.
+    /// Whether every object is in its store, or lost, after a turn that ended so.
     pub(super) fn has_all(&self, headers: &[ObjectHeader], end: &TurnEnd) -> bool {
-        self.turn.there.union(&end.there).count() == headers.len()
+        let is_done = |index: &usize| {
+            [&self.turn.there, &end.there, &end.spoiled].iter().any(|set| set.contains(index))
+        };
+        (0..headers.len()).all(|index| is_done(&index))
+    }
+
+    /// Makes it durable in `log` that the disk has lost objects of the plan, then sets their file aside.
+    pub(super) async fn give_up(
+        &self,
+        log: &Journal,
+        objects: &BTreeSet<usize>,
+    ) -> Result<(), AppendError> {
+        let objects = objects.iter().map(|index| *index as u32).collect();
+        let control = Control::Spoiled { plan: self.plan, objects };
+        repeat(async || log.append_control(&control).await).await?;
+        let (outbox, plan) = (self.outbox.clone(), self.plan);
+        let aside = blocking(move || outbox.set_aside(plan)).await;
+        note_set_aside(&self.stream, plan, aside);
+        Ok(())
     }
 
     async fn put(&self, header: &ObjectHeader, attempts: u32) -> Outcome {
         let step = format!("deliver {}", header.key);
-        let failed = |error: &DeliverError, attempt: u32| self.failed(&step, error, attempt);
+        let failed =
+            |error: &DeliverError, attempt: u32| self.failed(&step, &header.key, error, attempt);
         let read = || self.read(header);
         let (turns, may_be_there) = (self.turn.turns, self.turn.may_be_there);
         let effort = Effort { attempts, turns, may_be_there };
@@ -107,6 +130,9 @@ impl Delivery {
         let _memory = self.room.memory.acquire_many(kib as u32).await;
         let _place = self.room.places.acquire().await;
         let outcome = deliver(&self.stores, header, &read, effort, &failed).await;
+        if outcome == Outcome::Spoiled {
+            self.troubles.clear(&step);
+        }
         if outcome != Outcome::There {
             return outcome;
         }
@@ -128,11 +154,15 @@ impl Delivery {
     fn read<'a>(&'a self, header: &'a ObjectHeader) -> BoxFuture<'a, Result<Bytes, Unreadable>> {
         Box::pin(async {
             let (outbox, plan, header) = (self.outbox.clone(), self.plan, header.clone());
-            Ok(blocking(move || outbox.read(plan, &header)).await?)
+            let read = blocking(move || outbox.read(plan, &header)).await;
+            read.map_err(|error| {
+                let is_final = matches!(error, ReadError::Damaged { .. });
+                Unreadable { error: error.into(), is_final }
+            })
         })
     }
 
-    fn failed(&self, step: &str, error: &DeliverError, attempt: u32) {
+    fn failed(&self, step: &str, key: &str, error: &DeliverError, attempt: u32) {
         let attempt = self.turn.attempts.saturating_add(attempt);
         if matches!(error, DeliverError::Taken { .. }) {
             self.metrics.taken_keys.get_or_create(&stream_labels(self.stream.as_str())).inc();
@@ -142,6 +172,11 @@ impl Delivery {
         }
         self.metrics.failed_puts.get_or_create(&stream_labels(self.stream.as_str())).inc();
         self.troubles.set(step, format!("{error} (attempt {attempt})"));
+        if matches!(error, DeliverError::Unreadable(unreadable) if unreadable.is_final) {
+            // What it costs is told when it is certain.
+            tracing::error!(stream = %self.stream, key, "{error}");
+            return;
+        }
         // The same thing again is news ever more rarely.
         if !attempt.is_power_of_two() {
             tracing::debug!(stream = %self.stream, %error, attempt, "trying again");
@@ -151,5 +186,28 @@ impl Delivery {
         } else {
             tracing::warn!(stream = %self.stream, %error, attempt, "trying again");
         }
+    }
+}
+
+/// Logs where a damaged outbox file of a plan is kept.
+pub(super) fn note_set_aside(
+    stream: &StreamName,
+    plan: PlanId,
+    aside: io::Result<Option<PathBuf>>,
+) {
+    match aside {
+        Ok(Some(path)) => tracing::warn!(
+            %stream,
+            plan = plan.0,
+            path = %path.display(),
+            "a damaged outbox file is kept aside, for a person to look at and to remove"
+        ),
+        Ok(None) => tracing::warn!(%stream, plan = plan.0, "there is no outbox file to keep aside"),
+        Err(error) => tracing::error!(
+            %stream,
+            plan = plan.0,
+            %error,
+            "could not set a damaged outbox file aside; it goes when its plan is delivered"
+        ),
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct Stretch {
     pub(super) dropped: Positions,
     /// Positions that the disk lost.
     pub(super) lost: Positions,
+    /// Of these, entries of records that were lost before they were transformed, and named then.
+    pub(super) told: Positions,
     /// Where the stretch ends.
     pub(super) next: Position,
     /// Of entries: how far the transform had come, by the records of the stream's journal.
@@ -150,7 +152,10 @@ impl Stretch {
                     self.push(group(&BTreeMap::new()), position, raw.len(), call.arrival);
                 }
                 Content::Dropped => self.dropped.push(position),
-                Content::Damaged => self.lost.push(position),
+                Content::Damaged => {
+                    self.lost.push(position);
+                    self.told.push(position);
+                }
             }
         }
     }

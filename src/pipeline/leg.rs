@@ -29,14 +29,14 @@ use super::books::LegBooks;
 use super::caution::Caution;
 use super::collector::{Collector, as_runs};
 use super::conversion::Converter;
-use super::delivery::{Delivery, Room};
+use super::delivery::{Delivery, Room, note_set_aside};
 use super::freeze::{Batch, FreezeError, Freezer};
 use super::handle::{LegHandle, LegLeft, LegStatus, Request, TableTrouble};
 use super::intake::{Kind, Reading, Stretch};
 use super::ledger::{Alarm, Ledger};
 use super::orders::{Logs, Orders, Role, Surroundings};
 use super::registration::{RegisterError, Registrations, Report, register};
-use super::state::State;
+use super::state::{State, missing_plans};
 use super::transformer::Transformer;
 use super::transforms::{BATCH_RECORDS_MAX, Transforms};
 use super::troubles::Troubles;
@@ -142,15 +142,30 @@ enum Done {
     Looked(Result<Stretch, io::Error>),
     Transformed(u64, Result<Vec<journal::Batch>, io::Error>),
     Appended(Positions, Result<Appended, AppendError>),
-    Planned { batches: Arc<Vec<Batch>>, lost: Positions, plan: Result<Plan, FreezeError> },
-    Committed(PlanId, Result<(), AppendError>),
+    Planned {
+        batches: Arc<Vec<Batch>>,
+        lost: Positions,
+        plan: Result<Plan, FreezeError>,
+    },
+    /// With the objects that are lost; that is durable, too.
+    Committed(PlanId, BTreeSet<usize>, Result<(), AppendError>),
     NotDelivered(PlanId, TurnEnd),
     Rested(Rest),
-    Renamed { plan: Plan, end: TurnEnd, appended: Result<(), AppendError> },
-    Registered { catalog: String, result: Result<Registration, RegisterError> },
+    Renamed {
+        plan: Plan,
+        end: TurnEnd,
+        appended: Result<(), AppendError>,
+    },
+    Registered {
+        catalog: String,
+        result: Result<Registration, RegisterError>,
+    },
     CatalogRested(String),
     Sealed(Position, Result<(), AppendError>),
-    Checkpointed { committed: Vec<PlanId>, written: io::Result<()> },
+    Checkpointed {
+        committed: Vec<PlanId>,
+        written: io::Result<()>,
+    },
 }
 
 impl Leg {
@@ -177,12 +192,28 @@ impl Leg {
         let alarm = Alarm::new(role, surroundings.stream.clone(), surroundings.imbalances.clone());
         let torn = surroundings.metrics.torn_bytes.get_or_create(&stream_labels(&stream)).clone();
         torn.inc_by(torn_bytes);
+        for (first, last) in missing_plans(checkpoint.as_ref(), &controls) {
+            tracing::error!(
+                stream,
+                leg = role.as_str(),
+                first = first.0,
+                last = last.0,
+                "the disk lost plans: what is left of their records is planned again, and stands \
+                 twice in its store if it was delivered already; see what lakehose audit says"
+            );
+        }
         let state = State::replay(checkpoint, controls);
         let recovered: BTreeSet<PlanId> = state.open_plans().keys().copied().collect();
         let Surroundings { disk, budget, clock, .. } = surroundings.clone();
         let outbox = Arc::new(Outbox::open(disk.clone(), budget, directory, &recovered)?);
         let mut turns = Turns::default();
-        state.open_plans().values().for_each(|plan| turns.open(plan, true));
+        for plan in state.open_plans().values() {
+            turns.open(plan, true);
+            if plan.spoiled().next().is_some() {
+                // As the process may have ended before it came to that.
+                note_set_aside(&surroundings.stream, plan.id, outbox.set_aside(plan.id));
+            }
+        }
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let (records, hold) = logs
             .held
@@ -260,12 +291,6 @@ impl Leg {
     /// How far the transform had come that made this leg's records.
     pub(super) fn source_end(&self) -> Position {
         self.state.source_end()
-    }
-
-    /// Records that no plan has settled and the log does not hold any more were never this leg's.
-    /// Tells how many there were.
-    pub(super) fn begin_at(&mut self, first: Position) -> u64 {
-        self.leave_out(&Positions::from_run(Position(0), first.0))
     }
 
     /// Those of the records that no plan has settled are none of this leg's. Tells how many they are.
@@ -507,11 +532,16 @@ impl Leg {
             let journal = self.log.clone();
             self.work.spawn(async move {
                 let end = delivery.run(&headers).await;
+                if !end.spoiled.is_empty()
+                    && let Err(error) = delivery.give_up(&journal, &end.spoiled).await
+                {
+                    return Done::Committed(id, BTreeSet::new(), Err(error));
+                }
                 if !delivery.has_all(&headers, &end) {
                     return Done::NotDelivered(id, end);
                 }
                 let committed = repeat(async || journal.append_control(&Control::Commit(id)).await);
-                Done::Committed(id, committed.await)
+                Done::Committed(id, end.spoiled, committed.await)
             });
         }
     }
@@ -617,6 +647,8 @@ impl Leg {
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
+                    // What was lost as a whole was told when it was looked for.
+                    self.report_lost(&plan.damaged.without(&lost));
                     self.turns.open(&plan, false);
                     self.state.planned(plan);
                     self.freezer.converter.caution.planned(self.state.progress.low());
@@ -626,10 +658,19 @@ impl Leg {
                     self.collector.give_back(batches, &lost);
                 }
             }
-            Done::Committed(id, Ok(())) => self.committed(id),
-            Done::Committed(_, Err(_)) => self.halted = true,
-            Done::NotDelivered(id, end) if end.taken.is_empty() => self.rest(id, &end),
-            Done::NotDelivered(id, end) => self.start_renaming(id, end),
+            Done::Committed(id, spoiled, Ok(())) => {
+                self.spoiled(id, spoiled);
+                self.committed(id);
+            }
+            Done::Committed(_, _, Err(_)) => self.halted = true,
+            Done::NotDelivered(id, end) => {
+                self.spoiled(id, end.spoiled.clone());
+                if end.taken.is_empty() {
+                    self.rest(id, &end);
+                } else {
+                    self.start_renaming(id, end);
+                }
+            }
             Done::Renamed { plan, end, appended: Ok(()) } => {
                 self.renaming -= 1;
                 self.checkpoints_due = 2;
@@ -685,8 +726,10 @@ impl Leg {
         }
         self.state.source_seen(stretch.source_end);
         stretch.lost = stretch.lost.without(&self.state.progress.settled());
-        self.report_lost(&stretch.lost);
-        if self.transformer.is_some() {
+        if self.transformer.is_none() {
+            self.report_lost(&stretch.lost.without(&stretch.told));
+        } else {
+            // Who reads them for the hooks tells of them.
             let lost = std::mem::take(&mut stretch.lost);
             stretch.runs.extend(as_runs(&lost, &self.surroundings));
             stretch.runs.sort_by_key(|run| run.first);
@@ -696,14 +739,19 @@ impl Leg {
     }
 
     fn report_lost(&self, lost: &Positions) {
-        for run in lost.runs() {
+        self.role.report_lost(&self.surroundings.stream, lost);
+    }
+
+    /// The disk has lost objects of an open plan.
+    fn spoiled(&mut self, id: PlanId, objects: BTreeSet<usize>) {
+        for object in self.state.spoiled(id, objects) {
+            self.checkpoints_due = 2;
             tracing::error!(
                 stream = %self.surroundings.stream,
-                first = run.first.0,
-                count = run.count,
-                leg = self.role.as_str(),
-                "the disk lost accepted records; they are counted as damaged"
+                key = object.header.key,
+                "the disk lost an object of the outbox, which will not be delivered"
             );
+            self.report_lost(&object.positions);
         }
     }
 
@@ -714,7 +762,7 @@ impl Leg {
         let Some(plan) = self.state.committed(id) else {
             return;
         };
-        for object in &plan.objects {
+        for object in plan.objects.iter().filter(|object| !object.header.spoiled) {
             if let Some(partition) = &object.header.partition
                 && self.registrations.is_confirmed(partition)
             {

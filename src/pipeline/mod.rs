@@ -16,7 +16,8 @@
 //! the source leg and the backup leg have both settled its records.
 //!
 //! Files below the stream's folder: `journal`, `checkpoint`, `outbox` of the source leg, and the
-//! same three below `scratch` and `backup`, where `backup_end` has its note too.
+//! same three below `scratch` and `backup`, where `backup_end` has its note too; `quarantine` beside
+//! an outbox that was damaged.
 
 mod handle;
 mod orders;
@@ -194,6 +195,8 @@ impl Pipeline {
         } else {
             Position(0)
         };
+        let backup = pipeline.open_backup_log(&settings)?;
+        pipeline.go_on(transformed_until, backup.as_ref(), parts.opened.checkpoint.is_some())?;
         let (mut leg, source) = Leg::new(
             Role::Source,
             Logs { opened: parts.opened, held: None },
@@ -205,12 +208,10 @@ impl Pipeline {
         leg.resume_after(transformed_until);
         pipeline.legs.set_source(source);
         pipeline.ready.push(leg);
-        match (&settings.backup, &settings.ending_backup) {
-            (Some(backup), _) => pipeline.open_backup(backup)?,
-            (None, Some(ending)) if pipeline.has_log("backup") => {
-                pipeline.open_ending_backup(ending)?;
-            }
-            (None, None) if pipeline.has_log("backup") && !pipeline.is_backup_over() => {
+        match (&settings.backup, &settings.ending_backup, backup) {
+            (Some(backup), _, Some(opened)) => pipeline.open_backup(backup, opened)?,
+            (None, Some(ending), Some(opened)) => pipeline.open_ending_backup(ending, opened)?,
+            (None, None, Some(_)) if !pipeline.is_backup_over() => {
                 tracing::warn!(
                     stream = %parts.stream,
                     "the stream had a backup, has none now, and no definition of it is left: its \
@@ -218,7 +219,7 @@ impl Pipeline {
                      again; records that stood in none yet will not be in the backup"
                 );
             }
-            (None, _) => {}
+            (_, _, _) => {}
         }
         let legs = pipeline.legs.clone();
         let budget = pipeline.surroundings.budget.clone();
@@ -236,6 +237,48 @@ impl Pipeline {
             let files = self.environment.disk.list(&directory.join(name));
             files.is_ok_and(|files| !files.is_empty())
         })
+    }
+
+    /// The log of the backup, where there is a backup or was one. One that cannot be opened is no
+    /// obstacle while nobody asks for it.
+    fn open_backup_log(&self, settings: &Settings) -> Result<Option<Opened>, OpenError> {
+        if settings.backup.is_some() {
+            return self.open("backup").map(Some);
+        }
+        if !self.has_log("backup") {
+            return Ok(None);
+        }
+        let opened = self.open("backup");
+        let stream = &self.surroundings.stream;
+        let note = |error: &OpenError| tracing::warn!(%stream, "the former backup: {error}");
+        Ok(opened.inspect_err(note).ok())
+    }
+
+    /// Lets the journal go on after every record that another log of the stream knows of, when it
+    /// has lost its end: a position that is given twice would make new records pass for old ones.
+    fn go_on(
+        &self,
+        transformed_until: Position,
+        backup: Option<&Opened>,
+        has_checkpoint: bool,
+    ) -> Result<(), OpenError> {
+        let backed_up_until = backup.map_or(Position(0), state::known_end);
+        let is_gone = !has_checkpoint && *self.source.end().borrow() == Position(0);
+        if is_gone && backed_up_until > transformed_until {
+            return Err(OpenError::NoCheckpoint { path: self.directory.join("checkpoint") });
+        }
+        let first = *self.source.end().borrow();
+        let missing = self.source.go_on_at(transformed_until.max(backed_up_until));
+        if missing > 0 {
+            tracing::error!(
+                stream = %self.surroundings.stream,
+                first = first.0,
+                last = first.0 + missing - 1,
+                "the journal ends before what its other logs know of: it goes on after that, and \
+                 what none of them has is counted as damaged"
+            );
+        }
+        Ok(())
     }
 
     /// Runs until `stop` names an instant of the steady clock, and then until what is buffered has
@@ -288,8 +331,7 @@ impl Pipeline {
                         tracing::info!(stream = %self.surroundings.stream, "the backup has ended");
                         self.note_backup_is_over();
                         // It may have been asked for again when its end could not be called off.
-                        let again = self.backup.clone();
-                        let opened = again.as_ref().map(|backup| self.open_backup(backup));
+                        let opened = self.backup.clone().map(|backup| self.begin_backup(&backup));
                         match opened {
                             None => self.legs.set_backup(None),
                             Some(Ok(())) => {}
@@ -332,7 +374,7 @@ impl Pipeline {
                 let disk = self.environment.disk.clone();
                 BackupEnd::remove(disk.as_ref(), &self.directory.join("backup"))?;
             }
-            (Some(backup), None) => self.open_backup(backup)?,
+            (Some(backup), None) => self.begin_backup(backup)?,
             (None, Some(leg)) => {
                 // A leg that has ended already has left its own note.
                 if let Some(end) = leg.end().await {
@@ -395,12 +437,17 @@ impl Pipeline {
         Ok(source_end)
     }
 
+    fn begin_backup(&mut self, backup: &Backup) -> Result<(), PipelineError> {
+        let opened = self.open("backup")?;
+        self.open_backup(backup, opened)
+    }
+
     /// Makes the leg of the backup. A new backup begins with the next record, and so does one that
     /// was switched off and had ended.
-    fn open_backup(&mut self, backup: &Backup) -> Result<(), PipelineError> {
+    fn open_backup(&mut self, backup: &Backup, opened: Opened) -> Result<(), PipelineError> {
         let (disk, directory) = (self.environment.disk.clone(), self.directory.join("backup"));
         let end = BackupEnd::read(disk.as_ref(), &directory);
-        let (mut leg, handle) = self.backup_leg(backup)?;
+        let (mut leg, handle) = self.backup_leg(backup, opened)?;
         if let Some(BackupEnd { end, is_over: true }) = end {
             let now = *self.source.end().borrow();
             let count = now.0.saturating_sub(end.0);
@@ -414,7 +461,11 @@ impl Pipeline {
     }
 
     /// Makes the leg of a backup that was switched off and has not written all that it is to write.
-    fn open_ending_backup(&mut self, backup: &Backup) -> Result<(), PipelineError> {
+    fn open_ending_backup(
+        &mut self,
+        backup: &Backup,
+        opened: Opened,
+    ) -> Result<(), PipelineError> {
         let (disk, directory) = (self.environment.disk.clone(), self.directory.join("backup"));
         let end = match BackupEnd::read(disk.as_ref(), &directory) {
             Some(end) => end,
@@ -425,7 +476,7 @@ impl Pipeline {
             }
         };
         if !end.is_over {
-            let (mut leg, handle) = self.backup_leg(backup)?;
+            let (mut leg, handle) = self.backup_leg(backup, opened)?;
             leg.end_at(end.end);
             tracing::info!(
                 stream = %self.surroundings.stream,
@@ -453,41 +504,34 @@ impl Pipeline {
         }
     }
 
-    fn backup_leg(&self, backup: &Backup) -> Result<(Leg, LegHandle), PipelineError> {
+    fn backup_leg(
+        &self,
+        backup: &Backup,
+        mut opened: Opened,
+    ) -> Result<(Leg, LegHandle), PipelineError> {
         let hold = self.source.hold();
-        let mut opened = self.open("backup")?;
+        let end = *self.source.end().borrow();
         if opened.checkpoint.is_none() {
             if !opened.controls.is_empty() {
                 let path = self.directory.join("backup").join("checkpoint");
                 return Err(OpenError::NoCheckpoint { path }.into());
             }
-            let end = *self.source.end().borrow();
             let settled = Positions::from_run(Position(0), end.0);
             let begin = Checkpoint { end, settled, left_out: end.0, ..Checkpoint::default() };
             opened.journal.checkpoint(&begin, opened.journal.mark())?;
             opened.checkpoint = Some(begin);
         }
-        let made = Leg::new(
+        Ok(Leg::new(
             Role::Backup,
             Logs { opened, held: Some((self.source.clone(), hold)) },
             &self.directory.join("backup"),
             Orders::of_backup(backup),
             Troubles::default(),
             self.surroundings.clone(),
-        )?;
-        Ok(made)
+        )?)
     }
 
-    fn take_backup(&mut self, mut leg: Leg, handle: LegHandle) {
-        let missed = leg.begin_at(self.source.begin());
-        if missed > 0 {
-            tracing::warn!(
-                stream = %self.surroundings.stream,
-                records = missed,
-                "records of a time without backup are not in the journal any more, and will not be \
-                 in the backup"
-            );
-        }
+    fn take_backup(&mut self, leg: Leg, handle: LegHandle) {
         self.legs.set_backup(Some(handle));
         self.ready.push(leg);
     }

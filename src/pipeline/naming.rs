@@ -57,6 +57,7 @@ pub(super) fn name(
         content_encoding: content_encoding.map(str::to_owned),
         partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
         renamed: 0,
+        spoiled: false,
     })
 }
 

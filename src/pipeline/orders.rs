@@ -18,6 +18,7 @@ use crate::deliver::Stores;
 use crate::disk::{Disk, DiskBudget};
 use crate::journal::{Hold, Journal, Opened};
 use crate::metrics::Metrics;
+use crate::positions::Positions;
 use crate::record::StreamName;
 
 /// What all legs of a stream share.
@@ -52,6 +53,20 @@ impl Role {
             Self::Source => "source",
             Self::Transformed => "transformed",
             Self::Backup => "backup",
+        }
+    }
+
+    /// Names what the disk has lost of the records, or parts, of this leg.
+    pub(super) fn report_lost(self, stream: &StreamName, lost: &Positions) {
+        let what = if self == Self::Transformed { "parts of records" } else { "records" };
+        for run in lost.runs() {
+            tracing::error!(
+                %stream,
+                leg = self.as_str(),
+                first = run.first.0,
+                last = run.end().0 - 1,
+                "the disk lost accepted {what}; they are counted as damaged"
+            );
         }
     }
 }

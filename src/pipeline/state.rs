@@ -1,14 +1,14 @@
 //! What has been decided about a stream's records, and what came of it.
 //!
 //! Owns the counters, the open plans and the partitions to register; changes only by durable plans,
-//! commits and registrations, in memory exactly as in a replay. Applying one of them twice has no
+//! commits, registrations and losses, in memory exactly as in a replay. Applying one of them twice has no
 //! effect, so a replay may begin anywhere before the checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::progress::Progress;
-use crate::journal::{Checkpoint, Control};
-use crate::plan::{CatalogPartition, ObjectKind, Plan, PlanId};
+use crate::journal::{Checkpoint, Control, Opened};
+use crate::plan::{CatalogPartition, ObjectKind, Plan, PlanId, PlannedObject};
 use crate::positions::Positions;
 use crate::record::Position;
 
@@ -82,6 +82,9 @@ impl State {
                 self.committed(id);
             }
             Control::Registered(partition) => self.registered(&partition),
+            Control::Spoiled { plan, objects } => {
+                self.spoiled(plan, objects.into_iter().map(|index| index as usize));
+            }
         }
     }
 
@@ -107,25 +110,53 @@ impl State {
     }
 
     /// A plan is durable, or the new keys of one.
-    pub(super) fn planned(&mut self, plan: Plan) {
-        if plan.id <= self.last_plan {
-            // What is known already, or the same objects under keys that nobody else has.
-            if let Some(open) = self.open_plans.get_mut(&plan.id)
-                && open.renamed() < plan.renamed()
-            {
-                *open = plan;
-            }
+    pub(super) fn planned(&mut self, mut plan: Plan) {
+        let (id, spoiled) = (plan.id, plan.spoiled().collect::<Vec<_>>());
+        let is_new = id > self.last_plan;
+        let open = self.open_plans.get(&id);
+        if !is_new && open.is_none_or(|open| open.renamed() >= plan.renamed()) {
+            // It is known already.
             return;
         }
-        self.last_plan = plan.id;
-        self.source_end = self.source_end.max(plan.source_end);
-        for object in &plan.objects {
-            self.progress.settle(&object.positions);
+        // The same objects under keys that nobody else has: what is lost of them stays so.
+        for (index, object) in plan.objects.iter_mut().enumerate() {
+            let known = open.and_then(|open| open.objects.get(index));
+            object.header.spoiled = known.is_some_and(|object| object.header.spoiled);
         }
-        self.damaged += self.progress.settle(&plan.damaged);
+        if is_new {
+            self.last_plan = id;
+            self.source_end = self.source_end.max(plan.source_end);
+            for object in &plan.objects {
+                self.progress.settle(&object.positions);
+            }
+            self.damaged += self.progress.settle(&plan.damaged);
+        }
         if !plan.objects.is_empty() {
-            self.open_plans.insert(plan.id, plan);
+            self.open_plans.insert(id, plan);
         }
+        self.spoiled(id, spoiled);
+    }
+
+    /// The disk has lost objects of an open plan, and that is durable. Tells those that were not
+    /// known to be lost.
+    pub(super) fn spoiled(
+        &mut self,
+        id: PlanId,
+        objects: impl IntoIterator<Item = usize>,
+    ) -> Vec<PlannedObject> {
+        let Some(plan) = self.open_plans.get_mut(&id) else {
+            return Vec::new();
+        };
+        let mut lost = Vec::new();
+        for index in objects {
+            if let Some(object) = plan.objects.get_mut(index)
+                && !std::mem::replace(&mut object.header.spoiled, true)
+            {
+                self.damaged += object.positions.count();
+                lost.push(object.clone());
+            }
+        }
+        lost
     }
 
     /// Durable entries say that a transform dropped these.
@@ -138,9 +169,11 @@ impl State {
         self.transformed += self.progress.settle(positions);
     }
 
-    /// These are none of this leg's records.
-    pub(super) fn left_out(&mut self, positions: &Positions) {
-        self.left_out += self.progress.settle(positions);
+    /// These are none of this leg's records. Tells how many were not settled yet.
+    pub(super) fn left_out(&mut self, positions: &Positions) -> u64 {
+        let left_out = self.progress.settle(positions);
+        self.left_out += left_out;
+        left_out
     }
 
     /// Entries up to here have been seen.
@@ -155,8 +188,11 @@ impl State {
     /// The objects of a plan are in their stores, and the commit is durable. Tells the plan, when
     /// it was open.
     pub(super) fn committed(&mut self, id: PlanId) -> Option<Plan> {
+        // Also when the disk has lost the plan: its number in another plan would make this the end
+        // of that one.
+        self.last_plan = self.last_plan.max(id);
         let plan = self.open_plans.remove(&id)?;
-        for object in &plan.objects {
+        for object in plan.objects.iter().filter(|object| !object.header.spoiled) {
             let count = object.positions.count();
             match object.header.kind {
                 ObjectKind::Data => self.delivered += count,
@@ -182,6 +218,7 @@ impl State {
 
     pub(super) fn counts(&self) -> Counts {
         let objects = self.open_plans.values().flat_map(|plan| &plan.objects);
+        let objects = objects.filter(|object| !object.header.spoiled);
         Counts {
             delivered: self.delivered,
             failed: self.failed,
@@ -199,6 +236,40 @@ impl State {
         let mut open = self.open_plans.values().flat_map(Plan::settled);
         self.progress.low() >= position && !open.any(begins_before)
     }
+}
+
+/// Plans that the disk has lost, as their first and last numbers: those that the decisions after a
+/// checkpoint pass over, and those of which only the end is left.
+pub(super) fn missing_plans(
+    checkpoint: Option<&Checkpoint>,
+    controls: &[Control],
+) -> Vec<(PlanId, PlanId)> {
+    let mut next = checkpoint.map_or(0, |checkpoint| checkpoint.last_plan.0) + 1;
+    let mut missing = Vec::new();
+    for control in controls {
+        let (id, missing_until) = match control {
+            Control::Plan(plan) => (plan.id.0, plan.id.0),
+            Control::Commit(id) | Control::Spoiled { plan: id, .. } => (id.0, id.0 + 1),
+            Control::Registered(_) => continue,
+        };
+        if missing_until > next {
+            missing.push((PlanId(next), PlanId(missing_until - 1)));
+        }
+        next = next.max(id + 1);
+    }
+    missing
+}
+
+/// The position after every record that a log and its decisions know of.
+pub(super) fn known_end(opened: &Opened) -> Position {
+    let end_of =
+        |positions: &Positions| positions.runs().last().map_or(Position(0), |run| run.end());
+    let settled = opened.checkpoint.iter().map(|checkpoint| end_of(&checkpoint.settled));
+    let planned = opened.controls.iter().filter_map(|control| match control {
+        Control::Plan(plan) => plan.settled().map(end_of).max(),
+        _ => None,
+    });
+    settled.chain(planned).fold(*opened.journal.end().borrow(), Position::max)
 }
 
 #[cfg(test)]
@@ -227,6 +298,7 @@ mod tests {
             content_encoding: None,
             partition: (kind == ObjectKind::Data).then_some(partition),
             renamed: 0,
+            spoiled: false,
         };
         PlannedObject { header, positions: Positions::from_run(Position(first), count) }
     }
@@ -301,6 +373,52 @@ mod tests {
             assert!(state.open_plans().is_empty(), "what is delivered stays so");
             assert_eq!(state.counts().delivered, 5);
         }
+    }
+
+    #[test]
+    fn what_is_lost_of_a_plan_is_damaged_once_in_whatever_order_it_is_heard_of() {
+        let objects = vec![object(ObjectKind::Data, 0, 5), object(ObjectKind::Error, 5, 2)];
+        let old = plan(1, objects, Positions::default());
+        let new = renamed(&old);
+        let spoiled = Control::Spoiled { plan: PlanId(1), objects: vec![0] };
+        let mut told = new.clone();
+        told.objects[0].header.spoiled = true;
+        let [old, new, told] = [old, new, told].map(Control::Plan);
+        let commit = Control::Commit(PlanId(1));
+        for order in [
+            vec![old.clone(), spoiled.clone(), spoiled.clone()],
+            vec![old.clone(), new.clone(), spoiled.clone(), old.clone()],
+            vec![old.clone(), spoiled.clone(), new.clone()],
+            vec![old.clone(), told.clone(), spoiled.clone()],
+            vec![told, old.clone()],
+        ] {
+            for cut in 0..=order.len() {
+                let before = State::replay(None, order[..cut].to_vec()).checkpoint(Position(7));
+                let mut state = State::replay(Some(before), order.clone());
+                let expected = Counts { damaged: 5, in_plans: 2, ..Counts::default() };
+                assert_eq!(state.counts(), expected, "{order:?}");
+                state.apply(commit.clone());
+                let expected = Counts { damaged: 5, failed: 2, ..Counts::default() };
+                assert_eq!(state.counts(), expected, "{order:?}");
+                assert!(state.unregistered().is_empty(), "the lost object had the partition");
+                state.apply(spoiled.clone());
+                assert_eq!(state.counts(), expected, "what is delivered stays so");
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_a_plan_that_only_its_end_is_left_of_is_not_used_again() {
+        let first = plan(1, vec![object(ObjectKind::Data, 0, 5)], Positions::default());
+        let controls = vec![Control::Plan(first), Control::Commit(PlanId(2))];
+        assert_eq!(missing_plans(None, &controls), [(PlanId(2), PlanId(2))]);
+        let state = State::replay(None, controls.clone());
+        assert_eq!(state.next_plan(), PlanId(3));
+        let known = state.checkpoint(Position(9));
+        assert_eq!(missing_plans(Some(&known), &controls), []);
+        let fourth = plan(4, vec![object(ObjectKind::Data, 5, 4)], Positions::default());
+        let later = [Control::Plan(fourth)];
+        assert_eq!(missing_plans(Some(&known), &later), [(PlanId(3), PlanId(3))]);
     }
 
     #[test]

@@ -6,11 +6,14 @@
 
 mod changes;
 mod crash;
+mod damage;
 mod doubles;
 mod faults;
 mod flow;
+mod golden;
 mod hooks;
 mod ledger;
+mod logged;
 mod outage;
 mod schedules;
 mod world;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::blocking;
 use super::entry::{Content, Entry, FailureText};
+use super::orders::Role;
 use super::troubles::Troubles;
 use crate::clock::Clock;
 use crate::fault::Action;
@@ -56,6 +57,8 @@ impl Transformer {
     pub(super) async fn transform(self, positions: Positions) -> io::Result<Vec<Batch>> {
         let source = self.source.clone();
         let taken = blocking(move || read(&source, &positions)).await?;
+        let lost = taken.iter().filter(|record| record.data.is_none());
+        Role::Source.report_lost(&self.stream, &lost.map(|record| record.position).collect());
         let stamp = u64::from_le_bytes(self.source.stamp());
         let item = |record: &Taken| {
             let id = record_id(stamp, record.position);

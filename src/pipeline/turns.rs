@@ -29,7 +29,7 @@ pub(super) struct Turn {
     pub(super) attempts: u32,
     /// Some objects may be in the store already.
     pub(super) may_be_there: bool,
-    /// The objects that are there for certain, by their place in the plan.
+    /// The objects that are there for certain, or lost, by their place in the plan.
     pub(super) there: BTreeSet<usize>,
     /// The store takes nothing at present: one object, once, tells whether it does again.
     pub(super) is_trial: bool,
@@ -42,6 +42,8 @@ pub(super) struct TurnEnd {
     pub(super) there: BTreeSet<usize>,
     /// Objects whose key is somebody else's.
     pub(super) taken: BTreeSet<usize>,
+    /// Objects whose bytes are lost.
+    pub(super) spoiled: BTreeSet<usize>,
     /// Attempts, for each object that was tried.
     pub(super) attempts: u32,
 }
@@ -52,6 +54,7 @@ impl TurnEnd {
         match outcome {
             Outcome::There => self.there.insert(index),
             Outcome::Taken => self.taken.insert(index),
+            Outcome::Spoiled => self.spoiled.insert(index),
             Outcome::NotYet => false,
         };
     }
@@ -118,7 +121,7 @@ impl Turns {
         };
         let store = Arc::new(first.header.target.clone());
         self.stores.entry(store.clone()).or_default().ready.insert(plan.id);
-        let turn = Turn { may_be_there, ..Turn::default() };
+        let turn = Turn { may_be_there, there: plan.spoiled().collect(), ..Turn::default() };
         self.known.insert(plan.id, Known { store, turn, failures: 0, is_resting: false });
     }
 
@@ -146,7 +149,7 @@ impl Turns {
         turn.turns = turn.turns.saturating_add(1);
         turn.attempts = turn.attempts.saturating_add(end.attempts);
         turn.may_be_there = true;
-        turn.there.extend(&end.there);
+        turn.there.extend(end.there.iter().chain(&end.spoiled));
         known.is_resting = true;
         let was_trial = end.attempts == 1 && !end.has_taken_something();
         known.failures = known.failures.saturating_add(u32::from(!was_trial));
@@ -240,6 +243,7 @@ mod tests {
             content_encoding: None,
             partition: None,
             renamed: 0,
+            spoiled: false,
         };
         let object = PlannedObject { header, positions: Positions::from_run(Position(id), 1) };
         Plan {

@@ -18,7 +18,7 @@ GLOBEX = kit.Identity("globex", ("clicks",))
 COLUMNS = {"id": "string", "number": "bigint", "text": "string"}
 RUNS_AT_A_TIME = 3
 # Directories that each kind of damage is planted in, where so many fit.
-EACH_PLANTED_MAX = 6
+EACH_PLANTED_MAX = 20
 
 
 def records(first, count, bad_every=50):
@@ -61,6 +61,15 @@ class Maker:
         writers = [kit.Identity(each.tenant, tuple(streams)) for each in (ACME, GLOBEX)]
         settings = kit.settings_of(folder, writers, lake, streams)
         server = kit.Lakehose(folder, settings | replaced, kit.secrets_of([ACME, GLOBEX]))
+        self.processes.append(server)
+        return server.start()
+
+    def again(self, server, streams):
+        """Another server over the data directory of one that has ended."""
+        folder = server.settings_file.parent
+        writers = [kit.Identity(each.tenant, tuple(streams)) for each in (ACME, GLOBEX)]
+        settings = kit.settings_of(folder, writers, kit.FolderLake(folder), streams)
+        server = kit.Lakehose(folder, settings, server.secrets, "again")
         self.processes.append(server)
         return server.start()
 
@@ -151,6 +160,12 @@ def make_all(maker):
     server.flush("clicks")
     maker.send(server, 50)
     maker.killed(server, "backup")
+    # The same without its backup: what leaves the journal now is none of it.
+    server = maker.again(server, {"clicks": clicks()})
+    server.flush("clicks")
+    maker.send(server, 50)
+    server.flush("clicks")
+    maker.stopped(server, "backup-paused")
 
     raws = clicks(format={"records": {"compression": "gzip"}})
     del raws["schema"], raws["partitions"]

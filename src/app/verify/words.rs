@@ -257,25 +257,11 @@ pub(super) fn missing(log: &Log, missing: Positions) -> Finding {
     }
 }
 
-pub(super) fn left_behind(log: &Log, gone: Positions) -> Finding {
-    Finding {
-        positions: Some((gone, log.noun())),
-        cost:
-            "they will not be in the backup; as it must be when they came while the stream had no \
-               backup"
-                .into(),
-        advice: "if the backup was never switched off, look for missing segments".into(),
-        ..log.finding(Severity::Harmless, log.path.clone(), "records without a backup")
-    }
-}
-
 pub(super) fn behind(log: &Log, run: Run, who: &str) -> Finding {
     Finding {
         positions: Some((Positions::from_run(run.first, run.count), log.noun())),
-        cost:
-            "records that come next would be given numbers that were used already, and are taken \
-               for settled: they would be lost"
-                .into(),
+        cost: "the service goes on after them, and will count as damaged what no other log has of them"
+            .into(),
         advice: "restore the missing segments before a start".into(),
         ..log.finding(
             Severity::Problem,
@@ -479,8 +465,8 @@ pub(super) fn flaw(log: &Log, path: PathBuf, flaw: &Flaw, cost: Option<&Cost>) -
 /// What is said of a flaw in an outbox.
 pub(super) fn outbox(log: &Log, path: PathBuf, flaw: &outbox::Flaw<'_>) -> Finding {
     use outbox::FlawKind as Kind;
-    let lost = "unless the object is in its store already, it never gets there: its delivery is tried \
-                for ever";
+    let lost = "unless the object is in its store already, it never gets there: the service will \
+                count its records as damaged";
     let (severity, what, cost, advice): (_, String, &str, &str) = match &flaw.kind {
         Kind::Missing => (Severity::Problem, "missing outbox file".into(), lost, COPY),
         Kind::Short => (Severity::Problem, "cut outbox file".into(), lost, COPY),
@@ -499,6 +485,12 @@ pub(super) fn outbox(log: &Log, path: PathBuf, flaw: &outbox::Flaw<'_>) -> Findi
             format!("outbox file without its plan: the log does not know plan {}", id.0),
             "the end of the log is missing: records may be delivered twice, or be lost",
             "restore the missing segments before a start, which removes the file",
+        ),
+        Kind::SetAside => (
+            Severity::Harmless,
+            "damaged outbox file that was set aside".into(),
+            "nothing more: its damaged records are counted and were named in the log",
+            "remove it when nobody wants to look at it any more",
         ),
         Kind::Unknown => (
             Severity::Problem,

@@ -8,7 +8,7 @@ use parquet::schema::printer::print_schema;
 
 use super::{convert, encoder, read, rows, schema};
 use crate::convert::{
-    FailureLine, ProcessingFailureLine, RejectCode, Rejection, Schema, TableName,
+    Counted, FailureLine, ProcessingFailureLine, RejectCode, Rejection, Schema, TableName,
 };
 use crate::record::{Position, Record, UnixMillis};
 use crate::table::{Column, HiveType};
@@ -253,6 +253,7 @@ fn a_failure_line_has_the_members_of_firehose_in_order() {
             region: Some("us-east-1"),
             version: "LATEST",
         }),
+        counted: Counted::Records,
     };
     let mut out = b"before\n".to_vec();
     line.append_to(&mut out);

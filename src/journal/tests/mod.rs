@@ -2,6 +2,7 @@
 
 mod basic;
 mod crash;
+mod damage;
 mod files;
 mod limits;
 mod model;
@@ -16,7 +17,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{
-    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
+    AppendError, Appended, Batch, CallKey, Committer, Environment, Journal, Opened,
+    RememberedCalls, SegmentSizes,
 };
 use crate::clock::SystemClock;
 use crate::disk::DiskBudget;

@@ -160,6 +160,15 @@ impl World {
     /// One call of `count` records; calls alternate between two tenants, and every fifth record
     /// does not fit the table.
     pub(super) async fn send(&mut self, running: &Running, count: u64) -> Result<(), AppendError> {
+        self.send_to(&running.journal, count).await
+    }
+
+    /// The same without a pipeline.
+    pub(super) async fn send_to(
+        &mut self,
+        journal: &Journal,
+        count: u64,
+    ) -> Result<(), AppendError> {
         let call = self.calls;
         self.calls += 1;
         let tenant = Tenant::new(tenant_of(call * CALL)).expect("a tenant");
@@ -168,7 +177,7 @@ impl World {
         for id in ids.clone() {
             batch.push(record(id, self.record_bytes).as_bytes());
         }
-        running.journal.append(batch).await?;
+        journal.append(batch).await?;
         self.acknowledged.extend(ids);
         Ok(())
     }
