@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use lakehose::clock::SystemClock;
 use lakehose::disk::{DiskBudget, OsDisk};
-use lakehose::journal::{Batch, Committer, Environment, Journal, RememberedCalls};
+use lakehose::journal::{Batch, Committer, Environment, Journal, RememberedCalls, SegmentSizes};
 use lakehose::record::{StreamName, UnixMillis};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -164,6 +164,7 @@ fn open(folder: &Path) -> Journal {
         budget: Arc::new(DiskBudget::new(1 << 40)),
         instance: Uuid::from_u128(7),
         remembered_calls: RememberedCalls::new(1000),
+        segments: SegmentSizes::default(),
     };
     let stream = StreamName::new("bench").expect("a name");
     Journal::open(&environment, &stream, folder).expect("the journal opens").journal

@@ -4,8 +4,9 @@
 //! the lock on a data directory, and the count of bytes that the service holds on disk. Does not
 //! know any file format.
 //!
-//! [`Disk`] has three implementations: [`OsDisk`], [`MemoryDisk`] for previews, and in tests one
-//! that loses whatever was not synced.
+//! [`Disk`] has four implementations: [`OsDisk`], [`ReservedDisk`] around it, which keeps some room
+//! for the day on which there is none, [`MemoryDisk`] for previews, and in tests one that loses
+//! whatever was not synced.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -17,15 +18,23 @@ use std::time::Duration;
 
 mod budget;
 mod memory;
+mod reserve;
 #[cfg(test)]
 pub(crate) mod simulated;
+mod volume;
 
 pub use self::budget::{DiskBudget, Promise};
 pub use self::memory::MemoryDisk;
+pub use self::reserve::{RESERVE_NAME, ReservedDisk};
+pub use self::volume::{Peril, UnsafeVolume, unsafe_volume};
+
+/// Zeros that are written at once where a file system cannot allocate.
+const ZEROS_AT_ONCE: usize = 64 << 10;
 
 /// A folder tree of files.
 pub trait Disk: Send + Sync + fmt::Debug {
-    /// Creates a folder and its missing parents, and syncs the parent of each.
+    /// Creates a folder and its missing parents, and syncs the parent of each; that of a folder
+    /// which is there already too, since who made it may have ended before.
     ///
     /// # Errors
     /// What the file system answers.
@@ -68,6 +77,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// What the file system answers.
     fn space(&self, _directory: &Path) -> io::Result<Option<Space>> {
         Ok(None)
+    }
+
+    /// Gives back what is kept for a full disk. True when there was something: what found no room
+    /// may be tried again. Only for what the service itself has to write; see [`with_room`].
+    fn make_room(&self) -> bool {
+        false
     }
 }
 
@@ -112,6 +127,18 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// may have forgotten the lost pages, and a second sync would lie.
     fn sync(&self) -> io::Result<()>;
 
+    /// Gives the file another length. Durable only after [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn set_len(&self, length_bytes: u64) -> io::Result<()>;
+
+    /// Makes the file so long and takes the room for it, whatever is written there later.
+    ///
+    /// # Errors
+    /// What the file system answers; some of the room may have been taken.
+    fn allocate(&self, length_bytes: u64) -> io::Result<()>;
+
     /// The length in bytes.
     ///
     /// # Errors
@@ -126,15 +153,22 @@ pub struct OsDisk;
 impl Disk for OsDisk {
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let parent = path.parent().unwrap_or(Path::new(""));
-        if path.as_os_str().is_empty() || path.try_exists()? {
+        if path.as_os_str().is_empty() {
             return Ok(());
+        }
+        let parent_or_here = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        if path.try_exists()? {
+            return match self.sync_dir(parent_or_here) {
+                // A folder of others, in which ours was made for us.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+                synced => synced,
+            };
         }
         self.create_dir_all(parent)?;
         match fs::DirBuilder::new().mode(0o700).create(path) {
             Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
-        let parent_or_here = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         self.sync_dir(parent_or_here)
     }
 
@@ -199,6 +233,18 @@ impl DiskFile for OsFile {
         self.0.sync_data()
     }
 
+    fn set_len(&self, length_bytes: u64) -> io::Result<()> {
+        self.0.set_len(length_bytes)
+    }
+
+    fn allocate(&self, length_bytes: u64) -> io::Result<()> {
+        use rustix::io::Errno;
+        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, length_bytes) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => write_zeros(self, length_bytes),
+            allocated => Ok(allocated?),
+        }
+    }
+
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
@@ -212,6 +258,38 @@ pub fn is_out_of_files(error: &io::Error) -> bool {
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
     matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
+}
+
+/// Makes a file so long with zeros at its end.
+fn write_zeros(file: &dyn DiskFile, length_bytes: u64) -> io::Result<()> {
+    let zeros = [0; ZEROS_AT_ONCE];
+    let mut length = file.len_bytes()?;
+    while length < length_bytes {
+        let count = (length_bytes - length).min(ZEROS_AT_ONCE as u64);
+        file.write_all_at(&zeros[..count as usize], length)?;
+        length += count;
+    }
+    Ok(())
+}
+
+/// Whether an error says that there is no room for a write: nothing is wrong with the disk, and a
+/// later attempt may succeed. A file may also be as long as its process or its quota allows.
+#[must_use]
+pub fn is_full(error: &io::Error) -> bool {
+    let kind = error.kind();
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+}
+
+/// Writes something of the service's own: where there is no room, what is kept for a full disk is
+/// given back, and `write` is tried once more from its beginning.
+///
+/// # Errors
+/// What `write` answers.
+pub fn with_room<T>(disk: &dyn Disk, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    match write() {
+        Err(error) if is_full(&error) && disk.make_room() => write(),
+        written => written,
+    }
 }
 
 /// Fills `buffer` from `offset` on as far as the file goes and tells how many bytes that were.
@@ -274,11 +352,18 @@ pub fn read_stream(path: &Path, bytes_max: u64) -> io::Result<Stream> {
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let temporary = path.with_added_extension("tmp");
-    let file = disk.open(&temporary, OpenMode::Create)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync()?;
-    disk.rename(&temporary, path)?;
-    disk.sync_dir(directory)
+    let replaced = with_room(disk, || {
+        let file = disk.open(&temporary, OpenMode::Create)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync()?;
+        disk.rename(&temporary, path)?;
+        disk.sync_dir(directory)
+    });
+    if replaced.is_err() {
+        // Half a file must not take room, nor be synced again after a sync of it failed.
+        let _ = disk.remove(&temporary);
+    }
+    replaced
 }
 
 /// Creates a folder and its missing parents for files that others may read, such as a lake's.

@@ -132,7 +132,7 @@ const HOMES: [Home; 22] = [
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
         what: &["rustix"],
-        homes: &["transform/command/process.rs", "disk.rs"],
+        homes: &["transform/command/process.rs", "disk.rs", "disk/volume.rs"],
         instead: "ask the operating system in one place for each thing",
     },
     Home {
@@ -654,7 +654,7 @@ fn sources() -> Vec<Source> {
 /// Tests beside the code, and doubles that are mounted for tests only.
 fn is_test_file(name: &str) -> bool {
     let is_tests = name.ends_with("/tests.rs") || name.ends_with("_tests.rs");
-    is_tests || name.contains("/tests/") || name == "src/disk/simulated.rs"
+    is_tests || name.contains("/tests/") || name.starts_with("src/disk/simulated")
 }
 
 fn files_under(folder: &Path, extension: &str) -> Vec<PathBuf> {

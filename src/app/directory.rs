@@ -3,6 +3,7 @@
 //! ```text
 //! <data_dir>/LOCK                      held while the process lives
 //! <data_dir>/identity.json             {"instance": uuid, "format": 1}; written once
+//! <data_dir>/reserve                   room for a full disk, see `disk::ReservedDisk`
 //! <data_dir>/addresses.json            where the running process listens; removed at its start
 //! <data_dir>/streams/<stream>/stream.json   {"stream": name, "created": ms}
 //! <data_dir>/streams/<stream>/table.json    the last good copy of its table, see `copies`
@@ -18,7 +19,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::disk::{DirectoryLock, Disk, lock_directory, read_file, replace_file};
+use crate::disk::{
+    DirectoryLock, Disk, UnsafeVolume, lock_directory, read_file, replace_file, unsafe_volume,
+};
 use crate::record::{StreamName, UnixMillis};
 
 /// The layout that this program writes, and the only one that it reads.
@@ -54,6 +57,29 @@ pub enum DirectoryError {
         /// Its format.
         found: u32,
     },
+    /// It may lose what was synced.
+    #[error(
+        "data_dir {} {volume}; give it a folder on a disk, in a container a volume, or write \
+         allow_unsafe_volume: true where accepted records may be lost", path.display()
+    )]
+    Unsafe {
+        /// The directory.
+        path: PathBuf,
+        /// What it lies on.
+        volume: UnsafeVolume,
+    },
+    /// It holds what is not ours.
+    #[error(
+        "data_dir {} is not empty and has no identity.json, so it is none of lakehose's (it holds \
+         {}): name an empty folder or one that is not there yet; if it was one of lakehose's, \
+         restore its identity.json", path.display(), listed(found)
+    )]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// What is in it.
+        found: Vec<String>,
+    },
     /// It holds streams and does not say whose.
     #[error(
         "data_dir {} holds streams but no readable identity.json ({reason}): restore the file, \
@@ -85,9 +111,28 @@ fn remedy(error: &io::Error) -> &'static str {
         }
         ErrorKind::ReadOnlyFilesystem => ": mount it for writing, or name another data_dir",
         ErrorKind::NotADirectory => ": something in this path is a file, so name another data_dir",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            ": make room on its volume, or name another data_dir"
+        }
         _ => "",
     }
 }
+
+/// The first of some names, and how many there are besides.
+fn listed(names: &[String]) -> String {
+    const SHOWN_MAX: usize = 3;
+    let shown = names.iter().take(SHOWN_MAX).map(|name| format!("{name:?}")).collect::<Vec<_>>();
+    let more = match names.len().saturating_sub(SHOWN_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    shown.join(", ") + &more
+}
+
+/// What a data directory may hold before it has an identity, besides hidden files and what file
+/// systems put into their roots.
+const NO_STRANGERS: [&str; 5] =
+    ["LOCK", "identity.json.tmp", "addresses.json", "streams", "lost+found"];
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct Identity {
@@ -107,11 +152,60 @@ struct Addresses {
     admin: SocketAddr,
 }
 
+/// Finds out, as far as that can be told without changing anything, why the directory could not be
+/// used; whether another process has it is not asked. Tells what its volume may lose, where that is
+/// allowed. A directory that is not there yet can be used.
+pub(super) fn look(
+    disk: &dyn Disk,
+    path: &Path,
+    allow_unsafe_volume: bool,
+) -> Result<Option<UnsafeVolume>, DirectoryError> {
+    let fault =
+        |attempt| move |error| DirectoryError::Disk { attempt, path: path.to_owned(), error };
+    let found = unsafe_volume(path).map_err(fault("find out the volume"))?;
+    if let Some(volume) = found
+        && !allow_unsafe_volume
+    {
+        return Err(DirectoryError::Unsafe { path: path.to_owned(), volume });
+    }
+    let names = match disk.list(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(found),
+        names => names.map_err(fault("list the folder"))?,
+    };
+    if names.iter().any(|name| name == "identity.json") {
+        return read_identity(disk, path).map(|_| found);
+    }
+    let streams = disk.list(&path.join("streams")).unwrap_or_default();
+    if !streams.is_empty() {
+        let reason = "it is not there".to_owned();
+        return Err(DirectoryError::NoIdentity { path: path.to_owned(), reason });
+    }
+    let is_strange = |name: &String| !name.starts_with('.') && !NO_STRANGERS.contains(&&**name);
+    let strangers: Vec<_> = names.into_iter().filter(is_strange).collect();
+    if strangers.is_empty() {
+        Ok(found)
+    } else {
+        Err(DirectoryError::Foreign { path: path.to_owned(), found: strangers })
+    }
+}
+
 impl DataDirectory {
     /// Takes the directory for this process, making it when it is not there.
-    pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, DirectoryError> {
+    pub(super) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        allow_unsafe_volume: bool,
+    ) -> Result<Self, DirectoryError> {
         let fault =
             |attempt| move |error| DirectoryError::Disk { attempt, path: path.to_owned(), error };
+        // First, so that nothing is written into a folder that is not ours.
+        if let Some(volume) = look(disk, path, allow_unsafe_volume)? {
+            tracing::warn!(
+                "data_dir {} {volume}; it is used since allow_unsafe_volume is set, and accepted \
+                 records may be lost",
+                path.display()
+            );
+        }
         disk.create_dir_all(path).map_err(fault("create the folder"))?;
         let lock = lock_directory(path).map_err(|error| match error.kind() {
             ErrorKind::WouldBlock => DirectoryError::Locked(path.to_owned()),
@@ -125,6 +219,11 @@ impl DataDirectory {
             _ => {}
         }
         Ok(Self { path: path.to_owned(), instance, _lock: lock })
+    }
+
+    /// The folder itself.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The folder of a stream.
@@ -188,7 +287,21 @@ impl DataDirectory {
     }
 }
 
+/// The identity of the directory, given to it when it has none.
 fn identify(disk: &dyn Disk, path: &Path) -> Result<Uuid, DirectoryError> {
+    let fault =
+        |attempt| move |error| DirectoryError::Disk { attempt, path: path.to_owned(), error };
+    if let Some(instance) = read_identity(disk, path)? {
+        // The process that wrote it may have ended before its name was durable.
+        disk.sync_dir(path).map_err(fault("sync the folder"))?;
+        return Ok(instance);
+    }
+    let identity = Identity { instance: Uuid::new_v4(), format: FORMAT };
+    let written = replace_file(disk, &path.join("identity.json"), &to_json(&identity));
+    written.map(|()| identity.instance).map_err(fault("write identity.json"))
+}
+
+fn read_identity(disk: &dyn Disk, path: &Path) -> Result<Option<Uuid>, DirectoryError> {
     let file = path.join("identity.json");
     let fault =
         |attempt| move |error| DirectoryError::Disk { attempt, path: path.to_owned(), error };
@@ -201,17 +314,9 @@ fn identify(disk: &dyn Disk, path: &Path) -> Result<Uuid, DirectoryError> {
                 let found = identity.format;
                 return Err(DirectoryError::NewerFormat { path: path.to_owned(), found });
             }
-            Ok(identity.instance)
+            Ok(Some(identity.instance))
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let streams = disk.list(&path.join("streams")).unwrap_or_default();
-            if !streams.is_empty() {
-                return Err(no_identity("it is not there".to_owned()));
-            }
-            let identity = Identity { instance: Uuid::new_v4(), format: FORMAT };
-            replace_file(disk, &file, &to_json(&identity)).map_err(fault("write identity.json"))?;
-            Ok(identity.instance)
-        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(fault("read identity.json")(error)),
     }
 }

@@ -1,7 +1,7 @@
 //! The assembly: the only place that names all concrete types and plugs them together.
 //!
 //! Owns the order of start and end. Start: lock -> tables -> journals -> pipelines -> listeners.
-//! End: stop accepting -> finish calls -> pipelines deliver within their grace -> seal. What a start
+//! End: stop accepting -> finish calls -> pipelines deliver until the deadline -> seal. What a start
 //! makes once stands here and in `streams`, what a `reload` makes again too. Does not own any step of
 //! the path.
 
@@ -27,12 +27,12 @@ mod verify;
 mod view;
 mod audit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
@@ -62,12 +62,12 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Faults};
 use crate::console::{self, Console};
 use crate::deliver::{Accesses, Stores};
-use crate::disk::{Disk, DiskBudget, OsDisk};
+use crate::disk::{Disk, DiskBudget, OsDisk, ReservedDisk};
 use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
-use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SyncTimer};
+use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SegmentSizes, SyncTimer};
 use crate::metrics::Metrics;
 use crate::partition::Layout;
-use crate::pipeline::PipelineError;
+use crate::pipeline::{AT_ONCE, Left, PipelineError};
 use crate::record::StreamName;
 use crate::tasks::Tasks;
 
@@ -77,10 +77,14 @@ const REGION: &str = "us-east-1";
 const REMEMBERED_CALLS_MAX: usize = 600_000;
 /// How long a stop waits for calls under way; a body that has not come by then is not stored.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
-/// How long a stop waits for what is buffered to be delivered; what is left stays on disk.
-const DELIVERY_GRACE: Duration = Duration::from_secs(25);
-/// Beyond the grace, steps may end; then the process goes whatever they do.
-const STOP_DEADLINE: Duration = Duration::from_secs(45);
+/// The same for those of operators, at the very end.
+const LOOKS_GRACE: Duration = Duration::from_secs(1);
+/// How long steps may take to end beyond the deadline of a stop; then the process goes whatever they
+/// do.
+const STOP_SLACK: Duration = Duration::from_secs(10);
+/// The same once a stop is to be at once.
+const HURRY_SLACK: Duration = Duration::from_secs(2);
+/// How long a stop waits before it tells what it waits for.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the service did not start.
@@ -108,6 +112,15 @@ pub enum StartError {
     },
 }
 
+/// How a service has ended.
+#[derive(Debug)]
+pub struct Stopped {
+    /// Whether every stream had the time to close its files.
+    pub in_order: bool,
+    /// What waits for the next start, of each stream that has any and told of it.
+    pub left: BTreeMap<StreamName, Left>,
+}
+
 /// The running service.
 #[derive(Debug)]
 pub struct App {
@@ -117,16 +130,22 @@ pub struct App {
     committer: Committer,
     reload: Reload,
     accepting: Arc<AtomicBool>,
+    clock: Arc<dyn Clock>,
+    shutdown_deadline: Duration,
+    /// Goes on to the pipelines, and to whoever waits for calls.
+    stop_pipelines: watch::Sender<Option<Duration>>,
     stop_listeners: watch::Sender<bool>,
-    stop_pipelines: watch::Sender<bool>,
+    stop_console: watch::Sender<bool>,
+    left: Arc<Mutex<BTreeMap<StreamName, Left>>>,
     /// The stream whose pipeline ended first.
     pipeline_ended: watch::Sender<Option<StreamName>>,
     listeners: Tasks,
+    console: Tasks,
     pipelines: Tasks,
     followers: Tasks,
     stop_followers: watch::Sender<bool>,
     /// Its lock is held to the very end.
-    _directory: Arc<DataDirectory>,
+    directory: Arc<DataDirectory>,
 }
 
 /// Does everything that a start does before it touches the data directory or a port.
@@ -144,6 +163,15 @@ pub async fn check(config: &Config) -> Result<(), Faults> {
     };
     faults.extend(checked.err().iter().flat_map(Faults::as_slice).cloned());
     if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
+}
+
+/// Why a start on this machine, by this user, would refuse the data directory, as far as that can be
+/// told without touching it. Another process may have it: that is not asked.
+///
+/// # Errors
+/// The reason.
+pub fn check_directory(config: &Config) -> Result<(), DirectoryError> {
+    directory::look(&OsDisk, &config.data_dir, config.allow_unsafe_volume).map(|_| ())
 }
 
 /// The statements by which engines read the objects of a stream.
@@ -172,7 +200,8 @@ impl App {
     /// # Errors
     /// When something that it needs is not to be had; nothing is left running then.
     pub async fn start(config: Config, file: Option<PathBuf>) -> Result<Self, StartError> {
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let reserved = Arc::new(ReservedDisk::new(Arc::new(OsDisk), &config.data_dir));
+        let disk: Arc<dyn Disk> = reserved.clone();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let tls = tls::load(&config, &disk);
         let tls = tls.map_err(|fault| StartError::Faults(Faults::new(vec![fault])))?;
@@ -181,7 +210,8 @@ impl App {
         let prepared = Prepared::new(config, &disk, &known, Some(&copies)).await;
         let prepared = prepared.map_err(StartError::Faults)?;
         let config = &prepared.config;
-        let directory = DataDirectory::open(disk.as_ref(), &config.data_dir)?;
+        let directory =
+            DataDirectory::open(disk.as_ref(), &config.data_dir, config.allow_unsafe_volume)?;
         prepared.check_tables().await.map_err(StartError::Faults)?;
         prepared.define_tables().await.map_err(StartError::Faults)?;
 
@@ -201,16 +231,18 @@ impl App {
             budget: budget.clone(),
             instance: directory.instance,
             remembered_calls: RememberedCalls::new(REMEMBERED_CALLS_MAX),
+            segments: SegmentSizes::default(),
         };
         let directory = Arc::new(directory);
         let data_dir = config.data_dir.clone();
-        let space =
-            space::Space { disk: disk.clone(), data_dir, budget: environment.budget.clone() };
+        let space = space::Space { disk: reserved, data_dir, budget: environment.budget.clone() };
         space.look().await;
         let (stop_listeners, stopped_listeners) = watch::channel(false);
-        let (stop_pipelines, stopped_pipelines) = watch::channel(false);
+        let (stop_console, stopped_console) = watch::channel(false);
+        let (stop_pipelines, stopped_pipelines) = watch::channel(None);
         let (stop_followers, stopped_followers) = watch::channel(false);
         let (listeners, pipelines, follower_tasks) = (Tasks::new(), Tasks::new(), Tasks::new());
+        let (console_tasks, left) = (Tasks::new(), Arc::default());
         follower_tasks.spawn("free space", space.follow(stopped_followers.clone()));
         let pipeline_ended = watch::Sender::new(None);
         let shared = Shared {
@@ -224,6 +256,7 @@ impl App {
         let running = Running {
             tasks: pipelines.clone(),
             stopped: stopped_pipelines,
+            left: Arc::clone(&left),
             ended: pipeline_ended.clone(),
         };
         let followers = Followers::new(
@@ -261,6 +294,7 @@ impl App {
         let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());
         let draining = streams.removed.shown();
         let (watcher, watched) = (clock.clone(), stopped_listeners.clone());
+        let (shutdown_deadline, stop_clock) = (config.server.shutdown_deadline, clock.clone());
         let reloader = Reloader {
             file,
             config: prepared.config,
@@ -297,23 +331,27 @@ impl App {
         }
         let listener = Listener { tcp: listener, tls: tls.clone() };
         let admin_listener = Listener { tcp: admin_listener, tls: None };
-        let (producers, operators) =
-            (descriptors::connection_count_max(stream_count), descriptors::ADMIN_CONNECTIONS_MAX);
-        for (name, listener, router, connection_count_max) in [
-            ("producer listener", listener, ingest::router(service), producers),
-            ("admin listener", admin_listener, console::router(console), operators),
+        let limits = ConnectionLimits {
+            connection_count_max: descriptors::connection_count_max(stream_count),
+            grace: CALLS_GRACE.min(shutdown_deadline),
+            ..ConnectionLimits::default()
+        };
+        // Operators are served to the end: they see what a stop waits for.
+        let admin_limits = ConnectionLimits {
+            connection_count_max: descriptors::ADMIN_CONNECTIONS_MAX,
+            grace: LOOKS_GRACE.min(shutdown_deadline),
+            ..limits
+        };
+        let producers = (listener, ingest::router(service), limits, stopped_listeners);
+        let operators = (admin_listener, console::router(console), admin_limits, stopped_console);
+        for (name, tasks, (listener, router, limits, mut stopped)) in [
+            ("producer listener", &listeners, producers),
+            ("admin listener", &console_tasks, operators),
         ] {
-            let mut stopped = stopped_listeners.clone();
             let stop = async move {
                 let _ = stopped.wait_for(|stop| *stop).await;
             };
-            let limits = ConnectionLimits {
-                connection_count_max,
-                grace: CALLS_GRACE,
-                ..ConnectionLimits::default()
-            };
-            let serve = ingest::serve(listener, router, limits, stop);
-            listeners.spawn(name, serve);
+            tasks.spawn(name, ingest::serve(listener, router, limits, stop));
         }
         Ok(Self {
             listen,
@@ -322,14 +360,19 @@ impl App {
             committer,
             reload,
             accepting,
-            stop_listeners,
+            clock: stop_clock,
+            shutdown_deadline,
             stop_pipelines,
+            stop_listeners,
+            stop_console,
+            left,
             pipeline_ended,
             listeners,
+            console: console_tasks,
             pipelines,
             followers: follower_tasks,
             stop_followers,
-            _directory: directory,
+            directory,
         })
     }
 
@@ -370,16 +413,64 @@ impl App {
         }
     }
 
-    /// Stops: no new calls, calls under way finish, what is buffered is delivered within a grace,
-    /// the rest stays on disk for the next start.
-    pub async fn stop(self) {
+    /// Where everything is kept that is not delivered.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// How long a stop delivers what is buffered.
+    #[must_use]
+    pub fn shutdown_deadline(&self) -> Duration {
+        self.shutdown_deadline
+    }
+
+    /// Stops: no new calls, calls under way finish, what is buffered is delivered until the deadline,
+    /// the rest stays on disk for the next start. Tells what that is.
+    pub async fn stop(&self) -> Stopped {
         self.accepting.store(false, Ordering::Relaxed);
+        let deadline = self.clock.steady() + self.shutdown_deadline;
+        let longest = self.shutdown_deadline + STOP_SLACK;
         self.stop_listeners.send_replace(true);
-        self.listeners.join(STOP_DEADLINE, STOP_PATIENCE).await;
         self.stop_followers.send_replace(true);
-        self.stop_pipelines.send_replace(true);
-        self.followers.join(STOP_DEADLINE, STOP_PATIENCE).await;
-        self.pipelines.join(STOP_DEADLINE, STOP_PATIENCE).await;
+        tokio::select! {
+            _ = self.listeners.join(longest, STOP_PATIENCE) => {}
+            // Their connections end with the wait for them.
+            () = self.hurried() => {}
+        }
+        self.stop_pipelines.send_if_modified(|stop| {
+            let is_first = stop.is_none();
+            stop.get_or_insert(deadline);
+            is_first
+        });
+        let pipelines = async {
+            let in_order = self.pipelines.join(longest, STOP_PATIENCE).await;
+            self.stop_console.send_replace(true);
+            self.console.join(STOP_SLACK, STOP_PATIENCE).await;
+            in_order
+        };
+        let all = futures::future::join(pipelines, self.followers.join(longest, STOP_PATIENCE));
+        let in_order = tokio::select! {
+            (in_order, _) = all => in_order,
+            () = async {
+                self.hurried().await;
+                tokio::time::sleep(HURRY_SLACK).await;
+            } => false,
+        };
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = left.iter().filter(|(_, left)| !left.is_nothing());
+        Stopped { in_order, left: left.map(|(name, left)| (name.clone(), *left)).collect() }
+    }
+
+    /// Has a stop that is under way, or to come, deliver nothing more.
+    pub fn hurry(&self) {
+        self.stop_pipelines.send_replace(Some(AT_ONCE));
+    }
+
+    async fn hurried(&self) {
+        let mut stop = self.stop_pipelines.subscribe();
+        // It cannot go while it is borrowed.
+        let _ = stop.wait_for(|stop| *stop == Some(AT_ONCE)).await;
     }
 }
 

@@ -27,9 +27,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Faults};
 use crate::deliver::{KIND_METADATA, Stores};
 use crate::disk::{Disk, DiskBudget, MemoryDisk, OsDisk};
-use crate::journal::{Batch, Committer, Environment, Journal, RememberedCalls};
+use crate::journal::{Batch, Committer, Environment, Journal, RememberedCalls, SegmentSizes};
 use crate::metrics::Metrics;
-use crate::pipeline::{Parts, Pipeline, Recipe, Settings, Status};
+use crate::pipeline::{AT_ONCE, Parts, Pipeline, Recipe, Settings, Status};
 use crate::plan::{ObjectKind, Target};
 use crate::record::{StreamName, Tenant};
 use crate::tasks::Tasks;
@@ -145,6 +145,7 @@ pub async fn preview(
         budget,
         instance: Uuid::new_v4(),
         remembered_calls: RememberedCalls::new(0),
+        segments: SegmentSizes::default(),
     };
     let directory = PathBuf::from(stream.as_str());
     let opened = Journal::open(&environment, stream, &directory);
@@ -168,9 +169,11 @@ pub async fn preview(
         metrics: Metrics::register(&mut Registry::default()),
     })
     .map_err(failed("open an outbox in memory"))?;
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(None);
     let tasks = Tasks::new();
-    tasks.spawn("pipeline", pipeline.run(stopped, Duration::ZERO));
+    tasks.spawn("pipeline", async move {
+        pipeline.run(stopped).await;
+    });
 
     let arrival = clock.now();
     let mut call = Batch::new(tenant.cloned(), arrival);
@@ -206,7 +209,7 @@ pub async fn preview(
         }
     };
     let status = handle.status().await.unwrap_or_default();
-    stop.send_replace(true);
+    stop.send_replace(Some(AT_ONCE));
     tasks.join(STOP_PATIENCE, STOP_PATIENCE).await;
     if !flushed {
         let reason = match given_up {

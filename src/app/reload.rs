@@ -326,6 +326,10 @@ fn needs_restart(running: &Config, read: &Config) -> Vec<String> {
     compare("server.tls", tls(running), tls(read));
     let folder = |config: &Config| config.data_dir.display().to_string();
     compare("data_dir", folder(running), folder(read));
+    let allowed = |config: &Config| config.allow_unsafe_volume.to_string();
+    compare("allow_unsafe_volume", allowed(running), allowed(read));
+    let deadline = |config: &Config| format!("{:?}", config.server.shutdown_deadline);
+    compare("server.shutdown_deadline", deadline(running), deadline(read));
     let budget = |config: &Config| format!("{} bytes", config.disk_budget_bytes);
     compare("disk_budget", budget(running), budget(read));
     changes

@@ -10,7 +10,8 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
 use tokio::task::{JoinSet, spawn_blocking};
@@ -24,13 +25,13 @@ use super::prepare::{KnownCatalogs, Prepared, backup_of};
 use super::removed::Removed;
 use super::tables::{self, Catalogs};
 use super::view;
-use super::{DELIVERY_GRACE, StartError, system};
+use super::{StartError, system};
 use crate::config::{Config, Faults, KeptStore, LastDefinition, SystemEnvironment, in_words};
 use crate::deliver::Stores;
 use crate::ingest;
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
-use crate::pipeline::{Backup, ChangeError, Handle, Parts, Pipeline, Settings};
+use crate::pipeline::{Backup, ChangeError, Handle, Left, Parts, Pipeline, Settings};
 use crate::record::{StreamName, UnixMillis};
 use crate::tasks::Tasks;
 
@@ -61,7 +62,10 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) struct Running {
     pub(super) tasks: Tasks,
-    pub(super) stopped: watch::Receiver<bool>,
+    /// Until when, by the steady clock, what is buffered is delivered after a stop.
+    pub(super) stopped: watch::Receiver<Option<Duration>>,
+    /// What streams had left when their pipelines ended.
+    pub(super) left: Arc<std::sync::Mutex<BTreeMap<StreamName, Left>>>,
     /// The stream whose pipeline ended first.
     pub(super) ended: watch::Sender<Option<StreamName>>,
 }
@@ -99,8 +103,8 @@ pub(super) struct Open {
     definition: LastDefinition,
     /// The catalogs that it means by their names, whatever else the names may come to mean.
     catalogs: Catalogs,
-    /// Ends its pipeline.
-    pub(super) stop: watch::Sender<bool>,
+    /// Ends its pipeline, by an instant of the steady clock.
+    pub(super) stop: watch::Sender<Option<Duration>>,
     /// Whether its pipeline has ended.
     pub(super) over: watch::Sender<bool>,
 }
@@ -183,7 +187,7 @@ impl Streams {
             move || {
                 // Recovery reads and syncs files, and may take its time.
                 let (journal, handle, pipeline) = shared.open(&name, settings.clone())?;
-                let (stop, over) = (watch::Sender::new(false), watch::Sender::new(false));
+                let (stop, over) = (watch::Sender::new(None), watch::Sender::new(false));
                 let open = Open { created, journal, handle, definition, catalogs: own, stop, over };
                 Ok((name, settings, open, pipeline))
             }
@@ -347,20 +351,32 @@ impl Streams {
                 continue;
             };
             let (stop, over) = (open.stop.clone(), open.over.clone());
-            let run = pipeline.run(stop.subscribe(), DELIVERY_GRACE);
+            let run = pipeline.run(stop.subscribe());
             let mut all_stopped = self.running.stopped.clone();
-            let ended = self.running.ended.clone();
+            let (ended, left) = (self.running.ended.clone(), self.running.left.clone());
             self.running.tasks.spawn(format!("pipeline of {name}"), async move {
                 // Also when it panics.
-                let _told = ToldAtTheEnd { ended, name, stop: stop.clone(), over };
+                let told = ToldAtTheEnd { ended, name, stop: stop.clone(), over };
+                let mut to_stop = all_stopped.clone();
                 let all_stop = async {
-                    let _ = all_stopped.wait_for(|stopped| *stopped).await;
-                    stop.send_replace(true);
-                    std::future::pending::<()>().await;
+                    // The deadline of a stop may come nearer.
+                    loop {
+                        let deadline = *to_stop.borrow_and_update();
+                        if deadline.is_some() {
+                            stop.send_replace(deadline);
+                        }
+                        if to_stop.changed().await.is_err() {
+                            std::future::pending::<()>().await;
+                        }
+                    }
                 };
-                tokio::select! {
-                    () = run => {}
-                    () = all_stop => {}
+                let found = tokio::select! {
+                    found = run => found,
+                    () = all_stop => return,
+                };
+                if all_stopped.borrow_and_update().is_some() {
+                    let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                    left.insert(told.name.clone(), found);
                 }
             });
         }
@@ -465,14 +481,14 @@ where
 struct ToldAtTheEnd {
     ended: watch::Sender<Option<StreamName>>,
     name: StreamName,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Option<Duration>>,
     over: watch::Sender<bool>,
 }
 
 impl Drop for ToldAtTheEnd {
     fn drop(&mut self) {
         self.over.send_replace(true);
-        if *self.stop.borrow() {
+        if self.stop.borrow().is_some() {
             // As it was to.
             return;
         }

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::definitions::Retired;
 use super::directory::{FILE_BYTES_MAX, FORMAT, Identity, StreamFile};
 use super::{copies, definitions};
-use crate::disk::{Disk, OsDisk, is_directory_locked, read_file};
+use crate::disk::{Disk, OsDisk, RESERVE_NAME, is_directory_locked, read_file};
 use crate::journal::{FlawKind, Look, Survey};
 use crate::outbox;
 use crate::pipeline::{BackupEnd, Books, entry_source};
@@ -32,7 +32,7 @@ use crate::record::{Position, StreamName};
 use self::words::Log;
 
 /// What a data directory holds, by name.
-const ROOT_NAMES: [&str; 4] = ["LOCK", "identity.json", "addresses.json", "streams"];
+const ROOT_NAMES: [&str; 5] = ["LOCK", "identity.json", "addresses.json", RESERVE_NAME, "streams"];
 /// What file systems put into their roots.
 const VOLUME_NAMES: [&str; 1] = ["lost+found"];
 /// What the folder of a stream holds besides the folders of its logs.

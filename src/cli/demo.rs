@@ -22,7 +22,9 @@ use crate::app::App;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, DEFAULT_YAML, Environment, SystemEnvironment};
 use crate::convert::stored_row_count;
-use crate::disk::{Disk, OsDisk, create_shared_dir_all, read_file, replace_file};
+use crate::disk::{
+    Disk, OsDisk, UnsafeVolume, create_shared_dir_all, read_file, replace_file, unsafe_volume,
+};
 
 const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
 const STREAMS: [&str; 2] = ["clicks", "orders"];
@@ -46,7 +48,8 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
     };
     let file = folder.join("lakehose.yaml");
     let name = file.display().to_string();
-    let yaml = yaml(&folder);
+    let volume = unsafe_volume(&folder).unwrap_or_default();
+    let yaml = yaml(&folder, volume);
     if let Err(error) = replace_file(&OsDisk, &file, yaml.as_bytes()) {
         return fail(&format!("could not write {name}: {error}"));
     }
@@ -56,6 +59,9 @@ pub(super) async fn demo(folder: Option<PathBuf>, keep: bool, records: u64) -> E
     };
     println!("Lakehose demo in {}", folder.display());
     println!("  configuration: {name}");
+    if let Some(volume) = volume {
+        println!("  the folder {volume}; that does for a demo");
+    }
     let app = match Box::pin(App::start(config.clone(), None)).await {
         Ok(app) => app,
         Err(error) => return serve::refuse(error, &name),
@@ -100,7 +106,7 @@ fn prepare(folder: &Path) -> io::Result<PathBuf> {
 }
 
 /// The streams of the embedded defaults, moved into the folder, with an identity for each tenant.
-fn yaml(folder: &Path) -> String {
+fn yaml(folder: &Path, volume: Option<UnsafeVolume>) -> String {
     // What the defaults say above their streams is about a machine without identities.
     let (_, streams) = DEFAULT_YAML.split_once("\ndelivery_streams:").expect("it has streams");
     let quoted = |name: &str| {
@@ -120,11 +126,12 @@ fn yaml(folder: &Path) -> String {
         "# Made by `lakehose demo`: the streams of the defaults, and an identity for each tenant.\n\
          # Who starts with it again sets the variables that the secrets name.\n\
          server: {{listen: \"127.0.0.1:0\", admin: \"127.0.0.1:0\"}}\n\
-         data_dir: {}\n\
+         data_dir: {}\n{}\
          stores:\n  lake: {{url: {store}}}\n\
          catalogs:\n  files: {{type: files, path: {}}}\n\
          identities:\n{}\ndelivery_streams:{streams}",
         quoted("data"),
+        volume.map_or("", |_| "allow_unsafe_volume: true\n"),
         quoted("catalog"),
         identities.concat(),
     )

@@ -232,7 +232,7 @@ pub fn run() -> ExitCode {
     });
     output::flush();
     // Blocking work that hangs on a disk or a store must not keep the process.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    runtime.shutdown_timeout(Duration::from_millis(200));
     code
 }
 
@@ -245,6 +245,10 @@ async fn check(file: &std::path::Path) -> ExitCode {
         Ok(()) => {
             let streams = counted(config.delivery_streams.len() as u64, "delivery stream");
             println!("{}: no faults, {streams}", file.display());
+            // It may be checked elsewhere than it is used.
+            if let Err(error) = crate::app::check_directory(&config) {
+                eprintln!("warning: a start would be refused here: {error}");
+            }
             ExitCode::SUCCESS
         }
         Err(faults) => show_faults(&faults, &file.display().to_string()),

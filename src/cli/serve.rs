@@ -1,17 +1,19 @@
 //! `lakehose serve`: the life of the process.
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::{EXIT_CONFIG, EXIT_DISK, EXIT_FAILURE, fail, load, load_text, show_faults};
-use crate::app::{App, DirectoryError, StartError};
+use super::{
+    EXIT_CONFIG, EXIT_DISK, EXIT_FAILURE, counted, fail, load, load_text, show_faults, thousands,
+};
+use crate::app::{App, DirectoryError, StartError, Stopped};
 use crate::config::{Config, DEFAULT_YAML, SystemEnvironment};
 use crate::journal::OpenError;
-use crate::pipeline::PipelineError;
+use crate::pipeline::{Left, PipelineError};
 
 /// How messages call the default YAML.
 const DEFAULTS_NAME: &str = "the embedded defaults";
@@ -161,12 +163,54 @@ pub(super) async fn run(app: App, mut signals: Signals) -> ExitCode {
             return EXIT_DISK.into();
         }
     }
-    tracing::info!("stopping: delivering what is buffered; a second signal ends at once");
-    tokio::select! {
-        () = app.stop() => tracing::info!("stopped"),
-        () = signals.end() => tracing::warn!("ended at once; the rest is safe on disk"),
-    }
+    let seconds = app.shutdown_deadline().as_secs();
+    tracing::info!(
+        "stopping: delivering what is buffered, for at most {seconds} s; a second signal ends at once"
+    );
+    let stop = app.stop();
+    tokio::pin!(stop);
+    let stopped = tokio::select! {
+        stopped = &mut stop => stopped,
+        () = signals.end() => {
+            tracing::warn!("ending at once: what is not delivered stays on disk");
+            app.hurry();
+            stop.await
+        }
+    };
+    tell_left(&stopped, app.data_dir());
     ExitCode::SUCCESS
+}
+
+/// Says what a stop has left for the next start, and where.
+fn tell_left(Stopped { in_order, left }: &Stopped, data_dir: &Path) {
+    for (stream, left) in left {
+        let Left { records, backup_records, plans, partitions, bytes } = left;
+        tracing::warn!(
+            %stream,
+            records,
+            backup_records,
+            plans,
+            partitions,
+            bytes,
+            "stopped with work left; it is safe on disk, and the next start goes on with it"
+        );
+    }
+    let all = |count: fn(&Left) -> u64| left.values().map(count).sum::<u64>();
+    if !in_order {
+        tracing::warn!("not every stream had the time to close its files: the next start does it");
+    } else if left.is_empty() {
+        tracing::info!("stopped; everything is delivered");
+        return;
+    }
+    tracing::warn!(
+        "stopped; in {} wait {} that are not delivered, {} for the backup, {} and {}, in {} bytes",
+        data_dir.display(),
+        counted(all(|left| left.records), "record"),
+        counted(all(|left| left.backup_records), "record"),
+        counted(all(|left| left.plans), "plan"),
+        counted(all(|left| left.partitions), "partition"),
+        thousands(all(|left| left.bytes)),
+    );
 }
 
 /// What a person should know about a start.

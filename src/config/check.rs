@@ -59,6 +59,7 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
     Some(Config {
         server: server?,
         data_dir: file.data_dir.value()?.0.clone(),
+        allow_unsafe_volume: *file.allow_unsafe_volume.value()?,
         disk_budget_bytes: file.disk_budget.value()?.0,
         identities: identities?,
         stores,
@@ -77,6 +78,7 @@ pub(super) fn check_kept(file: &File, reader: &mut Reader<'_>) -> Option<Config>
     Some(Config {
         server: server(file.server.value()?, reader)?,
         data_dir: file.data_dir.value()?.0.clone(),
+        allow_unsafe_volume: *file.allow_unsafe_volume.value()?,
         disk_budget_bytes: file.disk_budget.value()?.0,
         identities: Vec::new(),
         stores,
@@ -97,7 +99,8 @@ fn server(section: &ServerSection, reader: &mut Reader<'_>) -> Option<Server> {
         Field::Given(at) => Some(tls(&at.value)?),
         Field::Faulty => return None,
     };
-    Some(Server { listen: listen.value, admin: admin.value, tls })
+    let shutdown_deadline = section.shutdown_deadline.value()?.0;
+    Some(Server { listen: listen.value, admin: admin.value, tls, shutdown_deadline })
 }
 
 fn tls(section: &TlsSection) -> Option<Tls> {

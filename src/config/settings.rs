@@ -25,6 +25,8 @@ pub struct Config {
     pub server: Server,
     /// Where journals and finished objects wait; may be relative to the working directory.
     pub data_dir: PathBuf,
+    /// Whether that may lie on a volume that loses what was synced.
+    pub allow_unsafe_volume: bool,
     /// How much of the disk they may take.
     pub disk_budget_bytes: u64,
     /// Who may write; empty means everyone, and then `server.listen` is a loopback address.
@@ -48,6 +50,8 @@ pub struct Server {
     pub admin: SocketAddr,
     /// What the listener for producers encrypts with; absent for HTTP in clear.
     pub tls: Option<Tls>,
+    /// How long a stop delivers what is buffered.
+    pub shutdown_deadline: Duration,
 }
 
 /// What a listener encrypts with; whether the files can be used is asked by those who use them.

@@ -28,6 +28,9 @@ const BUFFER_SECONDS_MAX: u64 = 86_400;
 /// A table that is looked at more rarely is not followed.
 const REFRESH_SECONDS_MAX: u64 = 3_600;
 
+/// Nobody who stops a service waits longer.
+const SHUTDOWN_SECONDS_MAX: u64 = 3_600;
+
 section! {
     /// The whole file.
     File expects "a mapping with delivery_streams" {
@@ -35,6 +38,9 @@ section! {
         server: ServerSection = Default("{}"),
         /// Where journals and finished objects wait.
         data_dir: Folder = Default("./lakehose/data"),
+        /// Whether that may be a volume that loses what was synced, such as memory or the layer of a
+        /// container.
+        allow_unsafe_volume: bool = Default("false"),
         /// How much of the disk they may take.
         disk_budget: Size<DISK_BUDGET_BYTES_MIN, { u64::MAX }> = Default("20 GiB"),
         /// Who may write; with none, everyone on this machine.
@@ -57,6 +63,8 @@ section! {
         admin: SocketAddr = Default("127.0.0.1:9573"),
         /// What the listener for producers encrypts with; HTTP in clear if absent.
         tls: TlsSection = Optional,
+        /// How long a stop delivers what is buffered; what is left stays on disk for the next start.
+        shutdown_deadline: TimeUpTo<SHUTDOWN_SECONDS_MAX> = Default("25 s"),
     }
 }
 

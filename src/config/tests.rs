@@ -402,7 +402,7 @@ fn faults_display_as_file_line_column_path_message() {
     assert_eq!(faults_of("").as_slice().len(), 1);
     assert_eq!(
         faults_of("[a]").to_string(),
-        "1:1: expected a mapping with server, data_dir, \
+        "1:1: expected a mapping with server, data_dir, allow_unsafe_volume, \
         disk_budget, identities, stores, catalogs, delivery_streams, found a list"
     );
 }

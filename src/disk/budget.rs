@@ -11,6 +11,9 @@
 //!            |               streams that hold more than their share are refused
 //!            what is buffered longest is closed early, down to here again
 //! ```
+//!
+//! A part of the reserve is kept as a real file ([`ReservedDisk`](super::ReservedDisk)), against
+//! others who fill the file system. The budget says how large, and when it has to give way.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +24,8 @@ use super::Space;
 const CONTROL_BYTES: u64 = 8 << 20;
 /// The largest object until a configuration says another.
 const LARGEST_OBJECT_BYTES: u64 = 64 << 20;
+/// No larger reserve is kept as a file: the copy of a segment that a start makes, and a group.
+const RESERVE_FILE_BYTES_MAX: u64 = 96 << 20;
 
 /// The part of one stream in the bytes that may be on disk.
 ///
@@ -47,6 +52,8 @@ struct All {
     /// Of the file system; `u64::MAX` where that is not known.
     free_bytes: AtomicU64,
     size_bytes: AtomicU64,
+    /// What of the reserve is a file at present.
+    reserve_file_bytes: AtomicU64,
 }
 
 /// Bytes that were given and are not on disk yet. Dropping it takes the promise back; by then they
@@ -76,6 +83,7 @@ impl DiskBudget {
             largest_object_bytes: AtomicU64::new(LARGEST_OBJECT_BYTES),
             free_bytes: AtomicU64::new(u64::MAX),
             size_bytes: AtomicU64::new(u64::MAX),
+            reserve_file_bytes: AtomicU64::new(0),
         };
         Self::with(Arc::new(all), false)
     }
@@ -204,10 +212,44 @@ impl DiskBudget {
     }
 
     /// The bytes of records that are made objects of at once while the budget is pressed, so that
-    /// what they become fits into the reserve.
+    /// what they become fits into the reserve, and into what is free of the file system.
     #[must_use]
     pub fn round_bytes_max(&self) -> u64 {
-        self.all.reserve_bytes() / 2
+        let room = self.all.free_bytes().max(self.all.kept_free_bytes());
+        self.all.reserve_bytes().min(room) / 2
+    }
+
+    /// What may be taken at all: of the budget, and of the file system.
+    #[must_use]
+    pub fn whole_bytes(&self) -> u64 {
+        self.all.limit_bytes.min(self.all.size_bytes.load(Ordering::Relaxed))
+    }
+
+    /// How large the file is that keeps room on the file system.
+    #[must_use]
+    pub fn reserve_file_bytes(&self) -> u64 {
+        self.all.largest_bytes().min(self.whole_bytes() / 8).min(RESERVE_FILE_BYTES_MAX)
+    }
+
+    /// The file that keeps room has so many bytes from now on.
+    pub fn set_reserve_file(&self, bytes: u64) {
+        self.all.reserve_file_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether that file can be made, and nothing be pressed by it.
+    #[must_use]
+    pub fn has_room_for_reserve_file(&self) -> bool {
+        let all = &self.all;
+        let free_after = all.free_bytes().saturating_sub(self.reserve_file_bytes());
+        !self.is_pressed() && free_after / 2 >= all.kept_free_bytes()
+    }
+
+    /// Whether that file stands in the way of what is on disk and promised, which the limit bounds
+    /// together with it.
+    #[must_use]
+    pub fn wants_reserve_file_back(&self) -> bool {
+        let file_bytes = self.all.reserve_file_bytes.load(Ordering::Relaxed);
+        file_bytes > 0 && self.all.taken_bytes() + file_bytes > self.all.limit_bytes
     }
 }
 
@@ -337,6 +379,28 @@ mod tests {
         // Of a small file system a part is kept free, however large the objects are.
         budget.set_space(Space { size_bytes: 64 << 20, free_bytes: 9 << 20 });
         assert!(budget.admit(1).is_some());
+    }
+
+    #[test]
+    fn the_reserve_file_is_made_with_room_to_spare_and_goes_before_the_limit_is_passed() {
+        let budget = &budgets(1)[0];
+        let file = budget.reserve_file_bytes();
+        assert_eq!(file, 10 << 20, "twice the largest object, and control frames");
+        assert!(budget.has_room_for_reserve_file());
+        budget.set_reserve_file(file);
+        budget.add(LIMIT - file);
+        assert!(!budget.wants_reserve_file_back());
+        let lent = budget.lend(1).expect("the file gives way to what is frozen");
+        assert!(budget.wants_reserve_file_back());
+        drop(lent);
+        budget.set_reserve_file(0);
+        assert!(!budget.has_room_for_reserve_file(), "not while it is pressed");
+        budget.remove(LIMIT - file);
+        budget.set_space(Space { size_bytes: 64 << 20, free_bytes: 23 << 20 });
+        assert_eq!(budget.reserve_file_bytes(), 8 << 20, "an eighth of a small file system");
+        assert!(!budget.has_room_for_reserve_file(), "what is kept free stays free twice over");
+        budget.set_space(Space { size_bytes: 64 << 20, free_bytes: 24 << 20 });
+        assert!(budget.has_room_for_reserve_file());
     }
 
     #[test]

@@ -95,6 +95,15 @@ impl DiskFile for MemoryFile {
         Ok(())
     }
 
+    fn set_len(&self, length_bytes: u64) -> io::Result<()> {
+        self.bytes().resize(usize::try_from(length_bytes).map_err(io::Error::other)?, 0);
+        Ok(())
+    }
+
+    fn allocate(&self, length_bytes: u64) -> io::Result<()> {
+        self.set_len(length_bytes.max(self.len_bytes()?))
+    }
+
     fn len_bytes(&self) -> io::Result<u64> {
         Ok(self.bytes().len() as u64)
     }

@@ -4,9 +4,12 @@
 //! same thread, so that its frames keep their order. There is no timer: a lone call costs one sync,
 //! and while a sync runs the next group gathers.
 //!
-//! After an error of the disk nothing is answered with success any more, by any thread: what the
-//! disk holds is unknown until the next start. [`Committer::failed`] tells the program to end.
+//! A group that finds the disk full is refused as far as it is of producers; what the service itself
+//! has to say is then written alone, out of the reserve of the disk if need be. After any other
+//! error of the disk, and after every error of a sync, nothing is answered with success any more, by
+//! any thread: what the disk holds is unknown until the next start. [`Committer::failed`] tells the program to end.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -119,6 +122,30 @@ struct Queue {
     waiting_bytes: Arc<AtomicUsize>,
 }
 
+impl Queue {
+    fn new(
+        failure: Arc<watch::Sender<Option<String>>>,
+        syncs: Option<SyncTimer>,
+    ) -> (Self, Worker) {
+        let (sender, receiver) = mpsc::channel(QUEUE_CALLS_MAX);
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let is_full = Cell::new(false);
+        let worker =
+            Worker { receiver, waiting_bytes: waiting_bytes.clone(), failure, syncs, is_full };
+        (Self { sender, waiting_bytes }, worker)
+    }
+}
+
+#[cfg(test)]
+impl Committer {
+    /// One whose only thread is the test's own: nothing is written before the worker is told to.
+    pub(super) fn by_hand() -> (Self, Worker) {
+        let (failure, failed) = watch::channel(None);
+        let (queue, worker) = Queue::new(Arc::new(failure), None);
+        (Self { queues: [queue].into(), failure: failed }, worker)
+    }
+}
+
 /// The queue of one journal.
 #[derive(Clone, Debug)]
 pub(super) struct Lane {
@@ -137,16 +164,9 @@ impl Committer {
         let failure = Arc::new(failure);
         let mut queues = Vec::with_capacity(THREADS);
         for number in 0..THREADS {
-            let (sender, receiver) = mpsc::channel(QUEUE_CALLS_MAX);
-            let waiting_bytes = Arc::new(AtomicUsize::new(0));
-            let worker = Worker {
-                receiver,
-                waiting_bytes: waiting_bytes.clone(),
-                failure: failure.clone(),
-                syncs: syncs.clone(),
-            };
+            let (queue, worker) = Queue::new(failure.clone(), syncs.clone());
             thread::Builder::new().name(format!("journal-{number}")).spawn(move || worker.run())?;
-            queues.push(Queue { sender, waiting_bytes });
+            queues.push(queue);
         }
         Ok(Self { queues: queues.into(), failure: failed })
     }
@@ -214,11 +234,15 @@ impl Lane {
     }
 }
 
-struct Worker {
+/// One committing thread.
+#[derive(Debug)]
+pub(super) struct Worker {
     receiver: mpsc::Receiver<Request>,
     waiting_bytes: Arc<AtomicUsize>,
     failure: Arc<watch::Sender<Option<String>>>,
     syncs: Option<SyncTimer>,
+    /// Whether the last group found no room; told once, and once when there is some again.
+    is_full: Cell<bool>,
 }
 
 /// Measures syncs.
@@ -245,14 +269,25 @@ impl SyncTimer {
 impl Worker {
     fn run(mut self) {
         let _watch = PanicWatch(self.failure.clone());
+        while self.turn() {}
+    }
+
+    /// Waits for something to do, and does it; false when nobody can send any more.
+    pub(super) fn turn(&mut self) -> bool {
         let mut round = Vec::new();
-        while self.gather(&mut round) {
-            if self.failure.borrow().is_some() {
-                refuse(round.drain(..), AppendError::Failed);
-            } else {
-                self.commit(&mut round);
-            }
+        if !self.gather(&mut round) {
+            return false;
         }
+        if self.has_failed() {
+            refuse(round, AppendError::Failed);
+        } else {
+            self.commit(round);
+        }
+        true
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
     }
 
     /// Takes what waits, at least one request; false when nobody can send any more.
@@ -280,9 +315,9 @@ impl Worker {
     }
 
     /// Writes one group for each log of the round, syncs each, answers all.
-    fn commit(&self, round: &mut Vec<Request>) {
+    fn commit(&self, round: Vec<Request>) {
         let mut groups: Vec<(Arc<Mutex<Log>>, Vec<Request>)> = Vec::new();
-        for request in round.drain(..) {
+        for request in round {
             let group = groups.iter_mut().find(|(log, _)| Arc::ptr_eq(log, &request.log));
             match group {
                 Some((_, requests)) => requests.push(request),
@@ -291,31 +326,101 @@ impl Worker {
         }
         let mut written = Vec::with_capacity(groups.len());
         for (log, requests) in groups {
-            match write(&log, &requests) {
-                Ok(firsts) => written.push((log, requests, firsts)),
-                Err(error @ WriteError::NoRoom(_)) => {
-                    tracing::warn!("{error}");
-                    refuse(requests, AppendError::BudgetUsedUp);
-                }
-                Err(WriteError::Disk(error)) => {
-                    self.fail("write the journal", &error);
-                    refuse(requests, AppendError::Failed);
+            let group = self.write(&log, requests);
+            written.extend(group.map(|group| (log, group)));
+        }
+        for (log, group) in written {
+            if self.has_failed() {
+                refuse(group.requests, AppendError::Failed);
+                continue;
+            }
+            match SyncTimer::time(self.syncs.as_ref(), || locked(&log).sync()) {
+                Ok(()) => self.answer(&log, group),
+                Err(error) => {
+                    self.fail("sync the journal", &error);
+                    refuse(group.requests, AppendError::Failed);
                 }
             }
         }
-        for (log, requests, firsts) in written {
-            if self.failure.borrow().is_some() {
-                refuse(requests, AppendError::Failed);
-                continue;
+    }
+
+    /// Writes a group. Where there is no room for it, producers are refused, and what the service
+    /// itself has to say is written without them.
+    fn write(&self, log: &Mutex<Log>, requests: Vec<Request>) -> Option<Group> {
+        let (requests, error) = match Group::write(log, requests) {
+            Ok(group) => {
+                self.tell_of_room(None);
+                return Some(group);
             }
-            let synced = SyncTimer::time(self.syncs.as_ref(), || sync(&log, &requests));
-            match synced {
-                Ok(()) => answer(requests, firsts),
-                Err(error) => {
-                    self.fail("sync the journal", &error);
-                    refuse(requests, AppendError::Failed);
-                }
+            Err(refused) => refused,
+        };
+        if let WriteError::Disk(error) = error {
+            self.fail("write the journal", &error);
+            refuse(requests, AppendError::Failed);
+            return None;
+        }
+        self.tell_of_room(Some(&error));
+        let (own, producers): (Vec<_>, Vec<_>) =
+            requests.into_iter().partition(|request| request.promise.is_none());
+        let is_less = !producers.is_empty();
+        refuse(producers, AppendError::BudgetUsedUp);
+        if own.is_empty() {
+            return None;
+        }
+        let has_made_room = error.is_full() && locked(log).make_room();
+        if !is_less && !has_made_room {
+            refuse(own, AppendError::BudgetUsedUp);
+            return None;
+        }
+        match Group::write(log, own) {
+            Ok(group) => Some(group),
+            Err((own, WriteError::NoRoom(_))) => {
+                refuse(own, AppendError::BudgetUsedUp);
+                None
             }
+            Err((own, WriteError::Disk(error))) => {
+                self.fail("write the journal", &error);
+                refuse(own, AppendError::Failed);
+                None
+            }
+        }
+    }
+
+    /// Answers a group that has been synced, after its seal if one was asked for.
+    fn answer(&self, log: &Mutex<Log>, group: Group) {
+        let answered = group.requests.into_iter().zip(group.firsts);
+        let is_seal = |(request, _): &(Request, Position)| matches!(request.payload, Payload::Seal);
+        let (seals, rest): (Vec<_>, Vec<_>) = answered.partition(is_seal);
+        answer(rest);
+        if seals.is_empty() {
+            return;
+        }
+        let mut sealed = locked(log).seal();
+        if sealed.as_ref().is_err_and(WriteError::is_full) && locked(log).make_room() {
+            sealed = locked(log).seal();
+        }
+        let requests = |seals: Vec<(Request, Position)>| seals.into_iter().map(|(seal, _)| seal);
+        match sealed {
+            Ok(()) => answer(seals),
+            Err(error @ WriteError::NoRoom(_)) => {
+                self.tell_of_room(Some(&error));
+                refuse(requests(seals), AppendError::BudgetUsedUp);
+            }
+            Err(WriteError::Disk(error)) => {
+                self.fail("seal the journal", &error);
+                refuse(requests(seals), AppendError::Failed);
+            }
+        }
+    }
+
+    fn tell_of_room(&self, error: Option<&WriteError>) {
+        let was_full = self.is_full.replace(error.is_some());
+        match error {
+            Some(error) if !was_full => {
+                tracing::warn!("{error}; records are refused until there is room");
+            }
+            None if was_full => tracing::info!("there is room to write the journal again"),
+            _ => {}
         }
     }
 
@@ -329,19 +434,24 @@ impl Worker {
     }
 }
 
-fn write(log: &Mutex<Log>, requests: &[Request]) -> Result<Vec<Position>, WriteError> {
-    let payloads: Vec<&Payload> = requests.iter().map(|request| &request.payload).collect();
-    locked(log).write_group(&payloads)
+/// Requests whose frames have been written, and where the records of each stand.
+struct Group {
+    requests: Vec<Request>,
+    firsts: Vec<Position>,
 }
 
-fn sync(log: &Mutex<Log>, requests: &[Request]) -> io::Result<()> {
-    let mut log = locked(log);
-    let seals = requests.iter().any(|request| matches!(request.payload, Payload::Seal));
-    if seals { log.seal() } else { log.sync() }
+impl Group {
+    fn write(log: &Mutex<Log>, requests: Vec<Request>) -> Result<Self, (Vec<Request>, WriteError)> {
+        let payloads: Vec<&Payload> = requests.iter().map(|request| &request.payload).collect();
+        match locked(log).write_group(&payloads) {
+            Ok(firsts) => Ok(Self { requests, firsts }),
+            Err(error) => Err((requests, error)),
+        }
+    }
 }
 
-fn answer(requests: Vec<Request>, firsts: Vec<Position>) {
-    for (mut request, first) in requests.into_iter().zip(firsts) {
+fn answer(requests: Vec<(Request, Position)>) {
+    for (mut request, first) in requests {
         // The bytes are counted as used by now.
         drop(request.promise.take());
         let appended =

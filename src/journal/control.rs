@@ -114,13 +114,14 @@ pub(super) const CHECKPOINT_FORMAT: u16 = 1;
 const CHECKPOINT_HEADER_BYTES: usize = 16;
 pub(super) const CHECKPOINT_BYTES_MAX: u64 = 1 << 30;
 /// Checkpoints kept: the newest may be damaged.
-const CHECKPOINTS_KEPT: usize = 2;
+pub(super) const CHECKPOINTS_KEPT: usize = 2;
 
 /// What stands in a file beside the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Beside {
-    /// Segments with a lower number were sealed when the checkpoint was taken: all that they decided
-    /// is in it, and all calls that they hold are in `calls`, or were forgotten.
+    /// Segments with a lower number were sealed when the checkpoint was taken: all plans that stand in
+    /// them are in it, and all calls are in `calls`, or were forgotten. A commit or a registration of
+    /// the last moment may be missing; it is then made again. No later segment has a lower number.
     pub(super) covered_before: u64,
     /// The retry window.
     pub(super) calls: Vec<KeyedCall>,
@@ -225,7 +226,8 @@ impl CheckpointFiles {
         numbers.sort_unstable();
         let mut files = Self { directory: directory.to_owned(), numbers };
         let mut found = FoundCheckpoint::default();
-        for number in files.numbers.iter().rev() {
+        // An older one may have come back with a power cut; segments are gone that it relies on.
+        for number in files.numbers.iter().rev().take(CHECKPOINTS_KEPT) {
             let path = files.path(*number);
             // A file that cannot be read is as bad as one that is damaged.
             let bytes = read_file(disk, &path, CHECKPOINT_BYTES_MAX).unwrap_or_default();
@@ -238,6 +240,10 @@ impl CheckpointFiles {
                 break;
             }
             found.damaged += 1;
+        }
+        if !files.numbers.is_empty() {
+            // What this start goes by must not be gone at the next one.
+            disk.sync_dir(directory).map_err(fault)?;
         }
         if found.checkpoint.is_some() {
             // A damaged one is not among the two that are kept.

@@ -15,14 +15,25 @@ use super::segment::{self, SegmentHeader};
 use super::shared::{IndexEntry, Segment, Shared};
 use super::window::{KeyedCall, Window};
 use crate::clock::Clock;
-use crate::disk::{Disk, DiskFile, OpenMode, is_out_of_files};
+use crate::disk::{Disk, DiskFile, OpenMode, is_full, is_out_of_files};
 use crate::record::Position;
 
-/// The first segment of a stream is this long, each further one twice as long as the one before,
-/// so that a stream with little to say takes little room.
-pub(super) const SEGMENT_BYTES_MIN: u64 = 1 << 20;
-/// No segment is begun longer than this; one group may go beyond it.
-pub(super) const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// How long segments are begun. One group may go beyond it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentSizes {
+    /// The first segment of a stream is this long, each further one twice as long as the one
+    /// before, so that a stream with little to say takes little room.
+    pub first_bytes: u64,
+    /// No segment is begun longer than this.
+    pub max_bytes: u64,
+}
+
+impl Default for SegmentSizes {
+    fn default() -> Self {
+        Self { first_bytes: 1 << 20, max_bytes: 64 << 20 }
+    }
+}
+
 /// A larger buffer is given back after its group.
 const GROUP_BYTES_KEPT: usize = 8 << 20;
 /// The name of a used-up segment file that waits to become a segment again. Writing over it costs
@@ -77,22 +88,28 @@ impl Log {
             disk: start.disk,
             clock: start.clock,
             instance: start.instance,
+            segment_bytes: start.shared.sizes().first_bytes,
             shared: start.shared,
             window: start.window,
             active: None,
             next: start.next,
             next_sequence: start.next_sequence,
-            segment_bytes: SEGMENT_BYTES_MIN,
             group: Vec::new(),
         }
+    }
+
+    /// Gives back what is kept for a full disk; true when there was something.
+    pub(super) fn make_room(&self) -> bool {
+        self.disk.make_room()
     }
 
     /// Writes the frames of `payloads` as one group and tells the first position of each. Nothing
     /// is durable before [`sync`](Self::sync).
     ///
     /// # Errors
-    /// [`WriteError::NoRoom`] when no new segment could be begun: nothing was written and the log
-    /// goes on. [`WriteError::Disk`] leaves the log in an unknown state.
+    /// [`WriteError::NoRoom`] when nothing of the group is there, also after a power cut, and the
+    /// log goes on: its positions are given to others. [`WriteError::Disk`] leaves the log in an
+    /// unknown state.
     pub(super) fn write_group(
         &mut self,
         payloads: &[&Payload],
@@ -107,30 +124,57 @@ impl Log {
             if payloads.iter().all(|payload| matches!(payload, Payload::Seal)) {
                 return Ok(vec![self.next; payloads.len()]);
             }
-            self.begin_segment().map_err(|error| match error.kind() {
-                ErrorKind::StorageFull | ErrorKind::QuotaExceeded => WriteError::NoRoom(error),
-                _ if is_out_of_files(&error) => WriteError::NoRoom(error),
-                _ => WriteError::Disk(error),
-            })?;
+            self.begin_segment()?;
         }
-        let active = self.active.as_mut().expect("a segment was begun");
-        self.group.clear();
-        self.group.shrink_to(GROUP_BYTES_KEPT);
+        let active = self.active.as_ref().expect("a segment was begun");
+        let (salt, start) = (active.salt, active.offset);
+        let mut group = std::mem::take(&mut self.group);
+        group.clear();
+        group.shrink_to(GROUP_BYTES_KEPT);
+        let mut next = self.next;
         let mut firsts = Vec::with_capacity(payloads.len());
+        let mut entries = Vec::with_capacity(payloads.len());
+        let mut calls = Vec::new();
         for payload in payloads {
-            let group_offset = self.group.len();
-            let slot = Slot { salt: active.salt, first: self.next, group_offset };
-            payload.put_frames(&mut self.group, slot);
-            firsts.push(self.next);
-            let offset = active.offset + group_offset as u64;
-            let count = payload.record_count();
-            active.unsynced.push(IndexEntry { first: self.next, offset });
-            active.unsynced_calls.extend(payload.keyed_call(self.next));
-            self.next = self.next.advanced_by(count);
+            let group_offset = group.len();
+            payload.put_frames(&mut group, Slot { salt, first: next, group_offset });
+            firsts.push(next);
+            entries.push(IndexEntry { first: next, offset: start + group_offset as u64 });
+            calls.extend(payload.keyed_call(next));
+            next = next.advanced_by(payload.record_count());
         }
-        active.file.write_all_at(&self.group, active.offset)?;
-        active.offset += self.group.len() as u64;
+        let written = self.write_at_end(&group);
+        self.group = group;
+        written?;
+        let active = self.active.as_mut().expect("a segment was begun");
+        active.unsynced.extend(entries);
+        active.unsynced_calls.extend(calls);
+        self.next = next;
         Ok(firsts)
+    }
+
+    /// Writes at the end of the active segment. Where there is no room, what was written all the
+    /// same is cut off, durably and before anybody is told: a frame of it that stayed whole would
+    /// stand for records that were refused, or behind the frames that are written in its place.
+    fn write_at_end(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        let active = self.active.as_mut().expect("callers begin a segment");
+        match active.file.write_all_at(bytes, active.offset) {
+            Ok(()) => {
+                active.offset += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) if is_full(&error) => {
+                active.file.set_len(active.offset)?;
+                active.file.sync()?;
+                self.shared.cut(active.sequence, active.offset);
+                if error.kind() == ErrorKind::FileTooLarge {
+                    // This file never takes more, another one does.
+                    self.segment_bytes = active.offset;
+                }
+                Err(WriteError::NoRoom(error))
+            }
+            Err(error) => Err(WriteError::Disk(error)),
+        }
     }
 
     /// Makes everything written so far durable, remembered, and visible to readers.
@@ -151,18 +195,21 @@ impl Log {
     /// Ends the active segment with a seal, durably.
     ///
     /// # Errors
-    /// What the disk answers.
-    pub(super) fn seal(&mut self) -> io::Result<()> {
-        if self.active.is_none() {
+    /// [`WriteError::NoRoom`] when the segment is as it was before, and everything in it durable;
+    /// [`WriteError::Disk`] leaves the log in an unknown state.
+    pub(super) fn seal(&mut self) -> Result<(), WriteError> {
+        let Some(active) = &self.active else {
             return Ok(());
-        }
+        };
+        let salt = active.salt;
         // What the seal stands behind must be durable before it: alone it would prove too much.
-        self.sync()?;
-        let active = self.active.as_mut().expect("it was active above");
+        if !active.unsynced.is_empty() {
+            self.sync()?;
+        }
         let mut seal = Vec::new();
-        let slot = Slot { salt: active.salt, first: self.next, group_offset: 0 };
+        let slot = Slot { salt, first: self.next, group_offset: 0 };
         frame::put_control(&mut seal, slot, Kind::Seal, &[]);
-        active.file.write_all_at(&seal, active.offset)?;
+        self.write_at_end(&seal)?;
         self.sync()?;
         if let Some(active) = self.active.take() {
             self.shared.seal(active.sequence);
@@ -170,7 +217,7 @@ impl Log {
         Ok(())
     }
 
-    fn begin_segment(&mut self) -> io::Result<()> {
+    fn begin_segment(&mut self) -> Result<(), WriteError> {
         let header = SegmentHeader {
             instance: self.instance,
             sequence: self.next_sequence,
@@ -193,21 +240,44 @@ impl Log {
         Ok(())
     }
 
-    fn create_file(&self, header: &SegmentHeader) -> io::Result<Arc<dyn DiskFile>> {
+    fn create_file(&self, header: &SegmentHeader) -> Result<Arc<dyn DiskFile>, WriteError> {
         let path = self.directory.join(segment::file_name(header.sequence));
         let temporary = path.with_extension("tmp");
+        let created = self.create_file_by(header, &temporary, &path);
+        if matches!(created, Err(WriteError::NoRoom(_))) {
+            // What stands there takes room, and the next attempt begins with another file.
+            let _ = self.disk.remove(&temporary);
+        }
+        created
+    }
+
+    fn create_file_by(
+        &self,
+        header: &SegmentHeader,
+        temporary: &Path,
+        path: &Path,
+    ) -> Result<Arc<dyn DiskFile>, WriteError> {
         let reused = self.shared.take_spare(|| {
-            self.disk.rename(&self.directory.join(SPARE), &temporary)?;
-            self.disk.open(&temporary, OpenMode::Write)
-        })?;
-        let file = match reused {
+            let spare = self.directory.join(SPARE);
+            let file = self.disk.open(&spare, OpenMode::Write)?;
+            self.disk.rename(&spare, temporary)?;
+            Ok(file)
+        });
+        let file = match reused.map_err(WriteError::before_sync)? {
             Some(file) => file,
-            None => self.disk.open(&temporary, OpenMode::Create)?,
+            None => {
+                let created = self.disk.open(temporary, OpenMode::Create);
+                created.map_err(WriteError::before_sync)?
+            }
         };
-        header.write(file.as_ref())?;
+        header.write(file.as_ref()).map_err(WriteError::before_sync)?;
         file.sync()?;
-        self.disk.rename(&temporary, &path)?;
-        self.disk.sync_dir(&self.directory)?;
+        self.disk.rename(temporary, path).map_err(WriteError::before_sync)?;
+        match self.disk.sync_dir(&self.directory) {
+            // The folder could not even be opened.
+            Err(error) if is_out_of_files(&error) => Err(WriteError::NoRoom(error)),
+            synced => Ok(synced?),
+        }?;
         Ok(file)
     }
 }
@@ -241,13 +311,29 @@ pub(super) fn is_worth_keeping(segment: &Segment, segment_bytes_max: u64) -> boo
 /// Why a group was not written.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WriteError {
-    /// No new segment could be begun, for want of room or of open files; nothing was written.
-    #[error("there is no room for a new journal segment: {0}")]
+    /// The disk has no room, or the process no open files; nothing of the group is there.
+    #[error("there is no room to write the journal: {0}")]
     NoRoom(io::Error),
-    /// Some of the group may have been written, even when the disk was only full: the process has
-    /// to end and recover.
+    /// Some of the group may be there: the process has to end and recover. A sync that fails is of
+    /// this kind, whatever its reason.
     #[error("{0}")]
     Disk(#[from] io::Error),
+}
+
+impl WriteError {
+    /// The error of something that may be done again from its beginning.
+    fn before_sync(error: io::Error) -> Self {
+        if is_full(&error) || is_out_of_files(&error) {
+            Self::NoRoom(error)
+        } else {
+            Self::Disk(error)
+        }
+    }
+
+    /// Whether the disk is full.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::NoRoom(error) if is_full(error))
+    }
 }
 
 pub(super) fn new_salt() -> u32 {

@@ -42,7 +42,8 @@
 //!
 //! # Order of writes
 //!
-//! group written -> `fdatasync` -> visible to readers -> callers answered. New segment: header
+//! group written -> `fdatasync` -> visible to readers -> callers answered. A group that finds no room
+//! is cut off again, and the cut synced, before its callers are refused. New segment: header
 //! written under another name -> file synced -> renamed -> folder synced -> first group. Checkpoint
 //! written -> synced -> renamed -> folder synced -> segments that the checkpoint *before* it no
 //! longer needs, nor a second reader that holds them, are removed, so that a damaged newest
@@ -74,6 +75,7 @@ use uuid::Uuid;
 
 pub use self::committer::{Committer, SyncTimer};
 pub use self::control::{Checkpoint, Control};
+pub use self::log::SegmentSizes;
 pub use self::reader::{Call, Outline, Outlined, Seen};
 pub use self::remembered::RememberedCalls;
 pub use self::survey::{Flaw, FlawKind, Look, Survey};
@@ -279,6 +281,8 @@ pub struct Environment {
     pub instance: Uuid,
     /// The calls that all journals remember together.
     pub remembered_calls: RememberedCalls,
+    /// How long segments are begun.
+    pub segments: SegmentSizes,
 }
 
 /// The journal of one stream. Clones are handles to the same journal.
@@ -399,7 +403,9 @@ impl Journal {
         }
         let known_end = checkpoint.as_ref().map_or(Position(0), |checkpoint| checkpoint.end);
         let end = found.end().max(known_end);
-        let shared = Arc::new(Shared::new(found.segments, end, environment.budget.clone()));
+        let (budget, sizes) = (environment.budget.clone(), environment.segments);
+        let shared = Shared::new(found.segments, found.next_sequence, end, budget, sizes);
+        let shared = Arc::new(shared);
         let log = Log::new(log::Start {
             directory: segments_directory.clone(),
             disk: disk.clone(),
@@ -496,7 +502,8 @@ impl Journal {
     /// Ends the active segment, so that the next start finds a clean end.
     ///
     /// # Errors
-    /// When the disk failed.
+    /// [`AppendError::BudgetUsedUp`] when the disk had no room and a later attempt may succeed;
+    /// otherwise the process is about to end.
     pub async fn seal(&self) -> Result<(), AppendError> {
         self.inner.lane.append_own(Payload::Seal).await.map(|_| ())
     }

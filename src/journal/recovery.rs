@@ -20,10 +20,11 @@
 //!
 //! The last segment is never written to again: after a failed sync the page cache may show bytes
 //! that the disk does not have. Its whole frames are copied into a new file, which is synced and
-//! takes its place, sealed. Nothing here guesses: a bit that rots in the very last group of a
+//! takes its place, sealed; what a start takes for true is durable when it goes on, so that no
+//! later start can take less for true. Nothing here guesses: a bit that rots in the very last group of a
 //! process that was killed looks like a torn write and is treated as one.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ use super::segment::{self, Frames, HeaderError, SegmentHeader};
 use super::shared::{IndexEntry, Segment};
 use super::window::{KeyedCall, Window};
 use super::{Batch, OpenError};
-use crate::disk::{Disk, DiskFile, OpenMode, read_up_to};
+use crate::disk::{Disk, DiskFile, OpenMode, read_up_to, with_room};
 use crate::record::Position;
 
 /// Everything that the segments of a stream say.
@@ -66,7 +67,11 @@ pub(super) fn scan(
     let mut sequences: Vec<_> = names.iter().filter_map(|n| segment::parse_file_name(n)).collect();
     sequences.sort_unstable();
     let mut found = Found {
-        next_sequence: sequences.last().map_or(1, |last| last.saturating_add(1)),
+        // A number that the checkpoint covers is not given again, though its segment has gone.
+        next_sequence: sequences
+            .last()
+            .map_or(1, |last| last.saturating_add(1))
+            .max(covered_before),
         ..Found::default()
     };
     let mut ours = Vec::new();
@@ -110,7 +115,12 @@ pub(super) fn scan(
         let mut segment =
             SegmentScan::new(file, &header, window, is_last).run(&mut found).map_err(fault)?;
         if is_last && !segment.sealed {
-            segment = rewrite(disk, directory, &header, &segment).map_err(fault)?;
+            let copied = with_room(disk.as_ref(), || rewrite(disk, directory, &header, &segment));
+            segment = copied.map_err(fault)?;
+        } else if is_last {
+            // It may be the copy of a start that ended before its name was durable, or a segment
+            // whose process ended before its seal was. What stands before a seal is durable.
+            segment.file.sync().and_then(|()| disk.sync_dir(directory)).map_err(fault)?;
         }
         segment.sealed = true;
         found.segments.push(segment);
@@ -284,6 +294,11 @@ fn rewrite(
     let path = directory.join(segment::file_name(header.sequence));
     let temporary = path.with_extension("tmp");
     let header = SegmentHeader { salt: new_salt(), ..*header };
+    // After a power cut the name may be a second one of the very file that is to be copied.
+    match disk.remove(&temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
     let file = disk.open(&temporary, OpenMode::Create)?;
     header.write(file.as_ref())?;
     let mut copy = Segment {

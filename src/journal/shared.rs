@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
-use super::log::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, locked};
+use super::log::{SegmentSizes, locked};
 use super::segment::SegmentHeader;
 use crate::disk::{DiskBudget, DiskFile};
 use crate::record::Position;
@@ -79,9 +80,12 @@ impl Segment {
 #[derive(Debug)]
 pub(super) struct Shared {
     segments: Mutex<BTreeMap<u64, Segment>>,
+    /// No segment from this number on has been begun.
+    next_sequence: AtomicU64,
     has_spare: Mutex<Option<u64>>,
     end: watch::Sender<Position>,
     budget: Arc<DiskBudget>,
+    sizes: SegmentSizes,
 }
 
 impl Drop for Shared {
@@ -91,14 +95,22 @@ impl Drop for Shared {
 }
 
 impl Shared {
-    pub(super) fn new(segments: Vec<Segment>, end: Position, budget: Arc<DiskBudget>) -> Self {
+    pub(super) fn new(
+        segments: Vec<Segment>,
+        next_sequence: u64,
+        end: Position,
+        budget: Arc<DiskBudget>,
+        sizes: SegmentSizes,
+    ) -> Self {
         budget.add(segments.iter().map(|segment| segment.capacity_bytes).sum());
         let numbered = segments.into_iter().map(|segment| (segment.sequence, segment));
         Self {
             segments: Mutex::new(numbered.collect()),
+            next_sequence: AtomicU64::new(next_sequence),
             has_spare: Mutex::new(None),
             end: watch::Sender::new(end),
             budget,
+            sizes,
         }
     }
 
@@ -108,6 +120,7 @@ impl Shared {
 
     pub(super) fn begin(&self, segment: Segment) {
         self.budget.add(segment.capacity_bytes);
+        self.next_sequence.fetch_max(segment.sequence + 1, Ordering::Relaxed);
         locked(&self.segments).insert(segment.sequence, segment);
     }
 
@@ -131,17 +144,28 @@ impl Shared {
         self.end.send_if_modified(|seen| std::mem::replace(seen, end) != end);
     }
 
+    /// The file has been cut to `length_bytes`, where its durable frames end.
+    pub(super) fn cut(&self, sequence: u64, length_bytes: u64) {
+        if let Some(segment) = locked(&self.segments).get_mut(&sequence) {
+            let less = segment.capacity_bytes.saturating_sub(length_bytes);
+            segment.capacity_bytes -= less;
+            self.budget.remove(less);
+        }
+    }
+
     pub(super) fn seal(&self, sequence: u64) {
         if let Some(segment) = locked(&self.segments).get_mut(&sequence) {
             segment.sealed = true;
         }
     }
 
-    /// The sequence below which every segment is sealed.
+    /// The sequence below which every segment is sealed, or gone; never less than it was.
     pub(super) fn first_unsealed(&self) -> u64 {
         let segments = locked(&self.segments);
         // Only the last one may be unsealed.
-        segments.values().next_back().map_or(0, |last| last.sequence + u64::from(last.sealed))
+        let unsealed = segments.values().next_back().filter(|last| !last.sealed);
+        let next = || self.next_sequence.load(Ordering::Relaxed);
+        unsealed.map_or_else(next, |last| last.sequence)
     }
 
     /// Takes over what a reader has learned of where frames stand.
@@ -165,10 +189,14 @@ impl Shared {
         used_up.cloned().collect()
     }
 
-    /// How long a segment may be begun: a sixteenth of the budget at the most, so that what is
-    /// used up can go piece by piece.
+    pub(super) fn sizes(&self) -> SegmentSizes {
+        self.sizes
+    }
+
+    /// How long a segment may be begun: a sixteenth of the budget and of the file system at the
+    /// most, so that what is used up can go piece by piece, and a start finds room for a copy.
     pub(super) fn segment_bytes_max(&self) -> u64 {
-        (self.budget.limit_bytes() / 16).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+        (self.budget.whole_bytes() / 16).clamp(self.sizes.first_bytes, self.sizes.max_bytes)
     }
 
     /// Whether there is no segment.

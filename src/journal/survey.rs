@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::control::{self, CHECKPOINT_BYTES_MAX, CHECKPOINT_FORMAT, Checkpoint, Control};
+use super::control::{
+    self, CHECKPOINT_BYTES_MAX, CHECKPOINT_FORMAT, CHECKPOINTS_KEPT, Checkpoint, Control,
+};
 use super::frame::{BatchView, Header, Kind};
 use super::log::SPARE;
 use super::recovery::{Found, SegmentScan};
@@ -325,7 +327,7 @@ impl Survey {
             self.note(directory, FlawKind::MissingCheckpoint);
         }
         let mut damaged = Vec::new();
-        for path in numbered.into_values().rev() {
+        for (age, path) in numbered.into_values().rev().enumerate() {
             let bytes = match read_file(self.disk.as_ref(), &path, CHECKPOINT_BYTES_MAX) {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -338,7 +340,7 @@ impl Survey {
                 continue;
             }
             match Checkpoint::decode(&bytes) {
-                Some((checkpoint, _)) if self.checkpoint.is_none() => {
+                Some((checkpoint, _)) if self.checkpoint.is_none() && age < CHECKPOINTS_KEPT => {
                     self.checkpoint = Some(checkpoint);
                 }
                 Some(_) => {}

@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 pub use self::survey::{Flaw, FlawKind, survey};
 
-use crate::disk::{Disk, DiskBudget, OpenMode, read_up_to};
+use crate::disk::{Disk, DiskBudget, OpenMode, read_up_to, with_room};
 use crate::plan::{ObjectHeader, PlanId, sha256_hex};
 
 /// The outbox of one stream.
@@ -99,13 +99,35 @@ impl Outbox {
         Ok(Self { directory, disk, budget, files: Mutex::new(files) })
     }
 
-    /// Makes the bytes of a plan's objects durable.
+    /// Makes the bytes of a plan's objects durable, out of the reserve where there is no other room.
     ///
     /// # Errors
     /// What the disk answers; nothing may be planned on the bytes then.
     pub fn freeze(&self, id: PlanId, objects: &[Vec<u8>]) -> io::Result<Vec<Frozen>> {
+        if self.budget.wants_reserve_file_back() && self.disk.make_room() {
+            self.budget.set_reserve_file(0);
+        }
         let path = self.directory.join(file_name(id));
-        let file = self.disk.open(&path, OpenMode::Create)?;
+        let frozen = with_room(self.disk.as_ref(), || self.write(&path, objects));
+        let bytes = match &frozen {
+            Ok(frozen) => frozen.iter().map(|object| object.size_bytes).sum(),
+            // Half a file must not take room, nor be synced again after a sync of it failed.
+            Err(_) => 0,
+        };
+        // An attempt whose plan could not be appended is written over.
+        let mut files = self.files();
+        let before = match &frozen {
+            Ok(_) => files.insert(id, bytes),
+            Err(_) if self.disk.remove(&path).is_ok() => files.remove(&id),
+            Err(_) => None,
+        };
+        self.budget.add(bytes);
+        self.budget.remove(before.unwrap_or(0));
+        frozen
+    }
+
+    fn write(&self, path: &Path, objects: &[Vec<u8>]) -> io::Result<Vec<Frozen>> {
+        let file = self.disk.open(path, OpenMode::Create)?;
         let mut offset = 0;
         let mut frozen = Vec::with_capacity(objects.len());
         for bytes in objects {
@@ -116,11 +138,6 @@ impl Outbox {
         }
         file.sync()?;
         self.disk.sync_dir(&self.directory)?;
-        self.budget.add(offset);
-        // An attempt whose plan could not be appended is written over.
-        if let Some(before) = self.files().insert(id, offset) {
-            self.budget.remove(before);
-        }
         Ok(frozen)
     }
 

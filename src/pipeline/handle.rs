@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Settings;
 use super::books::{LegBooks, StreamBooks};
 use super::leg::REGISTRATION_CHANCE;
-use super::orders::Orders;
+use super::orders::{Orders, Role};
 use super::troubles::Troubles;
 use crate::disk::DiskBudget;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
@@ -93,6 +93,50 @@ pub struct BackupStatus {
     pub disk_bytes: u64,
     /// What holds it up, and since how many attempts.
     pub blocked: Option<String>,
+}
+
+/// What a pipeline has left on the disk at its end; the next start goes on with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Accepted records that are not delivered; parts where hooks have made them already.
+    pub records: u64,
+    /// Accepted records that are not in the backup.
+    pub backup_records: u64,
+    /// Plans whose objects are not all in their store, those of the backup included.
+    pub plans: u64,
+    /// Partitions that their catalog does not know yet.
+    pub partitions: u64,
+    /// Bytes of all that on disk: logs and outboxes.
+    pub bytes: u64,
+}
+
+impl Left {
+    /// Whether anything has to be done by the next start.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        let Self { records, backup_records, plans, partitions, bytes: _ } = self;
+        records + backup_records + plans + partitions == 0
+    }
+
+    /// Adds what a leg has left.
+    pub(super) fn add(&mut self, role: Role, leg: LegLeft) {
+        match role {
+            Role::Source | Role::Transformed => self.records += leg.records,
+            Role::Backup => self.backup_records += leg.records,
+        }
+        self.plans += leg.plans;
+        self.partitions += leg.partitions;
+        self.bytes += leg.bytes;
+    }
+}
+
+/// The same of one leg.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LegLeft {
+    pub(super) records: u64,
+    pub(super) plans: u64,
+    pub(super) partitions: u64,
+    pub(super) bytes: u64,
 }
 
 /// One leg as it stands; the words are those of [`Status`].

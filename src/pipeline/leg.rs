@@ -31,7 +31,7 @@ use super::collector::{Collector, as_runs};
 use super::conversion::Converter;
 use super::delivery::{Delivery, Room};
 use super::freeze::{Batch, FreezeError, Freezer};
-use super::handle::{LegHandle, LegStatus, Request, TableTrouble};
+use super::handle::{LegHandle, LegLeft, LegStatus, Request, TableTrouble};
 use super::intake::{Kind, Reading, Stretch};
 use super::ledger::{Alarm, Ledger};
 use super::orders::{Logs, Orders, Role, Surroundings};
@@ -41,7 +41,7 @@ use super::transformer::Transformer;
 use super::transforms::{BATCH_RECORDS_MAX, Transforms};
 use super::troubles::Troubles;
 use super::turns::{Rest, TurnEnd, Turns};
-use super::{blocking, repeat, rest_after};
+use super::{AT_ONCE, blocking, repeat, rest_after};
 use crate::catalog::{Catalog, Registration};
 use crate::journal::{self, AppendError, Appended, Control, Hold, Journal, Mark, Opened};
 use crate::metrics::stream_labels;
@@ -57,8 +57,11 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
 const SEALED_SEGMENTS_MAX: u64 = 4;
 /// The loop looks at the disk budget at least this often.
 const TICK: Duration = Duration::from_secs(1);
-/// How long the end of a pipeline waits for a plan or a checkpoint that is being written.
-const FINISH_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the end of a pipeline waits for a plan or a checkpoint that is being written, and for the
+/// last ones of its own.
+const FINISH_PATIENCE: Duration = Duration::from_secs(3);
+/// The same when it is to end at once.
+const FAST_PATIENCE: Duration = Duration::from_millis(300);
 /// How long an end waits for catalogs when everything is in its store: the partitions are on a
 /// durable list, and the next start registers them.
 pub(super) const REGISTRATION_CHANCE: Duration = Duration::from_secs(3);
@@ -123,6 +126,14 @@ pub(super) struct Leg {
     /// Until when a stop waits for catalogs; set when everything else is done.
     registered_by: Option<Duration>,
     halted: bool,
+}
+
+/// How a leg has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    /// Whether it may be followed by others: not when the disk failed or a step panicked.
+    pub(super) in_order: bool,
+    pub(super) left: LegLeft,
 }
 
 /// What came of work beside the loop.
@@ -284,9 +295,8 @@ impl Leg {
     }
 
     /// Runs until `stop` says so and what is buffered has gone its way, or the instant of the steady
-    /// clock that `stop` names has passed. What is left stays on the disk for the next start. Tells
-    /// whether it may be followed by others: not when the disk failed or a step panicked.
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<Option<Duration>>) -> bool {
+    /// clock that `stop` names has passed. What is left stays on the disk for the next start.
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<Option<Duration>>) -> Ended {
         let mut end = self.records.end();
         let mut deadline: Option<Duration> = None;
         while !self.halted {
@@ -327,9 +337,8 @@ impl Leg {
                 break;
             }
         }
-        let (end, halted) = (self.until(*end.borrow()), self.halted);
-        self.finish(end).await;
-        !halted
+        let end = self.until(*end.borrow());
+        self.finish(end, stop).await
     }
 
     /// Starts every step that has something to do and is not running.
@@ -872,7 +881,7 @@ impl Leg {
     }
 
     /// Leaves the disk so that the next start is quick.
-    async fn finish(mut self, end: Position) {
+    async fn finish(mut self, end: Position, mut stop: watch::Receiver<Option<Duration>>) -> Ended {
         let settle = async {
             while (self.freezing || self.renaming > 0 || self.checkpointing) && !self.halted {
                 match self.work.join_next().await {
@@ -882,46 +891,71 @@ impl Leg {
                 }
             }
         };
-        // Only a disk that hangs takes longer; the next start then does the work.
-        let settled = tokio::time::timeout(FINISH_PATIENCE, settle).await.is_ok();
+        // Only a disk that hangs, or a large plan, takes longer; the next start then does the work.
+        let settled = in_time(settle, &mut stop).await.is_some();
         // Deliveries under way are cut off here; their plans stay open and are put again.
         self.work.shutdown().await;
-        if self.halted || !settled {
-            return;
+        let mut end = end;
+        if !self.halted {
+            let sealed = self.log.seal().await;
+            // Calls that were under way have come by now.
+            end = *self.records.end().borrow();
+            if sealed.is_err() {
+                self.halted = true;
+            } else if settled {
+                let written = in_time(self.last_checkpoint(end), &mut stop).await;
+                if let Some(Err(error)) = written {
+                    let stream = &self.surroundings.stream;
+                    tracing::warn!(%stream, %error, "could not write the last checkpoint");
+                }
+            }
         }
-        let pending = self.ledger(end).pending;
-        if pending > 0 {
-            tracing::warn!(
-                stream = %self.surroundings.stream,
-                pending,
-                "stopped with undelivered records; they are safe on disk and go on at the next start"
-            );
-        }
-        let unregistered = self.state.unregistered().len();
-        if unregistered > 0 {
-            tracing::warn!(
-                stream = %self.surroundings.stream,
-                unregistered,
-                "stopped with partitions that their catalog does not know yet; the next start \
-                 registers them"
-            );
-        }
-        if let Err(error) = self.log.seal().await {
-            tracing::warn!(stream = %self.surroundings.stream, %error, "could not seal the journal");
-        }
+        Ended { in_order: !self.halted, left: self.left(end) }
+    }
+
+    /// A checkpoint of everything, and what may go by it. Only while no plan is being made.
+    fn last_checkpoint(&mut self, end: Position) -> impl Future<Output = io::Result<()>> + use<> {
         let (checkpoint, mark) = (self.state.checkpoint(end), self.log.mark());
         let (journal, outbox) = (self.log.clone(), self.outbox.clone());
         let caution = self.freezer.converter.caution.clone();
-        let written = blocking(move || {
+        let (hold, committed) = (self.hold.clone(), std::mem::take(&mut self.committed));
+        blocking(move || {
             // The second lets go of the segments that the first has settled.
             journal.checkpoint(&checkpoint, mark)?;
             journal.checkpoint(&checkpoint, mark)?;
-            self.hold.map_or(Ok(()), |hold| hold.release(checkpoint.settled.clone()))?;
-            self.committed.into_iter().try_for_each(|plan| outbox.remove(plan))?;
+            hold.map_or(Ok(()), |hold| hold.release(checkpoint.settled.clone()))?;
+            committed.into_iter().try_for_each(|plan| outbox.remove(plan))?;
             caution.end()
-        });
-        if let Err(error) = written.await {
-            tracing::warn!(stream = %self.surroundings.stream, %error, "could not write the last checkpoint");
+        })
+    }
+
+    /// What the next start will find to do.
+    fn left(&self, end: Position) -> LegLeft {
+        LegLeft {
+            records: self.ledger(end).pending,
+            plans: self.state.open_plans().len() as u64,
+            partitions: self.state.unregistered().len() as u64,
+            bytes: self.log.bytes() + self.outbox.bytes(),
         }
+    }
+}
+
+/// What comes of the work, if it comes as long as the end of a leg has patience; less when it is to
+/// end at once, which may be said meanwhile.
+async fn in_time<T>(
+    work: impl Future<Output = T>,
+    stop: &mut watch::Receiver<Option<Duration>>,
+) -> Option<T> {
+    let at_once = async {
+        if stop.wait_for(|stop| *stop == Some(AT_ONCE)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(FAST_PATIENCE).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = tokio::time::sleep(FINISH_PATIENCE) => None,
+        () = at_once => None,
     }
 }

@@ -55,10 +55,10 @@ use tokio::task::JoinSet;
 pub use self::backup_end::BackupEnd;
 pub use self::books::{Books, LegBooks, Oddity, OpenObject, StreamBooks, entry_source};
 pub use self::freeze::Recipe;
-pub use self::handle::{BackupStatus, ChangeError, Handle, Status, TableTrouble};
+pub use self::handle::{BackupStatus, ChangeError, Handle, Left, Status, TableTrouble};
 
 use self::handle::{Changing, LegHandle, Legs};
-use self::leg::Leg;
+use self::leg::{Ended, Leg};
 use self::orders::{Logs, Orders, Role, Surroundings};
 use self::transformer::Transformer;
 use self::troubles::Troubles;
@@ -71,6 +71,8 @@ use crate::positions::Positions;
 use crate::record::{Position, StreamName};
 use crate::transform::Chain;
 
+/// The end of a stop that delivers nothing more: what is on the disk is closed in order, and left.
+pub const AT_ONCE: Duration = Duration::ZERO;
 /// How long a step rests after a failure before it is tried again.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// Changes of settings that may wait.
@@ -236,9 +238,11 @@ impl Pipeline {
         })
     }
 
-    /// Runs until `stop` says so and what is buffered has been delivered, or `grace` has passed
-    /// since then. What is left stays on the disk for the next start.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>, grace: Duration) {
+    /// Runs until `stop` names an instant of the steady clock, and then until what is buffered has
+    /// been delivered or the instant has passed; an earlier one may be named later, [`AT_ONCE`] for
+    /// no further delivery. Tells what is left on the disk for the next start.
+    pub async fn run(mut self, mut stop: watch::Receiver<Option<Duration>>) -> Left {
+        let mut left = Left::default();
         let mut stops = BTreeMap::new();
         let mut running = JoinSet::new();
         let mut deadline = None;
@@ -257,20 +261,30 @@ impl Pipeline {
             };
             tokio::select! {
                 biased;
-                () = stopped(&mut stop), if deadline.is_none() => {
-                    deadline = Some(self.surroundings.clock.steady() + grace);
+                until = stopped(&mut stop, deadline) => {
+                    let is_first = deadline.is_none();
+                    deadline = Some(until);
                     end(Role::Source, deadline);
                     end(Role::Backup, deadline);
-                    if let Some(leg) = self.legs.transformed() {
+                    if until == AT_ONCE {
+                        // What is appended to its log all the same is found there.
+                        end(Role::Transformed, deadline);
+                    } else if is_first && let Some(leg) = self.legs.transformed() {
                         leg.begin_flush();
                     }
                 }
                 ended = running.join_next() => match ended {
-                    // The next log gets nothing more.
-                    Some(Ok((Role::Source, true))) if deadline.is_some() => {
-                        end(Role::Transformed, deadline);
+                    Some(Ok((role, ended))) if deadline.is_some() => {
+                        left.add(role, ended.left);
+                        if !ended.in_order {
+                            break;
+                        }
+                        if role == Role::Source {
+                            // The next log gets nothing more.
+                            end(Role::Transformed, deadline);
+                        }
                     }
-                    Some(Ok((Role::Backup, true))) if deadline.is_none() => {
+                    Some(Ok((Role::Backup, Ended { in_order: true, .. }))) => {
                         tracing::info!(stream = %self.surroundings.stream, "the backup has ended");
                         self.note_backup_is_over();
                         // It may have been asked for again when its end could not be called off.
@@ -285,7 +299,6 @@ impl Pipeline {
                             }
                         }
                     }
-                    Some(Ok((_, true))) if deadline.is_some() => {}
                     // After a failure the others are of no use: the process is about to end.
                     _ => break,
                 },
@@ -305,6 +318,7 @@ impl Pipeline {
             }
         }
         running.shutdown().await;
+        left
     }
 
     async fn change(&mut self, settings: &Settings) -> Result<(), PipelineError> {
@@ -479,9 +493,20 @@ impl Pipeline {
     }
 }
 
-/// Waits until the program says so, or has gone.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Waits until a stop is to be over earlier than is known, and tells when; at once when whoever could
+/// say so has gone.
+async fn stopped(
+    stop: &mut watch::Receiver<Option<Duration>>,
+    known: Option<Duration>,
+) -> Duration {
+    let is_news =
+        |stop: &Option<Duration>| stop.is_some_and(|at| known.is_none_or(|known| at < known));
+    let news = stop.wait_for(is_news).await.map(|at| at.unwrap_or(AT_ONCE));
+    match news {
+        Ok(at) => at,
+        Err(_) if known == Some(AT_ONCE) => std::future::pending().await,
+        Err(_) => AT_ONCE,
+    }
 }
 
 /// Runs a step where blocking is allowed; a panic there goes on here.

@@ -1,5 +1,6 @@
 """What lies in `deploy/`: every configuration passes `check`, and manifests fit the program."""
 
+import json
 import os
 import pathlib
 import re
@@ -37,11 +38,10 @@ def configurations():
 
 
 def grace_seconds():
-    """How long a stop of the program may take by its own constants."""
-    text = (kit.REPOSITORY / "src" / "app" / "mod.rs").read_text()
-    named = re.findall(r"const (CALLS|DELIVERY)_GRACE: Duration = Duration::from_secs\((\d+)\)", text)
-    assert len(named) == 2, named
-    return sum(int(seconds) for _, seconds in named)
+    """How long a stop of the program delivers unless the settings say otherwise."""
+    schema = json.loads((kit.REPOSITORY / "schemas" / "lakehose.schema.json").read_text())
+    server = schema["properties"]["server"]["properties"]
+    return int(server["shutdown_deadline"]["default"].removesuffix(" s"))
 
 
 @pytest.mark.parametrize("name", list(configurations()))

@@ -184,6 +184,8 @@ def flip(path, offset):
 
 
 def copy(data_dir, to):
-    """A copy of a directory at rest."""
-    shutil.copytree(data_dir, to)
+    """A copy of a directory at rest; of the room for a full disk its name will do."""
+    shutil.copytree(data_dir, to, ignore=shutil.ignore_patterns("reserve"))
+    if (data_dir / "reserve").exists():
+        (to / "reserve").write_bytes(b"\0")
     return to

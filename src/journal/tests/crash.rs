@@ -5,8 +5,9 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
 
 use super::*;
+use crate::disk::Disk;
 use crate::disk::simulated::Unsynced;
-use crate::journal::{Checkpoint, Control};
+use crate::journal::{Checkpoint, Control, Look, Survey};
 use crate::plan::{Plan, PlanId};
 
 const LENGTH: usize = 700;
@@ -122,6 +123,84 @@ fn no_power_cut_loses_an_acknowledged_record_or_forgets_a_plan() {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// A log with ten records that no process has ended, and how many changes a start on it makes.
+async fn unended_log() -> (SimulatedDisk, u64) {
+    let disk = SimulatedDisk::default();
+    append(&open(&disk).journal, 0, 10, LENGTH).await;
+    let whole = disk.killed();
+    open(&whole);
+    (disk.killed(), whole.operations())
+}
+
+#[tokio::test]
+async fn what_a_start_takes_for_true_is_durable_also_when_the_start_before_died_of_it() {
+    let (disk, operations) = unended_log().await;
+    let stream = StreamName::new("clicks").expect("a name");
+    // Killed at each operation of the copy: also between its new name and the sync of the folder.
+    for cut in 0..operations {
+        let once = disk.killed();
+        once.fail_after(cut);
+        let _ = Journal::open(&environment(&once), &stream, directory());
+        let twice = once.killed();
+        assert_eq!(read_all(&open(&twice).journal, LENGTH).0.count(), 10, "killed at {cut}");
+        // And only now the power goes, with which everything that was not synced is lost.
+        let journal = open(&twice.crash(&mut |_| false)).journal;
+        assert_eq!(read_all(&journal, LENGTH).0.count(), 10, "killed at {cut}, then a power cut");
+    }
+}
+
+#[tokio::test]
+async fn a_seal_that_only_the_page_cache_had_is_durable_after_the_next_start() {
+    let disk = SimulatedDisk::default();
+    let journal = open(&disk).journal;
+    append(&journal, 0, 10, LENGTH).await;
+    // It is written, and the process ends before it is synced.
+    disk.fail_after(1);
+    journal.seal().await.expect_err("it dies");
+    let disk = disk.killed();
+    append(&open(&disk).journal, 10, 1, LENGTH).await;
+    let crashed: Arc<dyn Disk> = Arc::new(disk.crash(&mut |_| false));
+    let survey = Survey::of(&crashed, directory(), Uuid::from_u128(7));
+    let mut survey = survey.expect("it is listed");
+    survey.scan(&mut |_| {});
+    survey.check(&mut |look| match look {
+        Look::Flaw(flaw) => panic!("{flaw:?}"),
+        Look::Record(..) => {}
+    });
+}
+
+#[tokio::test]
+async fn a_start_never_empties_a_segment_that_bears_two_names() {
+    let disk = SimulatedDisk::default();
+    let journal = open(&disk).journal;
+    append(&journal, 0, 10, LENGTH).await;
+    journal.seal().await.expect("it is sealed");
+    // A segment is begun, and the power goes before the folder is synced: the new name has arrived,
+    // the old one has not gone.
+    let before = disk.operations();
+    append(&journal, 10, 1, LENGTH).await;
+    let ended = SimulatedDisk::default();
+    let journal = open(&ended).journal;
+    append(&journal, 0, 10, LENGTH).await;
+    journal.seal().await.expect("it is sealed");
+    assert_eq!(ended.operations(), before);
+    // Created, written, synced, renamed.
+    ended.fail_after(4);
+    journal.append(batch(10, 1, LENGTH)).await.expect_err("it dies");
+    let both = ended.crash(&mut |unsynced| unsynced != Unsynced::Removal);
+    let stream = StreamName::new("clicks").expect("a name");
+    for cut in 0..12 {
+        let once = both.killed();
+        once.fail_after(cut);
+        let _ = Journal::open(&environment(&once), &stream, directory());
+        for arrives in [false, true] {
+            let journal = open(&once.crash(&mut |_| arrives)).journal;
+            let (whole, lost) = read_all(&journal, LENGTH);
+            assert_eq!((whole.count(), lost.count()), (10, 0), "cut at {cut}");
         }
     }
 }

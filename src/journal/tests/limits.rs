@@ -1,83 +1,35 @@
 //! Full disks, large plans, checkpoints that fail: nothing acknowledged is lost, and nothing is
 //! taken for what it is not.
 
-use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::*;
-use crate::disk::{Disk, DiskFile, OpenMode};
-use crate::journal::{AppendError, Checkpoint, Control, OpenError};
+use crate::disk::simulated::Unsynced;
+use crate::disk::simulated::faults::{Fault, Operation, Wrong};
+use crate::disk::{Disk as _, ReservedDisk};
+use crate::journal::committer::Payload;
+use crate::journal::log::{self, Log};
+use crate::journal::{Checkpoint, Control, OpenError};
 use crate::plan::{Plan, PlanId};
 
-/// A disk that has no room for a write of more than so many bytes, and takes half of it.
-#[derive(Clone, Debug)]
-struct FullDisk {
-    disk: SimulatedDisk,
-    room: Arc<AtomicU64>,
+/// Leaves `bytes` bytes of room.
+fn leave(disk: &SimulatedDisk, bytes: u64) {
+    disk.set_capacity(Some(disk.used_bytes() + bytes));
 }
 
-#[derive(Debug)]
-struct FullFile {
-    file: Arc<dyn DiskFile>,
-    room: Arc<AtomicU64>,
-}
-
-impl Disk for FullDisk {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir_all(path)
-    }
-
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        let file = self.disk.open(path, mode)?;
-        Ok(Arc::new(FullFile { file, room: self.room.clone() }))
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(directory)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        self.disk.sync_dir(directory)
-    }
-}
-
-impl DiskFile for FullFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(buffer, offset)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if bytes.len() as u64 > self.room.load(Ordering::SeqCst) {
-            self.file.write_all_at(&bytes[..bytes.len() / 2], offset)?;
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        self.file.write_all_at(bytes, offset)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.file.sync()
-    }
-
-    fn len_bytes(&self) -> io::Result<u64> {
-        self.file.len_bytes()
-    }
-}
-
-fn open_on(disk: &SimulatedDisk) -> (Journal, Arc<AtomicU64>) {
-    let room = Arc::new(AtomicU64::new(u64::MAX));
-    let mut environment = environment(disk);
-    environment.disk = Arc::new(FullDisk { disk: disk.clone(), room: room.clone() });
+/// A journal on a disk with a reserve of `bytes`.
+fn open_with_reserve(disk: &SimulatedDisk, bytes: u64) -> (Journal, Arc<ReservedDisk>) {
+    let reserve = Arc::new(ReservedDisk::new(Arc::new(disk.clone()), Path::new("/data")));
+    let environment = Environment { disk: reserve.clone(), ..environment(disk) };
     let stream = StreamName::new("clicks").expect("a name");
     let opened = Journal::open(&environment, &stream, directory()).expect("the journal opens");
-    (opened.journal, room)
+    if bytes > 0 {
+        reserve.keep(bytes).expect("there is room for it");
+    }
+    (opened.journal, reserve)
+}
+
+fn plan(id: u64) -> Control {
+    let (objects, damaged) = (Vec::new(), Positions::default());
+    Control::Plan(Plan { id: PlanId(id), objects, damaged, source_end: Position(0) })
 }
 
 fn checkpoint(end: u64, settled: u64) -> Checkpoint {
@@ -94,30 +46,110 @@ fn open_fails(disk: &SimulatedDisk) -> OpenError {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_in_the_middle_of_a_group_ends_the_log() {
+async fn a_group_that_finds_no_room_is_refused_alone_and_leaves_nothing() {
     let disk = SimulatedDisk::default();
-    let (journal, room) = open_on(&disk);
+    let journal = open(&disk).journal;
     append(&journal, 0, 10, 40).await;
-    room.store(1_000, Ordering::SeqCst);
-    let refused = journal.append(batch(10, 10, 500)).await;
-    assert_eq!(refused, Err(AppendError::Failed));
-    room.store(u64::MAX, Ordering::SeqCst);
-    let refused = journal.append(batch(10, 10, 40)).await;
-    assert_eq!(refused, Err(AppendError::Failed), "what half a group leaves is never built on");
-    let again = open(&disk.copied());
-    let (whole, lost) = read_all(&again.journal, 40);
-    assert_eq!((whole.count(), lost.count()), (10, 0));
+    let (bytes, used) = (journal.bytes(), disk.used_bytes());
+    leave(&disk, 1_000);
+    for _ in 0..2 {
+        let refused = journal.append(batch(10, 10, 500)).await;
+        assert_eq!(refused, Err(AppendError::BudgetUsedUp));
+        assert_eq!((journal.bytes(), disk.used_bytes()), (bytes, used));
+        // Nothing that was refused is found after a power cut, whatever arrives.
+        for arrives in [false, true] {
+            let crashed = disk.crash(&mut |_| arrives);
+            assert_eq!(read_all(&open(&crashed).journal, 40).0.count(), 10);
+        }
+    }
+    append(&journal, 10, 2, 40).await;
+    disk.set_capacity(None);
+    append(&journal, 12, 10, 500).await;
+    let again = open(&disk.crash(&mut |_| false));
+    assert_eq!((*again.journal.end().borrow(), again.torn_bytes), (Position(22), 0));
+}
+
+#[tokio::test]
+async fn whole_frames_of_a_refused_group_never_come_behind_those_in_its_place() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    let mut log = Log::new(log::Start {
+        directory: directory().join("journal"),
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(SystemClock::start()),
+        instance: Uuid::from_u128(7),
+        shared: opened.journal.inner.shared.clone(),
+        window: opened.journal.inner.window.clone(),
+        next: Position(0),
+        next_sequence: 1,
+    });
+    // All of one size, so that the second stands where the one after the first would.
+    let calls = [0, 2, 4].map(|first| Payload::Batch(batch(first, 2, 200)));
+    log.write_group(&[&calls[0]]).expect("it is written");
+    log.sync().expect("it is synced");
+    leave(&disk, 1_300);
+    let refused = log.write_group(&[&calls[1], &calls[2], &calls[1]]);
+    assert!(matches!(refused, Err(log::WriteError::NoRoom(_))), "{refused:?}");
+    assert_eq!(log.write_group(&[&calls[1]]).expect("it fits"), [Position(2)]);
+    log.sync().expect("it is synced");
+    let again = open(&disk.killed());
+    assert_eq!(*again.journal.end().borrow(), Position(4));
+    assert_eq!(read_all(&again.journal, 200).0.count(), 4);
 }
 
 #[tokio::test]
 async fn a_disk_without_room_for_a_segment_refuses_and_goes_on_later() {
     let disk = SimulatedDisk::default();
-    let (journal, room) = open_on(&disk);
-    room.store(100, Ordering::SeqCst);
+    let journal = open(&disk).journal;
+    leave(&disk, 100);
     assert_eq!(journal.append(batch(0, 1, 40)).await, Err(AppendError::BudgetUsedUp));
-    room.store(u64::MAX, Ordering::SeqCst);
+    assert_eq!(disk.used_bytes(), 0, "half a segment takes no room");
+    disk.set_capacity(None);
     append(&journal, 0, 1, 40).await;
     assert_eq!(read_all(&open(&disk.copied()).journal, 40).0.count(), 1);
+}
+
+#[tokio::test]
+async fn decisions_get_through_on_a_full_disk_and_producers_do_not() {
+    let disk = SimulatedDisk::default();
+    let (journal, reserve) = open_with_reserve(&disk, 10_000);
+    append(&journal, 0, 10, 40).await;
+    leave(&disk, 0);
+    assert_eq!(journal.append(batch(10, 1, 40)).await, Err(AppendError::BudgetUsedUp));
+    assert_eq!(reserve.held_bytes(), 10_000, "a producer never gets the reserve");
+    journal.append_control(&plan(1)).await.expect("it gets through");
+    assert_eq!(reserve.held_bytes(), 0);
+    leave(&disk, 0);
+    assert_eq!(journal.append_control(&plan(2)).await, Err(AppendError::BudgetUsedUp));
+    assert_eq!(journal.seal().await, Err(AppendError::BudgetUsedUp));
+    disk.set_capacity(None);
+    journal.seal().await.expect("there is room");
+    append(&journal, 10, 1, 40).await;
+    let again = open(&disk.crash(&mut |_| false));
+    assert_eq!(again.controls, [plan(1)]);
+    assert_eq!(read_all(&again.journal, 40).0.count(), 11);
+}
+
+#[tokio::test]
+async fn a_start_on_a_full_disk_copies_the_last_segment_out_of_the_reserve() {
+    let disk = SimulatedDisk::default();
+    let (journal, _) = open_with_reserve(&disk, 10_000);
+    append(&journal, 0, 10, 40).await;
+    let full = disk.killed();
+    leave(&full, 0);
+    let (journal, reserve) = open_with_reserve(&full, 0);
+    assert_eq!(reserve.held_bytes(), 0);
+    assert_eq!(read_all(&journal, 40).0.count(), 10);
+}
+
+#[tokio::test]
+async fn a_sync_that_finds_no_room_ends_the_log() {
+    let disk = SimulatedDisk::default();
+    let journal = open(&disk).journal;
+    append(&journal, 0, 1, 40).await;
+    disk.fail(Fault { operation: Operation::Sync, skip: 0, count: 1, wrong: Wrong::Full });
+    assert_eq!(journal.append(batch(1, 1, 40)).await, Err(AppendError::Failed));
+    assert_eq!(journal.append(batch(1, 1, 40)).await, Err(AppendError::Failed));
 }
 
 #[tokio::test]
@@ -133,16 +165,16 @@ async fn a_plan_that_no_frame_holds_is_refused_and_hurts_nobody() {
 #[tokio::test]
 async fn checkpoints_that_cannot_be_written_leave_two_whole_ones_and_no_litter() {
     let disk = SimulatedDisk::default();
-    let (journal, room) = open_on(&disk);
+    let journal = open(&disk).journal;
     append(&journal, 0, 10, 40).await;
     let write = |settled| journal.checkpoint(&checkpoint(10, settled), journal.mark());
     write(1).expect("it is written");
     write(2).expect("it is written");
-    room.store(5, Ordering::SeqCst);
+    leave(&disk, 5);
     for _ in 0..5 {
         write(3).expect_err("the disk is full");
     }
-    room.store(u64::MAX, Ordering::SeqCst);
+    disk.set_capacity(None);
     write(4).expect("it is written");
     let names = disk.list(&directory().join("checkpoint")).expect("it is listed");
     assert_eq!(names.len(), 2, "{names:?}");
@@ -181,6 +213,27 @@ async fn a_stream_whose_checkpoints_are_all_damaged_is_not_begun_anew() {
     for _ in 0..2 {
         assert!(matches!(open_fails(&disk), OpenError::NoCheckpoint { .. }));
     }
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_comes_back_with_a_power_cut_is_not_fallen_back_to() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    append(&opened.journal, 0, 10, 40).await;
+    opened.journal.seal().await.expect("it is sealed");
+    for settled in [0, 10, 10] {
+        let mark = opened.journal.mark();
+        opened.journal.checkpoint(&checkpoint(10, settled), mark).expect("it is written");
+    }
+    let disk = disk.crash(&mut |unsynced| unsynced != Unsynced::Removal);
+    for number in [2, 3] {
+        let path = directory().join(format!("checkpoint/{number:016x}.ckpt"));
+        disk.flip(&path, 20, 1);
+    }
+    let names = disk.list(&directory().join("checkpoint")).expect("it is listed");
+    assert_eq!(names.len(), 3, "{names:?}");
+    // It would call delivered records lost.
+    assert!(matches!(open_fails(&disk), OpenError::NoCheckpoint { .. }));
 }
 
 #[tokio::test]

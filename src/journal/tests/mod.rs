@@ -13,7 +13,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Batch, Committer, Environment, Journal, Opened, RememberedCalls};
+use super::{
+    AppendError, Appended, Batch, CallKey, Committer, Environment, Journal, Opened,
+    RememberedCalls, SegmentSizes,
+};
 use crate::clock::SystemClock;
 use crate::disk::DiskBudget;
 use crate::disk::simulated::SimulatedDisk;
@@ -23,11 +26,21 @@ use crate::record::{Position, StreamName, Tenant, UnixMillis};
 pub(super) fn environment(disk: &SimulatedDisk) -> Environment {
     Environment {
         disk: Arc::new(disk.clone()),
-        clock: Arc::new(SystemClock::start()),
         committer: Committer::start(None).expect("threads start"),
+        ..environment_without_threads()
+    }
+}
+
+/// One whose journals nobody writes for.
+fn environment_without_threads() -> Environment {
+    Environment {
+        disk: Arc::new(SimulatedDisk::default()),
+        clock: Arc::new(SystemClock::start()),
+        committer: Committer::by_hand().0,
         budget: Arc::new(DiskBudget::new(1 << 40)),
         instance: Uuid::from_u128(7),
         remembered_calls: RememberedCalls::new(1000),
+        segments: SegmentSizes::default(),
     }
 }
 

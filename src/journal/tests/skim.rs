@@ -63,6 +63,14 @@ impl DiskFile for CountedFile {
         self.file.sync()
     }
 
+    fn set_len(&self, length_bytes: u64) -> io::Result<()> {
+        self.file.set_len(length_bytes)
+    }
+
+    fn allocate(&self, length_bytes: u64) -> io::Result<()> {
+        self.file.allocate(length_bytes)
+    }
+
     fn len_bytes(&self) -> io::Result<u64> {
         self.file.len_bytes()
     }
@@ -147,6 +155,38 @@ async fn a_start_reads_nothing_of_segments_that_the_checkpoint_covers() {
         assert_eq!(opened.checkpoint.map(|checkpoint| checkpoint.last_plan), Some(PlanId(4)));
         let (whole, lost) = read_all(&opened.journal, length);
         assert_eq!((whole.count(), lost.count()), (72, 0));
+    }
+}
+
+#[tokio::test]
+async fn segments_that_come_after_all_others_have_gone_are_not_taken_for_covered() {
+    let disk = segments(3, 40, None).await;
+    let journal = open(&disk).journal;
+    let settled = Positions::from_run(Position(0), 36);
+    let checkpoint =
+        Checkpoint { end: Position(36), last_plan: PlanId(3), settled, ..Checkpoint::default() };
+    // The second and the third find no segment any more.
+    for _ in 0..3 {
+        journal.checkpoint(&checkpoint, journal.mark()).expect("it is written");
+    }
+    let files = disk.list(&directory().join("journal")).expect("it is listed");
+    assert!(files.is_empty(), "{files:?}");
+    let journal = open(&disk).journal;
+    for (id, first) in [(4, 36), (5, 39)] {
+        append(&journal, first, 3, 40).await;
+        journal.append_control(&plan(id)).await.expect("it is appended");
+        journal.seal().await.expect("it is sealed");
+    }
+    // Also by the word of the checkpoint before.
+    let number = |name: &String| name.ends_with(".ckpt");
+    let folder = directory().join("checkpoint");
+    let names = disk.list(&folder).expect("it is listed");
+    for damaged in [0, 1] {
+        let hurt = disk.copied();
+        for name in names.iter().filter(|name| number(name)).rev().take(damaged) {
+            hurt.flip(&folder.join(name), 30, 1);
+        }
+        assert_eq!(open(&hurt).controls, [plan(4), plan(5)], "{damaged}");
     }
 }
 

@@ -134,3 +134,27 @@ async fn no_power_cut_loses_or_doubles_an_acknowledged_record() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_backup_that_has_begun_begins_only_once() {
+    // The first start dies at each of its changes, also between the name of the backup's first
+    // checkpoint and the sync of its folder; the second takes records, and then the power goes.
+    for cut in 0..20 {
+        let world = World { has_backup: true, ..World::new() };
+        world.disk.die_after(cut);
+        if let Some(running) = world.try_start(LONG) {
+            running.kill().await;
+        }
+        let mut world = world.with_disk(world.disk.inner.killed());
+        let running = world.start();
+        world.send(&running, 10).await.unwrap();
+        running.kill().await;
+        let world = world.with_disk(world.disk.inner.crash(&mut |_| false));
+        let case = format!("cut at {cut}");
+        let running = world.start();
+        running.flush().await;
+        assert_eq!(world.audit(&case).len(), 10);
+        world.audit_backup(&case);
+        running.stop().await;
+    }
+}

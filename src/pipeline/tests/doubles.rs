@@ -170,6 +170,14 @@ impl DiskFile for FaultyFile {
         self.disk.change(&self.path, || self.file.sync())
     }
 
+    fn set_len(&self, length_bytes: u64) -> io::Result<()> {
+        self.disk.change(&self.path, || self.file.set_len(length_bytes))
+    }
+
+    fn allocate(&self, length_bytes: u64) -> io::Result<()> {
+        self.disk.change(&self.path, || self.file.allocate(length_bytes))
+    }
+
     fn len_bytes(&self) -> io::Result<u64> {
         self.file.len_bytes()
     }

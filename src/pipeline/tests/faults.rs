@@ -200,6 +200,35 @@ async fn an_idle_stop_with_the_store_down_ends_within_its_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stop_at_once_delivers_nothing_more_tells_what_is_left_and_loses_nothing() {
+    let mut world = World::new();
+    *locked(&world.store.put_fault) = Fault::times(u32::MAX);
+    let running = world.start();
+    for _ in 0..4 {
+        world.send(&running, 10).await.unwrap();
+    }
+    tokio::select! {
+        _ = running.handle.flush() => panic!("the store is down"),
+        _ = world.until(&running, |status| status.open_plans == 1) => {}
+    }
+    world.send(&running, 10).await.unwrap();
+    let status = world.until(&running, |status| status.buffered_records == 10).await;
+    assert_eq!((status.pending, status.open_plans), (50, 1));
+    let left = running.stop_at_once().await;
+    assert_eq!((left.records, left.plans, left.backup_records), (50, 1, 0));
+    assert!(left.bytes > 0);
+
+    *locked(&world.store.put_fault) = Fault::default();
+    let running = world.start();
+    let status = running.status().await;
+    assert_eq!((status.pending, status.open_plans), (left.records, 1));
+    let status = running.flush().await;
+    assert_eq!((status.delivered, status.failed, status.pending), (40, 10, 0));
+    assert_eq!(world.audit("after a stop at once").len(), 50);
+    assert!(running.stop().await.is_nothing());
+}
+
+#[tokio::test(start_paused = true)]
 async fn sealed_segments_are_covered_by_a_checkpoint_also_when_nothing_is_planned() {
     let mut world = World::new();
     world.record_bytes = 100_000;

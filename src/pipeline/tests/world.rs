@@ -25,11 +25,11 @@ use crate::deliver::Stores;
 use crate::disk::simulated::SimulatedDisk;
 use crate::disk::{Disk as _, DiskBudget};
 use crate::journal::{
-    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls,
+    AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
 };
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
-use crate::pipeline::{Backup, Handle, Parts, Pipeline, Recipe, Settings, Status};
+use crate::pipeline::{AT_ONCE, Backup, Handle, Left, Parts, Pipeline, Recipe, Settings, Status};
 use crate::plan::{PlanId, Target};
 use crate::record::{StreamName, Tenant};
 use crate::table::{Column, HiveType, Table};
@@ -65,8 +65,10 @@ pub(super) struct Running {
     pub(super) handle: Handle,
     pub(super) metrics: Metrics,
     pub(super) budget: Arc<DiskBudget>,
-    stop: watch::Sender<bool>,
-    tasks: JoinSet<()>,
+    clock: Arc<ManualClock>,
+    grace: Duration,
+    stop: watch::Sender<Option<Duration>>,
+    tasks: JoinSet<Left>,
 }
 
 impl World {
@@ -107,6 +109,7 @@ impl World {
             budget: Arc::new(DiskBudget::new(1 << 40)),
             instance: Uuid::from_u128(7),
             remembered_calls: RememberedCalls::new(1000),
+            segments: SegmentSizes::default(),
         }
     }
 
@@ -131,10 +134,11 @@ impl World {
             metrics: metrics.clone(),
         })
         .ok()?;
-        let (stop, stopped) = watch::channel(false);
+        let (stop, stopped) = watch::channel(None);
         let mut tasks = JoinSet::new();
-        tasks.spawn(pipeline.run(stopped, grace));
-        Some(Running { journal, handle, metrics, budget, stop, tasks })
+        tasks.spawn(pipeline.run(stopped));
+        let clock = self.clock.clone();
+        Some(Running { journal, handle, metrics, budget, clock, grace, stop, tasks })
     }
 
     pub(super) fn settings(&self) -> Settings {
@@ -370,11 +374,21 @@ impl Running {
     }
 
     /// Stops it, and waits for its end.
-    pub(super) async fn stop(mut self) {
-        self.stop.send_replace(true);
-        while let Some(ended) = self.tasks.join_next().await {
-            ended.expect("it does not panic");
-        }
+    pub(super) async fn stop(self) -> Left {
+        let now = crate::clock::Clock::steady(&*self.clock);
+        let until = now + self.grace;
+        self.stop_until(until).await
+    }
+
+    /// Stops it without delivering anything more.
+    pub(super) async fn stop_at_once(self) -> Left {
+        self.stop_until(AT_ONCE).await
+    }
+
+    async fn stop_until(mut self, until: Duration) -> Left {
+        self.stop.send_replace(Some(until));
+        let ended = self.tasks.join_next().await.expect("it runs");
+        ended.expect("it does not panic")
     }
 
     /// Stops it while time goes by, and tells how long its loop went on. Time goes by also while
@@ -383,7 +397,7 @@ impl Running {
         let started = crate::clock::Clock::steady(&*world.clock);
         tokio::select! {
             biased;
-            () = self.stop() => {}
+            _ = self.stop() => {}
             () = world.pass(100_000) => panic!("it never stops"),
         }
         world.clock.last_asked() - started

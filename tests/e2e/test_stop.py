@@ -1,0 +1,166 @@
+"""Stops: what is delivered, what is left, what is said of it, and that a second signal ends it at once."""
+
+import json
+import re
+import signal
+import socket
+
+import pytest
+
+import kit
+
+ACME = kit.Identity("acme", ("clicks",))
+COLUMNS = {"id": "string"}
+# Longer than any test: who ends earlier has not waited for it.
+NEVER = "3600 s"
+
+
+def records(count, name="r"):
+    return [json.dumps({"id": f"{name}{number}"}).encode() for number in range(count)]
+
+
+def settings(deadline):
+    return {"listen": "127.0.0.1:0", "admin": "127.0.0.1:0", "shutdown_deadline": deadline}
+
+
+def found(lake):
+    rows = lake.duckdb().execute(f"SELECT id FROM {kit.rows_of(lake, 'clicks')} ORDER BY id")
+    return [name for (name,) in rows.fetchall()]
+
+
+def ids(*sent):
+    return sorted(json.loads(record)["id"] for records in sent for record in records)
+
+
+LEFT = re.compile(
+    r"stopped; in (?P<folder>\S+) wait (?P<records>[\d,]+) records? that (?:is|are) not delivered, "
+    r"(?P<backup>[\d,]+) records? for the backup, (?P<plans>[\d,]+) plans? and "
+    r"(?P<partitions>[\d,]+) partitions?, in (?P<bytes>[\d,]+) bytes"
+)
+
+
+def left(server):
+    """The figures of the last line that says what a stop has left."""
+    lines = list(LEFT.finditer(server.log_text()))
+    assert lines, server.log_tail()
+    groups = lines[-1].groupdict()
+    assert groups.pop("folder") == str(server.data_dir)
+    return {name: int(text.replace(",", "")) for name, text in groups.items()}
+
+
+def bytes_on_disk(server):
+    """Of logs and outboxes, as their files have it."""
+    streams = server.data_dir / "streams"
+    files = [*streams.rglob("journal/*"), *streams.rglob("outbox/*")]
+    return sum(file.stat().st_size for file in files)
+
+
+def assert_is_there(server, told):
+    """What was told is what the next start finds; `server` runs, and its store takes nothing yet."""
+    status = server.status("clicks")
+    assert status["pending"] == told["records"], (status, told)
+    assert status["open_plans"] >= told["plans"] and told["records"] > 0, (status, told)
+
+
+def test_a_stop_tells_what_it_could_not_deliver_and_the_next_start_delivers_it(s3, s3_lake, new_lakehose):
+    stream = kit.stream_of({"columns": COLUMNS})
+    server = new_lakehose([ACME], s3_lake, {"clicks": stream}, server=settings("2 s")).start()
+    first, second = records(3_000), records(700, "later")
+    kit.send(server.firehose(ACME), "clicks", first)
+    s3.set_faults(is_silent=True)
+    assert server.terminate() == 0, server.log_tail()
+    told = left(server)
+    assert told["records"] == len(first) and told["plans"] == 1 and told["backup"] == 0
+    assert told["bytes"] == bytes_on_disk(server)
+
+    server.start()
+    assert_is_there(server, told)
+    kit.send(server.firehose(ACME), "clicks", second)
+    assert server.terminate() == 0, server.log_tail()
+    told = left(server)
+    assert told["records"] == len(first) + len(second) and told["plans"] == 2
+    assert told["bytes"] == bytes_on_disk(server)
+
+    s3.set_faults()
+    server.start()
+    server.flush("clicks")
+    kit.assert_conserved(server.status("clicks"), len(first) + len(second))
+    assert found(s3_lake) == ids(first, second)
+    assert server.terminate() == 0
+    assert "stopped; everything is delivered" in server.log_tail(3)
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_stop_at_once_with_nothing_lost(second, s3, s3_lake, new_lakehose):
+    stream = kit.stream_of({"columns": COLUMNS})
+    server = new_lakehose([ACME], s3_lake, {"clicks": stream}, server=settings(NEVER)).start()
+    sent = records(2_000)
+    kit.send(server.firehose(ACME), "clicks", sent)
+    s3.set_faults(is_silent=True)
+    server.child.send_signal(signal.SIGTERM)
+    # It waits for the store, and says so to operators; producers are gone.
+    kit.wait_for(lambda: server.status("clicks")["open_plans"] == 1, 60, "a plan of what is buffered")
+    code, _text = kit.http("GET", f"{server.admin}/ready")
+    assert code == 503
+    assert not json.loads(kit.http("GET", f"{server.admin}/status")[1])["accepting"]
+    with pytest.raises(OSError):
+        kit.http("POST", server.endpoint, b"{}")
+    server.child.send_signal(second)
+    assert server.wait(60) == 0, server.log_tail()
+    told = left(server)
+    assert told["records"] == len(sent) and told["plans"] == 1
+    assert told["bytes"] == bytes_on_disk(server)
+
+    server.start()
+    assert_is_there(server, told)
+    s3.set_faults()
+    server.flush("clicks")
+    kit.assert_conserved(server.status("clicks"), len(sent))
+    assert found(s3_lake) == ids(sent)
+
+
+def test_a_hook_that_never_answers_holds_up_no_second_signal(s3, s3_lake, new_lakehose):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hook = {"http": {"url": f"http://127.0.0.1:{silent.getsockname()[1]}/", "timeout": "300 s"}}
+        backup = {"store": "lake", "prefix": "raw/tenant=!{lakehose:tenant}/"}
+        stream = kit.stream_of({"columns": COLUMNS}) | {"transform": [hook], "backup": backup}
+        server = new_lakehose([ACME], s3_lake, {"clicks": stream}, server=settings(NEVER)).start()
+        sent = records(1_200)
+        kit.send(server.firehose(ACME), "clicks", sent)
+        s3.set_faults(is_silent=True)
+        server.child.send_signal(signal.SIGTERM)
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        backup_is_planned = lambda: server.status("clicks")["backup"]["open_plans"] == 1
+        kit.wait_for(backup_is_planned, 60, "a plan of the backup")
+        server.child.send_signal(signal.SIGTERM)
+        assert server.wait(60) == 0, server.log_tail()
+        connection.close()
+    told = left(server)
+    assert told["records"] == told["backup"] == len(sent) and told["plans"] == 1
+    assert told["bytes"] == bytes_on_disk(server)
+
+    # The next start asks another hook, and everything comes out once.
+    s3.set_faults()
+    text = server.settings_file.read_text()
+    server.settings_file.write_text(re.sub(r"- http:\n\s+url:.*\n\s+timeout:.*\n", "- jq: .\n", text))
+    server.start()
+    server.flush("clicks")
+    status = server.status("clicks")
+    kit.assert_conserved(status, len(sent))
+    assert status["backup"]["delivered"] == len(sent)
+    assert found(s3_lake) == ids(sent)
+
+
+def test_two_signals_in_a_row_leave_what_was_never_planned(folder_lake, new_lakehose):
+    stream = kit.stream_of({"columns": COLUMNS})
+    server = new_lakehose([ACME], folder_lake, {"clicks": stream}, server=settings(NEVER)).start()
+    sent = records(500)
+    kit.send(server.firehose(ACME), "clicks", sent)
+    server.child.send_signal(signal.SIGINT)
+    server.child.send_signal(signal.SIGTERM)
+    assert server.wait(60) == 0, server.log_tail()
+    server.start()
+    server.flush("clicks")
+    kit.assert_conserved(server.status("clicks"), len(sent))
+    assert found(folder_lake) == ids(sent)
