@@ -263,8 +263,8 @@ impl Streams {
         self.followers.end(&name);
         self.turn().await.remove(&name);
         let mut over = open.over.subscribe();
-        let until = self.shared.environment.clock.steady() + END_PATIENCE;
-        open.stop.send_replace(Some(until));
+        let deadline = self.shared.environment.clock.steady() + END_PATIENCE;
+        open.stop.send_replace(Some(deadline));
         drop(open);
         let ended = over.wait_for(|over| *over);
         if tokio::time::timeout(END_PATIENCE, ended).await.is_err() {

@@ -103,7 +103,7 @@ pub(super) struct Open {
     definition: LastDefinition,
     /// The catalogs that it means by their names, whatever else the names may come to mean.
     catalogs: Catalogs,
-    /// Ends its pipeline.
+    /// Ends its pipeline, by an instant of the steady clock.
     pub(super) stop: watch::Sender<Option<Duration>>,
     /// Whether its pipeline has ended.
     pub(super) over: watch::Sender<bool>,
@@ -357,23 +357,26 @@ impl Streams {
             self.running.tasks.spawn(format!("pipeline of {name}"), async move {
                 // Also when it panics.
                 let told = ToldAtTheEnd { ended, name, stop: stop.clone(), over };
+                let mut to_stop = all_stopped.clone();
                 let all_stop = async {
+                    // The deadline of a stop may come nearer.
                     loop {
-                        let until = *all_stopped.borrow_and_update();
-                        if until.is_some() {
-                            stop.send_replace(until);
+                        let deadline = *to_stop.borrow_and_update();
+                        if deadline.is_some() {
+                            stop.send_replace(deadline);
                         }
-                        if all_stopped.changed().await.is_err() {
+                        if to_stop.changed().await.is_err() {
                             std::future::pending::<()>().await;
                         }
                     }
                 };
-                tokio::select! {
-                    found = run => {
-                        let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
-                        left.insert(told.name.clone(), found);
-                    }
-                    () = all_stop => {}
+                let found = tokio::select! {
+                    found = run => found,
+                    () = all_stop => return,
+                };
+                if all_stopped.borrow_and_update().is_some() {
+                    let mut left = left.lock().unwrap_or_else(PoisonError::into_inner);
+                    left.insert(told.name.clone(), found);
                 }
             });
         }
