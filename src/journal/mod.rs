@@ -49,7 +49,8 @@
 //! written under another name -> file synced -> renamed -> folder synced -> first group. Checkpoint
 //! written -> synced -> renamed -> folder synced -> segments that the checkpoint *before* it no
 //! longer needs, nor a second reader that holds them, are removed, so that a damaged newest
-//! checkpoint costs nothing.
+//! checkpoint costs nothing. The last segment goes when all others do, so that the numbers of those
+//! that are there tell whether any has gone.
 //!
 //! How damage is judged stands in `recovery`.
 
@@ -401,7 +402,11 @@ impl Journal {
             warnings.push(format!("file {name} is not a segment of this instance and is ignored"));
         }
         let begins_at = found.segments.first().map_or(Position(0), |segment| segment.first);
-        let knows_all = begins_at == Position(0) && !found.segments.is_empty();
+        // Segments go in the order in which they are settled, which may leave others before them.
+        let is_nth = |(segment, sequence): (&shared::Segment, u64)| segment.sequence == sequence;
+        let knows_all = begins_at == Position(0)
+            && !found.segments.is_empty()
+            && found.segments.iter().zip(1..).all(is_nth);
         let has_lost_some = damaged_checkpoints > 0 || !found.segments.is_empty();
         if checkpoint.is_none() && has_lost_some && !knows_all {
             return Err(OpenError::NoCheckpoint { path: checkpoints });
@@ -604,12 +609,16 @@ impl Inner {
         let Some((settled, mark)) = &keeper.relied_on else {
             return Ok(());
         };
-        let used_up = self.shared.used_up(|segment| {
+        let mut used_up = self.shared.used_up(|segment| {
             let is_done = |settled: &Positions| settled.contains_range(segment.first, segment.end);
             segment.sequence < mark.sealed_before
                 && is_done(settled)
                 && keeper.holds.values().all(is_done)
         });
+        if let Some(last) = self.shared.last_of_more_than(used_up.len()) {
+            // As long as any is there, the number of the last tells how many have gone.
+            used_up.retain(|segment| segment.sequence != last);
+        }
         for segment in &used_up {
             let worth_keeping = log::is_worth_keeping(segment, self.shared.segment_bytes_max());
             self.shared.retire(segment, worth_keeping, |keep| {

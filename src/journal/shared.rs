@@ -213,6 +213,12 @@ impl Shared {
         self.sizes
     }
 
+    /// The number of the last segment, when there are more than `count`.
+    pub(super) fn last_of_more_than(&self, count: usize) -> Option<u64> {
+        let segments = locked(&self.segments);
+        if segments.len() > count { segments.keys().last().copied() } else { None }
+    }
+
     /// How long a segment may be begun: a sixteenth of the budget and of the file system at the
     /// most, so that what is used up can go piece by piece, and a start finds room for a copy.
     pub(super) fn segment_bytes_max(&self) -> u64 {

@@ -216,6 +216,35 @@ async fn a_stream_whose_checkpoints_are_all_damaged_is_not_begun_anew() {
 }
 
 #[tokio::test]
+async fn decisions_that_went_with_a_later_segment_are_missed_when_no_checkpoint_can_be_read() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    append(&opened.journal, 0, 10, 40).await;
+    opened.journal.seal().await.expect("it is sealed");
+    // A segment without a record is settled as soon as it is sealed, the first one is not.
+    opened.journal.append_control(&plan(1)).await.expect("it is appended");
+    opened.journal.seal().await.expect("it is sealed");
+    let settle = || {
+        let settled = Checkpoint { last_plan: PlanId(1), ..checkpoint(10, 5) };
+        opened.journal.checkpoint(&settled, opened.journal.mark()).expect("it is written");
+    };
+    let hurt = |disk: &SimulatedDisk| {
+        let hurt = disk.copied();
+        for name in hurt.list(&directory().join("checkpoint")).expect("it is listed") {
+            hurt.flip(&directory().join("checkpoint").join(name), 20, 1);
+        }
+        hurt
+    };
+    settle();
+    settle();
+    // The last one stays, so that nothing is missed.
+    assert_eq!(open(&hurt(&disk)).controls, [plan(1)]);
+    append(&opened.journal, 10, 1, 40).await;
+    settle();
+    assert!(matches!(open_fails(&hurt(&disk)), OpenError::NoCheckpoint { .. }));
+}
+
+#[tokio::test]
 async fn a_checkpoint_that_comes_back_with_a_power_cut_is_not_fallen_back_to() {
     let disk = SimulatedDisk::default();
     let opened = open(&disk);
