@@ -331,10 +331,11 @@ fn refuse_newer(disk: &dyn Disk, path: &Path) -> Result<(), DirectoryError> {
     let streams = path.join("streams");
     for stream in disk.list(&streams).unwrap_or_default() {
         for log in ["", "scratch", "backup"] {
-            match journal::refuse_newer(disk, &streams.join(&stream).join(log)) {
-                Err(error @ OpenError::NewerFormat { .. }) => return Err(error.into()),
-                // What else is wrong is told by those who open the stream, if anybody does.
-                _ => {}
+            // What else is wrong is told by those who open the stream, if anybody does.
+            if let Err(error @ OpenError::NewerFormat { .. }) =
+                journal::refuse_newer(disk, &streams.join(&stream).join(log))
+            {
+                return Err(error.into());
             }
         }
     }

@@ -461,11 +461,7 @@ impl Pipeline {
     }
 
     /// Makes the leg of a backup that was switched off and has not written all that it is to write.
-    fn open_ending_backup(
-        &mut self,
-        backup: &Backup,
-        opened: Opened,
-    ) -> Result<(), PipelineError> {
+    fn open_ending_backup(&mut self, backup: &Backup, opened: Opened) -> Result<(), PipelineError> {
         let (disk, directory) = (self.environment.disk.clone(), self.directory.join("backup"));
         let end = match BackupEnd::read(disk.as_ref(), &directory) {
             Some(end) => end,

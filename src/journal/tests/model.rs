@@ -242,7 +242,7 @@ impl Model {
                 Control::Commit(id) => {
                     commits.insert(*id);
                 }
-                Control::Registered(_) => panic!("nothing was registered"),
+                Control::Registered(_) | Control::Spoiled { .. } => panic!("nothing of the kind"),
             }
         }
         let is_durable = |plan: &PlanId| plans.contains_key(plan) || *plan <= checkpoint.last_plan;
