@@ -200,15 +200,25 @@ fn tell_left(Stopped { in_order, left }: &Stopped, data_dir: &Path) {
         tracing::warn!("not every stream had the time to close its files: the next start does it");
     } else if left.is_empty() {
         tracing::info!("stopped; everything is delivered");
+    }
+    if left.is_empty() {
         return;
     }
+    let waiting = [
+        (all(|left| left.records), "record", " to be delivered"),
+        (all(|left| left.backup_records), "record", " to be backed up"),
+        (all(|left| left.plans), "plan", ""),
+        (all(|left| left.partitions), "partition", " to be registered"),
+    ];
+    let waiting: Vec<String> = waiting
+        .into_iter()
+        .filter(|(count, ..)| *count > 0)
+        .map(|(count, what, to_do)| format!("{}{to_do}", counted(count, what)))
+        .collect();
     tracing::warn!(
-        "stopped; in {} wait {} that are not delivered, {} for the backup, {} and {}, in {} bytes",
+        "stopped; left in {} for the next start: {}, {} bytes in all",
         data_dir.display(),
-        counted(all(|left| left.records), "record"),
-        counted(all(|left| left.backup_records), "record"),
-        counted(all(|left| left.plans), "plan"),
-        counted(all(|left| left.partitions), "partition"),
+        waiting.join(", "),
         thousands(all(|left| left.bytes)),
     );
 }

@@ -408,7 +408,7 @@ def test_a_catalog_that_is_away_holds_up_neither_a_flush_nor_a_stop(glue, s3_lak
     started = time.monotonic()
     assert server.terminate() == 0
     assert time.monotonic() - started < 20, "the grace of 25 s was used up"
-    assert "stopped with partitions" in server.log_text()
+    assert "for the next start: 2 partitions to be registered" in server.log_text()
     glue.is_down = False
     server.start()
     kit.wait_for(lambda: registered(server), 60, "all to be registered")

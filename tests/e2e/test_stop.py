@@ -33,9 +33,10 @@ def ids(*sent):
 
 
 LEFT = re.compile(
-    r"stopped; in (?P<folder>\S+) wait (?P<records>[\d,]+) records? that (?:is|are) not delivered, "
-    r"(?P<backup>[\d,]+) records? for the backup, (?P<plans>[\d,]+) plans? and "
-    r"(?P<partitions>[\d,]+) partitions?, in (?P<bytes>[\d,]+) bytes"
+    r"stopped; left in (?P<folder>\S+) for the next start: "
+    r"(?:(?P<records>[\d,]+) records? to be delivered, )?"
+    r"(?:(?P<backup>[\d,]+) records? to be backed up, )?(?:(?P<plans>[\d,]+) plans?, )?"
+    r"(?:(?P<partitions>[\d,]+) partitions? to be registered, )?(?P<bytes>[\d,]+) bytes in all"
 )
 
 
@@ -45,7 +46,7 @@ def left(server):
     assert lines, server.log_tail()
     groups = lines[-1].groupdict()
     assert groups.pop("folder") == str(server.data_dir)
-    return {name: int(text.replace(",", "")) for name, text in groups.items()}
+    return {name: int((text or "0").replace(",", "")) for name, text in groups.items()}
 
 
 def bytes_on_disk(server):

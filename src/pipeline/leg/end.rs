@@ -1,0 +1,118 @@
+//! How a leg ends: when nothing is left, or when its time is over.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::super::handle::LegLeft;
+use super::super::{AT_ONCE, blocking};
+use super::{FAST_PATIENCE, FINISH_PATIENCE, Leg, REGISTRATION_CHANCE};
+use crate::record::Position;
+
+/// How a leg has ended.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Ended {
+    /// Whether it may be followed by others: not when the disk failed or a step panicked.
+    pub(in super::super) in_order: bool,
+    pub(in super::super) left: LegLeft,
+}
+
+impl Leg {
+    /// Whether everything before `end` is in its store, and its catalog has it or has had its chance.
+    pub(super) fn is_drained(&mut self, end: Position) -> bool {
+        if self.collector.is_flushing() || !self.state.is_done_until(end) {
+            return false;
+        }
+        let now = self.surroundings.clock.steady();
+        let registered_by = *self.registered_by.get_or_insert(now + REGISTRATION_CHANCE);
+        self.state.unregistered().is_empty() || now >= registered_by
+    }
+
+    /// Leaves the disk so that the next start is quick.
+    pub(super) async fn finish(
+        mut self,
+        end: Position,
+        mut stop: watch::Receiver<Option<Duration>>,
+    ) -> Ended {
+        let settle = async {
+            while (self.freezing || self.renaming > 0 || self.checkpointing) && !self.halted {
+                match self.work.join_next().await {
+                    Some(Ok(done)) => self.take(done),
+                    Some(Err(error)) if error.is_cancelled() => {}
+                    Some(Err(_)) | None => self.halted = true,
+                }
+            }
+        };
+        // Only a disk that hangs, or a large plan, takes longer; the next start then does the work.
+        let settled = in_time(settle, &mut stop).await.is_some();
+        // Deliveries under way are cut off here; their plans stay open and are put again.
+        self.work.shutdown().await;
+        let mut end = end;
+        if !self.halted {
+            let sealed = self.log.seal().await;
+            // Calls that were under way have come by now.
+            end = self.until(*self.records.end().borrow());
+            if sealed.is_err() {
+                self.halted = true;
+            } else if settled {
+                let written = in_time(self.last_checkpoint(end), &mut stop).await;
+                if let Some(Err(error)) = written {
+                    let stream = &self.surroundings.stream;
+                    tracing::warn!(%stream, %error, "could not write the last checkpoint");
+                }
+            }
+        }
+        Ended { in_order: !self.halted, left: self.left(end) }
+    }
+
+    /// A checkpoint of everything, and what may go by it. Only while no plan is being made.
+    pub(super) fn last_checkpoint(
+        &mut self,
+        end: Position,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let (checkpoint, mark) = (self.state.checkpoint(end), self.log.mark());
+        let (journal, outbox) = (self.log.clone(), self.outbox.clone());
+        let caution = self.freezer.converter.caution.clone();
+        let (hold, committed) = (self.hold.clone(), std::mem::take(&mut self.committed));
+        blocking(move || {
+            // The second lets go of the segments that the first has settled.
+            journal.checkpoint(&checkpoint, mark)?;
+            journal.checkpoint(&checkpoint, mark)?;
+            hold.map_or(Ok(()), |hold| hold.release(checkpoint.settled.clone()))?;
+            committed.into_iter().try_for_each(|plan| outbox.remove(plan))?;
+            caution.end()
+        })
+    }
+
+    /// What the next start will find to do.
+    pub(super) fn left(&self, end: Position) -> LegLeft {
+        LegLeft {
+            records: self.ledger(end).pending,
+            plans: self.state.open_plans().len() as u64,
+            partitions: self.state.unregistered().len() as u64,
+            bytes: self.log.bytes() + self.outbox.bytes(),
+        }
+    }
+}
+
+/// What comes of the work, if it comes as long as the end of a leg has patience; less when it is to
+/// end at once, which may be said meanwhile.
+async fn in_time<T>(
+    work: impl Future<Output = T>,
+    stop: &mut watch::Receiver<Option<Duration>>,
+) -> Option<T> {
+    let at_once = async {
+        if stop.wait_for(|stop| *stop == Some(AT_ONCE)).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(FAST_PATIENCE).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = tokio::time::sleep(FINISH_PATIENCE) => None,
+        () = at_once => None,
+    }
+}

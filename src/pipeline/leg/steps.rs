@@ -1,0 +1,192 @@
+//! What runs beside the loop of a leg: how each step begins.
+//!
+//! Owns what a step is given and takes along. When one begins is the loop's; what comes of it stands in
+//! `outcomes`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::super::delivery::Delivery;
+use super::super::freeze::FreezeError;
+use super::super::registration::register;
+use super::super::transforms::BATCH_RECORDS_MAX;
+use super::super::turns::TurnEnd;
+use super::super::{blocking, repeat, rest_after};
+use super::Leg;
+use super::outcomes::Done;
+use crate::journal::{AppendError, Control};
+use crate::partition::renamed;
+use crate::plan::PlanId;
+use crate::record::Position;
+
+impl Leg {
+    pub(super) fn start_transforms(&mut self) {
+        while let Some(transformer) = &self.transformer
+            && self.transforms.has_room(&transformer.scratch, &self.surroundings.budget)
+            && let Some(batch) = self.collector.pop(BATCH_RECORDS_MAX)
+        {
+            let ticket = self.transforms.begin(batch.positions);
+            self.start_transform(ticket);
+        }
+    }
+
+    pub(super) fn start_transform(&mut self, ticket: u64) {
+        let begin = |transformer| self.transforms.transform(ticket, transformer);
+        if let Some(transform) = self.transformer.clone().and_then(begin) {
+            let task = self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
+            self.transforms.started(ticket, task);
+        }
+    }
+
+    pub(super) fn start_append(&mut self) {
+        if let Some(transformer) = &self.transformer
+            && let Some(append) = self.transforms.append(&transformer.scratch)
+        {
+            self.work.spawn(async move {
+                let (positions, appended) = append.await;
+                Done::Appended(positions, appended)
+            });
+        }
+    }
+
+    /// Unless the disk has no room for what would be frozen, and there is something frozen already
+    /// whose delivery makes room.
+    pub(super) fn start_freeze(&mut self) {
+        let bytes = self.collector.next_round_bytes();
+        let budget = &self.surroundings.budget;
+        let is_first = self.state.open_plans().is_empty();
+        let Some(room) = budget.lend(bytes).or_else(|| is_first.then(|| budget.promise(bytes)))
+        else {
+            return;
+        };
+        self.freezing = true;
+        let (batches, lost) = self.collector.take_round();
+        let in_batches: u64 = batches.iter().map(|batch| batch.positions.count()).sum();
+        self.freezing_records = in_batches + lost.count();
+        let batches = Arc::new(batches);
+        let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
+        let source_end = self.state.source_end();
+        let conversions = self.surroundings.conversions.clone();
+        self.work.spawn(async move {
+            let permit = conversions.acquire_owned().await;
+            let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end).await;
+            // Others need not wait for the rest after a failure.
+            drop((permit, room));
+            let plan =
+                rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
+            Done::Planned { batches, lost, plan: plan.await }
+        });
+    }
+
+    pub(super) fn start_deliveries(&mut self) {
+        while let Some((id, turn)) = self.turns.next() {
+            let Some(plan) = self.state.open_plans().get(&id) else {
+                self.turns.delivered(id);
+                continue;
+            };
+            let headers: Vec<_> = plan.objects.iter().map(|object| object.header.clone()).collect();
+            let delivery = Delivery {
+                role: self.role,
+                stream: self.surroundings.stream.clone(),
+                stores: self.surroundings.stores.clone(),
+                outbox: self.outbox.clone(),
+                troubles: self.troubles.clone(),
+                metrics: self.surroundings.metrics.clone(),
+                room: self.room.clone(),
+                plan: id,
+                turn,
+            };
+            let journal = self.log.clone();
+            self.work.spawn(async move {
+                let end = delivery.run(&headers).await;
+                if !end.spoiled.is_empty()
+                    && let Err(error) = delivery.give_up(&journal, &end.spoiled).await
+                {
+                    return Done::Committed(id, BTreeSet::new(), Err(error));
+                }
+                if !delivery.has_all(&headers, &end) {
+                    return Done::NotDelivered(id, end);
+                }
+                let committed = repeat(async || journal.append_control(&Control::Commit(id)).await);
+                Done::Committed(id, end.spoiled, committed.await)
+            });
+        }
+    }
+
+    /// Gives other keys to the objects of a plan whose keys are taken; nothing of them was put.
+    pub(super) fn start_renaming(&mut self, id: PlanId, end: TurnEnd) {
+        let Some(mut plan) = self.state.open_plans().get(&id).cloned() else {
+            self.turns.delivered(id);
+            return;
+        };
+        for index in &end.taken {
+            let header = &mut plan.objects[*index].header;
+            header.key = renamed(&header.key, Uuid::new_v4().as_u128());
+            header.renamed += 1;
+        }
+        self.renaming += 1;
+        let journal = self.log.clone();
+        self.work.spawn(async move {
+            let control = Control::Plan(plan);
+            let appended = repeat(async || journal.append_control(&control).await).await;
+            let Control::Plan(plan) = control else { unreachable!("it was made as a plan") };
+            Done::Renamed { plan, end, appended }
+        });
+    }
+
+    pub(super) fn rest(&mut self, id: PlanId, end: &TurnEnd) {
+        for (pause, rest) in self.turns.not_delivered(id, end) {
+            self.work.spawn(async move {
+                tokio::time::sleep(pause).await;
+                Done::Rested(rest)
+            });
+        }
+    }
+
+    pub(super) fn start_registration(&mut self) {
+        let Some(partitions) = self.registrations.next(self.state.unregistered()) else {
+            return;
+        };
+        let name = partitions[0].catalog.clone();
+        self.registering = true;
+        let catalog = self.catalogs.get(&name).cloned();
+        let journal = self.log.clone();
+        self.work.spawn(async move {
+            let result = register(catalog, &name, &partitions, &journal).await;
+            Done::Registered { catalog: name, result }
+        });
+    }
+
+    pub(super) fn start_seal(&mut self, end: Position) {
+        self.sealing = true;
+        let journal = self.log.clone();
+        self.work.spawn(async move {
+            let sealed = repeat(async || journal.seal().await).await;
+            Done::Sealed(end, sealed)
+        });
+    }
+
+    pub(super) fn start_checkpoint(&mut self, end: Position) {
+        self.checkpointing = true;
+        self.checkpoints_due -= 1;
+        self.checkpointed_at = self.surroundings.clock.steady();
+        let (checkpoint, mark) = (self.state.checkpoint(end), self.log.mark());
+        self.checkpointed_mark = mark;
+        let (journal, outbox) = (self.log.clone(), self.outbox.clone());
+        let committed = std::mem::take(&mut self.committed);
+        let held_until = std::mem::replace(&mut self.held_until, checkpoint.settled.clone());
+        let hold = self.hold.clone();
+        self.work.spawn(async move {
+            let plans = committed.clone();
+            let written = blocking(move || {
+                journal.checkpoint(&checkpoint, mark)?;
+                // Another log's segments go like our own: on the word of the checkpoint before.
+                hold.map_or(Ok(()), |hold| hold.release(held_until))?;
+                plans.into_iter().try_for_each(|plan| outbox.remove(plan))
+            });
+            Done::Checkpointed { committed, written: rest_after(written.await, |_| true).await }
+        });
+    }
+}
