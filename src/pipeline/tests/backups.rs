@@ -99,22 +99,22 @@ async fn an_end_that_cannot_be_noted_keeps_what_came_since_until_it_is() {
     world.hints.size_bytes = 1;
     let running = world.start();
     send(&mut world, &running).await;
-    // Created, written, synced, renamed; what comes then is the second note.
-    world.disk.fail("end.json", Fault { skip: 4, ..Fault::times(u32::MAX) }, ErrorKind::Other);
+    // Created, written, synced; what comes then is the second note.
+    let fault = |times| Fault { skip: 3, ..Fault::times(times) };
+    world.disk.fail("end.json.tmp", fault(u32::MAX), ErrorKind::Other);
     world.has_backup = false;
     running.handle.change(world.settings()).await.unwrap();
     world.until(&running, |status| status.backup.is_none()).await;
     send(&mut world, &running).await;
     assert_eq!(note(&world).map(|note| note.is_over), Some(false));
     // Switched on again before it was noted: then it has never been off.
-    world.disk.fail("end.json", Fault::default(), ErrorKind::Other);
     world.has_backup = true;
     running.handle.change(world.settings()).await.unwrap();
     judge(&world, &running, 2 * RECORDS_A_CALL).await;
     world.audit_backup("never off");
 
     world.has_backup = false;
-    world.disk.fail("end.json", Fault { skip: 4, ..Fault::times(12) }, ErrorKind::Other);
+    world.disk.fail("end.json.tmp", fault(12), ErrorKind::Other);
     running.handle.change(world.settings()).await.unwrap();
     let is_over = || note(&world).is_some_and(|note| note.is_over);
     for _ in 0..100_000 {
