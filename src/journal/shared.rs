@@ -125,8 +125,10 @@ impl Shared {
 
     pub(super) fn begin(&self, segment: Segment) {
         self.budget.add(segment.capacity_bytes);
+        // Together: who asks in between would take the segment for one that is sealed and gone.
+        let mut segments = locked(&self.segments);
         self.next_sequence.fetch_max(segment.sequence + 1, Ordering::Relaxed);
-        locked(&self.segments).insert(segment.sequence, segment);
+        segments.insert(segment.sequence, segment);
     }
 
     pub(super) fn publish(
