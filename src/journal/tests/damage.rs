@@ -532,7 +532,8 @@ async fn a_newer_format_is_refused_and_no_byte_or_name_changes() {
             let file = disk.open(&segment_path(2), OpenMode::Create).expect("it opens");
             file.write_all_at(&bytes, 0).expect("it is written");
         } else {
-            let path = directory().join("checkpoint/0000000000000001.ckpt");
+            let older = checkpoint_names(&disk).remove(0);
+            let path = directory().join("checkpoint").join(older);
             let file = disk.open(&path, OpenMode::Write).expect("it opens");
             file.write_all_at(b"LKHCKP02", 0).expect("it is written");
         }
