@@ -106,6 +106,10 @@ async fn an_end_that_cannot_be_noted_keeps_what_came_since_until_it_is() {
     running.handle.change(world.settings()).await.unwrap();
     world.until(&running, |status| status.backup.is_none()).await;
     send(&mut world, &running).await;
+    // The stream has checkpoints enough to let go of it.
+    running.journal.seal().await.unwrap();
+    world.pass(60).await;
+    assert!(running.status().await.journal_bytes > 0);
     assert_eq!(note(&world).map(|note| note.is_over), Some(false));
     // Switched on again before it was noted: then it has never been off.
     world.has_backup = true;
