@@ -65,6 +65,14 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// What the file system answers.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
+    /// Removes a folder that is empty. Durable only after [`sync_dir`](Self::sync_dir).
+    ///
+    /// # Errors
+    /// What the file system answers; a disk that cannot says so.
+    fn remove_dir(&self, _directory: &Path) -> io::Result<()> {
+        Err(ErrorKind::Unsupported.into())
+    }
+
     /// Makes the names in a folder durable.
     ///
     /// # Errors
@@ -199,6 +207,10 @@ impl Disk for OsDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn remove_dir(&self, directory: &Path) -> io::Result<()> {
+        fs::remove_dir(directory)
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {

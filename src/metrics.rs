@@ -12,6 +12,12 @@ use prometheus_client::registry::Registry;
 /// Labels of a family: names and values.
 pub type Labels = Vec<(&'static str, String)>;
 
+/// The states of records.
+const RECORD_STATES: [&str; 6] =
+    ["accepted", "delivered", "failed", "dropped", "damaged", "pending"];
+/// The places of bytes on the local disk.
+const DISK_PLACES: [&str; 4] = ["journal", "scratch", "outbox", "backup"];
+
 /// The metric families. Clones count into the same numbers.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -169,6 +175,28 @@ impl Metrics {
             m.refused_reloads,
         );
         metrics
+    }
+
+    /// Takes away the gauges of a stream that is there no more; what was counted of it stays.
+    pub fn forget(&self, stream: &str) {
+        let labels = stream_labels(stream);
+        for family in [
+            &self.conservation_delta,
+            &self.backup_conservation_delta,
+            &self.degraded,
+            &self.blocked,
+            &self.draining,
+        ] {
+            family.remove(&labels);
+        }
+        for state in RECORD_STATES {
+            let labels = stream_labels_with(stream, "state", state);
+            self.records.remove(&labels);
+            self.backup_records.remove(&labels);
+        }
+        for place in DISK_PLACES {
+            self.disk_bytes.remove(&stream_labels_with(stream, "place", place));
+        }
     }
 }
 

@@ -9,8 +9,9 @@
 //! is read. Failures are recounted by their lines. An object of records as they are says nothing of
 //! itself: there the count serves that the put noted beside it, where the store keeps notes.
 //!
-//! Changes nothing, and does not judge what others did to the lake on purpose: files that were
-//! compacted or deleted by their age are gaps all the same.
+//! Changes nothing, and does not judge what was done on purpose: files that were compacted or deleted
+//! by their age are gaps all the same, what was delivered by a prefix or to a store that the
+//! configuration has no more is a gap, and what a stream left that was taken out is a stranger.
 //!
 //! Memory holds the records that were found, as runs, which become few as the picture fills; listing
 //! and reading are streamed.
@@ -38,6 +39,7 @@ use crate::record::{Position, StreamName};
 use self::coverage::Coverage;
 use self::name::Name;
 
+pub(super) use self::rest::left_at_rest;
 pub use self::rest::{RestError, books_at_rest};
 
 /// Objects whose ends are read side by side.
@@ -362,7 +364,8 @@ impl<'a> Recount<'a> {
                     if !self.is_of_another(name.stream) {
                         self.stranger(
                             object,
-                            "its name is that of a stream that is not configured",
+                            "its name is that of a stream that the configuration does not have, \
+                             or not any more",
                         );
                     }
                     return;
@@ -590,7 +593,11 @@ impl<'a> Recount<'a> {
                 }
             }
         } else if rows < missing {
-            let text = format!("{} records were delivered and are in no object", missing - rows);
+            let text = format!(
+                "{} records were delivered and are in no object of the places that the \
+                 configuration has now",
+                missing - rows
+            );
             self.audit.differ("gap", None, None, text);
         }
         // More may have come since the books were taken.
@@ -600,7 +607,10 @@ impl<'a> Recount<'a> {
         let noun = counted.as_str();
         let is_exact = candidates.count() == count;
         let among = if is_exact { "" } else { ", among those named" };
-        let text = format!("{count} {noun} were delivered and are in no object{among}");
+        let text = format!(
+            "{count} {noun} were delivered and are in no object{among} of the places that the \
+             configuration has now"
+        );
         self.audit.differ("gap", None, Some(candidates), text);
     }
 
@@ -616,7 +626,11 @@ impl<'a> Recount<'a> {
         self.audit.counts.push(AuditCount { what, objects, in_store: Some(found), in_books });
         let (least, most) = in_books;
         if found < least {
-            let text = format!("{what}: {} were delivered and are in no object", least - found);
+            let text = format!(
+                "{what}: {} were delivered and are in no object of the places that the \
+                 configuration has now",
+                least - found
+            );
             self.audit.differ("gap", None, None, text);
         } else if found > most {
             let text = format!("{what}: {} are in the store and not in the books", found - most);

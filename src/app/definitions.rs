@@ -17,19 +17,32 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::directory::{DirectoryError, FILE_BYTES_MAX};
-use crate::config::LastDefinition;
+use super::directory::DirectoryError;
+use crate::config::{DefinitionError, LastDefinition};
 use crate::disk::{Disk, read_file, replace_file};
 use crate::record::{StreamName, UnixMillis};
 
 const DEFINITION: &str = "definition.json";
 const RETIRED: &str = "retired.json";
+/// Longer than any that is written: a configuration with all its programs.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// The definitions of a data directory.
 #[derive(Clone, Debug)]
 pub(super) struct Definitions {
     disk: Arc<dyn Disk>,
     data_dir: PathBuf,
+}
+
+/// Why a definition was not read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    /// It is none.
+    #[error(transparent)]
+    Unusable(#[from] DefinitionError),
+    /// The disk did not give it.
+    #[error("{0}")]
+    Disk(#[from] io::Error),
 }
 
 /// The end of a stream.
@@ -49,49 +62,77 @@ impl Definitions {
     /// The last definition of a stream; none of one that was never given any.
     ///
     /// # Errors
-    /// Why it cannot be read, in words.
-    pub(super) fn read(&self, stream: &StreamName) -> Result<Option<LastDefinition>, String> {
-        let bytes =
-            match read_file(self.disk.as_ref(), &self.path(stream, DEFINITION), FILE_BYTES_MAX) {
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-                bytes => bytes.map_err(|error| error.to_string())?,
-            };
-        parse(&bytes).map(Some)
+    /// Why it cannot be read.
+    pub(super) fn read(&self, stream: &StreamName) -> Result<Option<LastDefinition>, ReadError> {
+        read(self.disk.as_ref(), &self.path(stream, DEFINITION))
+    }
+
+    /// `definition` as it is to be kept: it takes over what the one before has still to do. One that
+    /// is damaged has nothing to say.
+    ///
+    /// # Errors
+    /// When the one before may be whole and cannot be read.
+    pub(super) fn merged(
+        &self,
+        stream: &StreamName,
+        definition: &LastDefinition,
+    ) -> Result<LastDefinition, DirectoryError> {
+        Ok(self.succeed(stream, definition)?.1)
     }
 
     /// Makes `definition` the last one of a stream whose folder is there. Gives what is kept: it
     /// takes over what the one before has still to do.
     ///
     /// # Errors
-    /// When the disk does not do it; the one before is still there then.
+    /// When the disk does not do it, or the one before may be whole and cannot be read; it is still
+    /// there then.
     pub(super) fn keep(
         &self,
         stream: &StreamName,
         definition: &LastDefinition,
     ) -> Result<LastDefinition, DirectoryError> {
-        let before = self.read(stream).unwrap_or_else(|reason| {
-            tracing::error!(
-                %stream,
-                reason,
-                "could not read the last definition of the stream; plans for a store that only it \
-                 knows wait until the store is put back"
-            );
-            None
-        });
-        let fault = |attempt| {
-            move |error| DirectoryError::Disk { attempt, path: self.data_dir.clone(), error }
+        let (before, now) = self.succeed(stream, definition)?;
+        if before.as_ref() != Some(&now) {
+            let path = self.path(stream, DEFINITION);
+            let written = replace_file(self.disk.as_ref(), &path, now.to_text().as_bytes());
+            written.map_err(|error| self.fault("write definition.json", error))?;
+        }
+        self.end_retirement(stream).map_err(|error| self.fault("remove retired.json", error))?;
+        Ok(now)
+    }
+
+    /// The last definition, and what takes its place.
+    fn succeed(
+        &self,
+        stream: &StreamName,
+        definition: &LastDefinition,
+    ) -> Result<(Option<LastDefinition>, LastDefinition), DirectoryError> {
+        let before = match self.read(stream) {
+            Ok(before) => before,
+            Err(ReadError::Unusable(DefinitionError::Damaged(reason))) => {
+                tracing::error!(
+                    %stream,
+                    reason,
+                    "could not read the last definition of the stream, which is damaged; plans for \
+                     a store that only it knows wait until the store is put back"
+                );
+                None
+            }
+            Err(ReadError::Unusable(DefinitionError::Newer(found))) => {
+                let (path, stream) = (self.data_dir.clone(), stream.to_string());
+                return Err(DirectoryError::NewerDefinition { path, stream, found });
+            }
+            Err(ReadError::Disk(error)) => return Err(self.fault("read definition.json", error)),
         };
         let now = match &before {
             Some(before) => definition.clone().after(before),
             None => definition.clone(),
         };
-        if before.as_ref() != Some(&now) {
-            let path = self.path(stream, DEFINITION);
-            let written = replace_file(self.disk.as_ref(), &path, now.to_text().as_bytes());
-            written.map_err(fault("write definition.json"))?;
-        }
-        self.end_retirement(stream).map_err(fault("remove retired.json"))?;
-        Ok(now)
+        Ok((before, now))
+    }
+
+    fn fault(&self, attempt: &'static str, error: io::Error) -> DirectoryError {
+        DirectoryError::Disk { attempt, path: self.data_dir.clone(), error }
     }
 
     /// Whether nothing waits in the folder of a stream.
@@ -127,13 +168,29 @@ impl Definitions {
     }
 }
 
-/// Reads the bytes of a `definition.json`.
+/// The format of the definition in the folder of a stream, if a newer program wrote it.
+pub(super) fn newer_format(disk: &dyn Disk, folder: &Path) -> Option<String> {
+    match read(disk, &folder.join(DEFINITION)) {
+        Err(ReadError::Unusable(DefinitionError::Newer(format))) => Some(format),
+        _ => None,
+    }
+}
+
+/// Reads a `definition.json`, if it is there.
 ///
 /// # Errors
-/// Why they are none, in words.
-pub(super) fn parse(bytes: &[u8]) -> Result<LastDefinition, String> {
-    let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
-    LastDefinition::parse(text)
+/// Why there is none to be had.
+pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Option<LastDefinition>, ReadError> {
+    let bytes = match read_file(disk, path, BYTES_MAX) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == ErrorKind::FileTooLarge => {
+            return Err(DefinitionError::Damaged("it is far too long".to_owned()).into());
+        }
+        bytes => bytes?,
+    };
+    let text = std::str::from_utf8(&bytes);
+    let text = text.map_err(|error| DefinitionError::Damaged(error.to_string()))?;
+    Ok(Some(LastDefinition::parse(text)?))
 }
 
 #[cfg(test)]
@@ -149,6 +206,28 @@ mod tests {
         );
         let config = load(&text, &SystemEnvironment).expect("it is in order");
         config.definitions.into_values().next().expect("there is one stream")
+    }
+
+    #[test]
+    fn only_a_damaged_definition_is_written_over() {
+        let clicks = StreamName::new("clicks").expect("a name");
+        let path = Path::new("/data/streams/clicks/definition.json");
+        let disk = SimulatedDisk::default();
+        let definitions = Definitions::new(Arc::new(disk.clone()), "/data".into());
+        disk.create_dir_all(path.parent().expect("a folder")).expect("the disk works");
+        let newer = br#"{"format": "2", "streams": []}"#;
+        replace_file(&disk, path, newer).expect("the disk works");
+        let error = definitions.keep(&clicks, &definition("one")).expect_err("it is newer");
+        assert!(error.to_string().contains("use the newer lakehose again"), "{error}");
+        assert_eq!(read_file(&disk, path, BYTES_MAX).expect("it is there"), newer);
+        replace_file(&disk, path, b"{\"format\": \"1").expect("the disk works");
+        definitions.keep(&clicks, &definition("one")).expect("a damaged one is of no use");
+        // A disk that gives nothing for a moment has not lost it.
+        disk.fail_after(0);
+        let error = definitions.keep(&clicks, &definition("other")).expect_err("the disk fails");
+        assert!(matches!(error, DirectoryError::Disk { .. }), "{error}");
+        let crashed = Definitions::new(Arc::new(disk.crash(&mut |_| true)), "/data".into());
+        assert_eq!(crashed.read(&clicks).expect("it is whole"), Some(definition("one")));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::definitions;
 use crate::clock::Clock;
 use crate::disk::{
     DirectoryLock, Disk, UnsafeVolume, lock_directory, read_file, replace_file, unsafe_volume,
@@ -61,6 +62,20 @@ pub enum DirectoryError {
     /// A newer program wrote to one of its logs.
     #[error(transparent)]
     NewerLog(#[from] OpenError),
+    /// A newer program kept the definition of one of its streams.
+    #[error(
+        "data_dir {} has format {found} in the definition.json of stream {stream}, this program \
+         reads an older one: use the newer lakehose again",
+        path.display()
+    )]
+    NewerDefinition {
+        /// The directory.
+        path: PathBuf,
+        /// The stream.
+        stream: String,
+        /// Its format.
+        found: String,
+    },
     /// It may lose what was synced.
     #[error(
         "data_dir {} {volume}; give it a folder on a disk, in a container a volume, or write \
@@ -249,19 +264,22 @@ impl DataDirectory {
         Ok(names.into_iter().filter(|name| !known(name)).collect())
     }
 
-    /// When the stream was first configured; notes it at the first time.
+    /// When the stream was first configured; notes it at the first time. Tells also whether it has
+    /// made the stream's folder.
     pub(super) fn created(
         &self,
         disk: &dyn Disk,
         clock: &dyn Clock,
         stream: &StreamName,
-    ) -> Result<UnixMillis, DirectoryError> {
+    ) -> Result<(UnixMillis, bool), DirectoryError> {
         let path = self.stream(stream).join("stream.json");
+        let is_new = disk.list(&self.stream(stream)).is_err_and(|e| e.kind() == ErrorKind::NotFound);
         match read_file(disk, &path, FILE_BYTES_MAX) {
             Ok(bytes) => {
                 let file: Result<StreamFile, _> = serde_json::from_slice(&bytes);
                 let file = file.map_err(io::Error::other);
-                Ok(file.map_err(|error| self.fault("read stream.json", error))?.created)
+                let file = file.map_err(|error| self.fault("read stream.json", error))?;
+                Ok((file.created, is_new))
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 let created = clock.now();
@@ -269,10 +287,22 @@ impl DataDirectory {
                 disk.create_dir_all(&self.stream(stream))
                     .and_then(|()| replace_file(disk, &path, &to_json(&file)))
                     .map_err(|error| self.fault("write stream.json", error))?;
-                Ok(created)
+                Ok((created, is_new))
             }
             Err(error) => Err(self.fault("read stream.json", error)),
         }
+    }
+
+    /// Removes the folder of a stream that was made for nothing: no definition was kept of it, so it
+    /// has never taken a record. Any other folder stays.
+    pub(super) fn remove_unused(&self, disk: &dyn Disk, stream: &StreamName) -> io::Result<()> {
+        let folder = self.stream(stream);
+        let names = disk.list(&folder)?;
+        if names.iter().any(|name| name == "definition.json" || name == "retired.json") {
+            return Ok(());
+        }
+        remove_tree(disk, &folder)?;
+        disk.sync_dir(&self.path.join("streams"))
     }
 
     /// Notes where the process listens, for those who let the system choose the ports.
@@ -338,8 +368,23 @@ fn refuse_newer(disk: &dyn Disk, path: &Path) -> Result<(), DirectoryError> {
                 return Err(error.into());
             }
         }
+        if let Some(found) = definitions::newer_format(disk, &streams.join(&stream)) {
+            return Err(DirectoryError::NewerDefinition { path: path.to_owned(), stream, found });
+        }
     }
     Ok(())
+}
+
+/// Removes a folder and what is in it.
+fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match disk.list(path) {
+        Err(error) if error.kind() == ErrorKind::NotADirectory => disk.remove(path),
+        Err(error) => Err(error),
+        Ok(names) => {
+            names.iter().try_for_each(|name| remove_tree(disk, &path.join(name)))?;
+            disk.remove_dir(path)
+        }
+    }
 }
 
 fn to_json(file: &impl Serialize) -> Vec<u8> {
@@ -430,6 +475,15 @@ mod tests {
             assert!(text.contains("use the newer lakehose again"), "{newer}: {text}");
             assert_eq!(files(copy.path()), before, "{newer}");
         }
+        let copy = golden();
+        let definition = copy.path().join("streams/clicks/definition.json");
+        fs::write(&definition, "{\"format\": \"2\"}").unwrap();
+        let before = files(copy.path());
+        let error = DataDirectory::open(&OsDisk, copy.path(), true).expect_err("it is refused");
+        let text = error.to_string();
+        assert!(text.contains("format 2") && text.contains("stream clicks"), "{text}");
+        assert!(text.contains("use the newer lakehose again"), "{text}");
+        assert_eq!(files(copy.path()), before);
         let copy = golden();
         let before = files(copy.path());
         let opened = DataDirectory::open(&OsDisk, copy.path(), true).expect("it opens");

@@ -9,6 +9,7 @@ mod accesses;
 mod definitions;
 mod descriptors;
 mod directory;
+mod earlier;
 mod hooks;
 mod prepare;
 mod preview;
@@ -57,6 +58,7 @@ use self::directory::DataDirectory;
 use self::follow::Followers;
 use self::prepare::{KnownCatalogs, Prepared};
 use self::reload::Reloader;
+use self::removed::Resting;
 use self::streams::{Running, Shared, Streams};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Faults};
@@ -119,6 +121,8 @@ pub struct Stopped {
     pub in_order: bool,
     /// What waits for the next start, of each stream that has any and told of it.
     pub left: BTreeMap<StreamName, Left>,
+    /// Streams that the configuration has no more, were not open, and have an unknown amount left.
+    pub unknown: Vec<StreamName>,
 }
 
 /// The running service.
@@ -137,6 +141,8 @@ pub struct App {
     stop_listeners: watch::Sender<bool>,
     stop_console: watch::Sender<bool>,
     left: Arc<Mutex<BTreeMap<StreamName, Left>>>,
+    /// What streams have that are not open.
+    resting: watch::Receiver<Resting>,
     /// The stream whose pipeline ended first.
     pipeline_ended: watch::Sender<Option<StreamName>>,
     listeners: Tasks,
@@ -268,6 +274,7 @@ impl App {
         let mut streams = Streams::new(shared, running, followers);
         let mut current = streams.turn().await;
         Box::pin(streams.open(&prepared, &mut current)).await?;
+        streams.keep(&prepared).await?;
         streams.take_up(&prepared);
         Box::pin(streams.keep_tables(&prepared)).await;
         streams.find_removed(config)?;
@@ -292,7 +299,7 @@ impl App {
             region: REGION.to_owned(),
         });
         let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());
-        let draining = streams.removed.shown();
+        let (draining, resting) = (streams.removed.shown(), streams.removed.resting());
         let (watcher, watched) = (clock.clone(), stopped_listeners.clone());
         let (shutdown_deadline, stop_clock) = (config.server.shutdown_deadline, clock.clone());
         let reloader = Reloader {
@@ -366,6 +373,7 @@ impl App {
             stop_listeners,
             stop_console,
             left,
+            resting,
             pipeline_ended,
             listeners,
             console: console_tasks,
@@ -457,9 +465,18 @@ impl App {
                 tokio::time::sleep(HURRY_SLACK).await;
             } => false,
         };
-        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = left.iter().filter(|(_, left)| !left.is_nothing());
-        Stopped { in_order, left: left.map(|(name, left)| (name.clone(), *left)).collect() }
+        let told = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = told.clone();
+        let mut unknown = Vec::new();
+        for (name, resting) in &*self.resting.borrow() {
+            match resting {
+                Some(resting) => _ = left.entry(name.clone()).or_insert(*resting),
+                None if left.contains_key(name) => {}
+                None => unknown.push(name.clone()),
+            }
+        }
+        left.retain(|_, left| !left.is_nothing());
+        Stopped { in_order, left, unknown }
     }
 
     /// Has a stop that is under way, or to come, deliver nothing more.

@@ -2,7 +2,8 @@
 //!
 //! Owns what a reload may change and in which order. A reload is all or nothing: a file with a
 //! fault, or one that asks for something that only a start can do, changes nothing. One reload runs
-//! at a time, to its end, whoever asked for it and whether or not they still wait.
+//! at a time, to its end, whoever asked for it and whether or not they still wait. Only a stop cuts it
+//! off: its deadline is for records, and the next start reads the file anyway.
 //!
 //! What an accepted one changes: stores and catalogs first, then streams that are new are opened,
 //! then pipelines get their settings for all that is not planned yet, and at last producers see the
@@ -17,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StartError;
 use super::prepare::Prepared;
-use super::removed::Drained;
+use super::removed;
 use super::streams::{Current, Streams};
 use super::tls;
 use crate::clock::Clock;
@@ -40,8 +41,8 @@ pub struct Reload {
 /// What the loop has to do next.
 enum Event {
     Request(Option<Request>),
-    /// A removed stream has nothing left, or it is time to try to open some.
-    Removed(Option<Drained>),
+    /// Something is to be done for streams on their way out.
+    Removed(removed::Event),
 }
 
 type Request = oneshot::Sender<Result<Reloaded, ReloadError>>;
@@ -123,7 +124,7 @@ fn lines(file: &str, changes: &[String]) -> String {
 impl Reload {
     /// Reads the file again, and applies it or changes nothing. What comes of it is logged.
     ///
-    /// Cancel-safe: a reload that was asked for is run to its end.
+    /// Cancel-safe: a reload that was asked for is run to its end, unless the service stops.
     ///
     /// # Errors
     /// When nothing was changed, and why.
@@ -178,32 +179,34 @@ impl Reloader {
         standing: watch::Sender<Standing>,
         mut stopped: watch::Receiver<bool>,
     ) {
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = self.turns(&mut requests, &standing) => {}
+        }
+    }
+
+    async fn turns(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        standing: &watch::Sender<Standing>,
+    ) {
         loop {
             let event = tokio::select! {
                 biased;
-                _ = stopped.wait_for(|stopped| *stopped) => return,
                 request = requests.recv() => Event::Request(request),
-                drained = self.streams.removed.next() => Event::Removed(drained),
+                event = self.streams.removed.next() => Event::Removed(event),
             };
-            let request = match event {
-                Event::Request(Some(request)) => request,
+            match event {
+                Event::Request(Some(request)) => {
+                    let result = self.reload().await;
+                    self.note(&result, standing);
+                    // Who asked may have gone.
+                    let _ = request.send(result);
+                }
                 Event::Request(None) => return,
-                Event::Removed(Some(drained)) => {
-                    self.streams.retire(drained).await;
-                    continue;
-                }
-                Event::Removed(None) => {
-                    tokio::select! {
-                        biased;
-                        _ = stopped.wait_for(|stopped| *stopped) => return,
-                        () = self.streams.open_removed() => continue,
-                    }
-                }
-            };
-            let result = self.reload().await;
-            self.note(&result, &standing);
-            // Who asked may have gone.
-            let _ = request.send(result);
+                Event::Removed(event) => self.streams.see_out(event).await,
+            }
         }
     }
 
@@ -252,7 +255,7 @@ impl Reloader {
         let prepared = self.streams.prepare(config).await.map_err(faulty)?;
         prepared.check_tables().await.map_err(faulty)?;
         if let Err(error) = self.open(&prepared, &mut current, &file).await {
-            self.streams.close_waiting(&mut current);
+            self.streams.close_waiting(&mut current).await;
             return Err(error);
         }
         self.streams.run();

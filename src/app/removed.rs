@@ -3,29 +3,35 @@
 //! Owns their way out: each is delivered by its last definition, at once and however long it takes,
 //! and then retired. Producers do not see them from the beginning. One that comes back before it is
 //! retired simply goes on; one that comes back later is opened as any other. A stream whose last
-//! definition cannot be used, say for a secret that is gone, waits and tells what is missing; others
-//! do not wait for it. Does not own how streams are opened and run (`streams`).
+//! definition cannot be used, say for a secret that is gone, waits and tells what is missing and how
+//! much that holds up; one with nothing in its folder needs no definition. Looks at those that wait run
+//! beside everything else: nobody waits for a catalog that is away. Does not own how streams are opened
+//! and run (`streams`).
 //!
 //! ```text
 //! taken out -- open already ------------> draining --everything is out--> retired
-//!           \- found at a start -> waiting --its definition can be used--^
+//!           \- found at a start -> waiting --its definition can be used--^    ^
+//!                                        \--------nothing is in its folder---/
 //! ```
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::{JoinSet, spawn_blocking};
 
 use super::StartError;
+use super::audit::left_at_rest;
+use super::copies::Copies;
 use super::definitions::Retired;
 use super::directory::DirectoryError;
-use super::streams::Streams;
+use super::prepare::{KnownCatalogs, Prepared};
+use super::streams::{Shared, Streams};
 use crate::config::{Config, SystemEnvironment, in_words};
 use crate::ingest::View;
 use crate::metrics::stream_labels;
-use crate::pipeline::{Handle, Status};
+use crate::pipeline::{Handle, Left, Status};
 use crate::record::StreamName;
 
 /// How long a stream rests that could not be opened, or that has something left after a flush.
@@ -35,16 +41,24 @@ const LOOK_PAUSE: Duration = Duration::from_millis(500);
 const END_PATIENCE: Duration = Duration::from_secs(60);
 /// Streams that may wait to be retired.
 const DRAINED_MAX: usize = 16;
+/// Folders that are looked at side by side.
+const LOOKS_AT_ONCE: usize = 4;
 
 /// Streams that the configuration has no more and that are not retired, each with what keeps it from
 /// being opened.
 pub type Draining = BTreeMap<StreamName, Option<String>>;
+
+/// Streams on their way out that are not open, each with what is known to wait in its folder.
+pub(super) type Resting = BTreeMap<StreamName, Option<Left>>;
 
 /// The streams on their way out.
 #[derive(Debug)]
 pub(super) struct Removed {
     streams: BTreeMap<StreamName, Removal>,
     shown: watch::Sender<Arc<Draining>>,
+    resting: watch::Sender<Resting>,
+    looks: JoinSet<Looked>,
+    look_permits: Arc<Semaphore>,
     /// Tells one way out of a stream from the next one.
     turn: u64,
     done: mpsc::Sender<Drained>,
@@ -53,10 +67,48 @@ pub(super) struct Removed {
 
 #[derive(Debug)]
 enum Removal {
-    /// It was found and is not open; why it could not be opened, once that was tried.
-    Waiting(Option<String>),
+    /// It was found and is not open.
+    Waiting(Waiting),
     /// It is open, and somebody waits for its end until this is dropped.
     Draining { turn: u64, _alive: oneshot::Sender<()> },
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Why it could not be opened, once that was tried.
+    reason: Option<String>,
+    /// What is in its folder, where nobody writes; absent before that is known.
+    left: Option<Left>,
+    is_looked_at: bool,
+}
+
+/// What happens to streams on their way out.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// One has nothing left.
+    Drained(Drained),
+    /// A look has ended; absent when it did not end in order.
+    Looked(Option<Looked>),
+    /// It is time to look at those that wait.
+    Look,
+}
+
+/// What a look at a stream that waits has found.
+#[derive(Debug)]
+pub(super) struct Looked {
+    stream: StreamName,
+    left: Option<Left>,
+    outcome: Outcome,
+}
+
+#[derive(Debug)]
+enum Outcome {
+    /// Nothing is in its folder.
+    Nothing,
+    /// What has to be known to open it.
+    Usable(Box<Prepared>),
+    /// Why it cannot be opened.
+    Unusable(String),
 }
 
 /// A stream has nothing left.
@@ -71,8 +123,16 @@ pub(super) struct Drained {
 impl Default for Removed {
     fn default() -> Self {
         let (done, drained) = mpsc::channel(DRAINED_MAX);
-        let (streams, shown) = (BTreeMap::new(), watch::Sender::default());
-        Self { streams, shown, turn: 0, done, drained }
+        Self {
+            streams: BTreeMap::new(),
+            shown: watch::Sender::default(),
+            resting: watch::Sender::default(),
+            looks: JoinSet::new(),
+            look_permits: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
+            turn: 0,
+            done,
+            drained,
+        }
     }
 }
 
@@ -82,30 +142,124 @@ impl Removed {
         self.shown.subscribe()
     }
 
-    /// Waits for a stream that has nothing left, or until it is time to try those again that could
-    /// not be opened. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Option<Drained> {
-        let is_waiting = |removal: &Removal| matches!(removal, Removal::Waiting(_));
-        if !self.streams.values().any(is_waiting) {
-            return self.drained.recv().await;
+    /// Those that are not open, and what waits in their folders.
+    pub(super) fn resting(&self) -> watch::Receiver<Resting> {
+        self.resting.subscribe()
+    }
+
+    /// Waits until there is something to do for streams on their way out. Cancel-safe.
+    pub(super) async fn next(&mut self) -> Event {
+        let idle = || self.streams.values().filter_map(Removal::waiting).filter(|w| !w.is_looked_at);
+        if idle().any(|waiting| waiting.reason.is_none()) {
+            return Event::Look;
         }
-        let is_new = |removal: &Removal| matches!(removal, Removal::Waiting(None));
-        if self.streams.values().any(is_new) {
-            return None;
+        let has_idle = idle().next().is_some();
+        tokio::select! {
+            Some(drained) = self.drained.recv() => Event::Drained(drained),
+            Some(looked) = self.looks.join_next() => Event::Looked(looked.ok()),
+            () = tokio::time::sleep(RETRY_PAUSE), if has_idle => Event::Look,
         }
-        tokio::time::timeout(RETRY_PAUSE, self.drained.recv()).await.ok().flatten()
     }
 
     fn show(&self) {
         let shown = self.streams.iter().map(|(name, removal)| {
-            let reason = match removal {
-                Removal::Waiting(reason) => reason.clone(),
-                Removal::Draining { .. } => None,
-            };
+            let reason = removal.waiting().and_then(|waiting| waiting.reason.clone());
             (name.clone(), reason)
         });
         self.shown.send_replace(Arc::new(shown.collect()));
+        let resting = self.streams.iter().filter_map(|(name, removal)| {
+            removal.waiting().map(|waiting| (name.clone(), waiting.left))
+        });
+        self.resting.send_replace(resting.collect());
     }
+}
+
+impl Removal {
+    fn waiting(&self) -> Option<&Waiting> {
+        match self {
+            Self::Waiting(waiting) => Some(waiting),
+            Self::Draining { .. } => None,
+        }
+    }
+}
+
+/// What a look at a stream that waits needs.
+struct Look {
+    shared: Arc<Shared>,
+    known_catalogs: KnownCatalogs,
+    copies: Copies,
+    permits: Arc<Semaphore>,
+    stream: StreamName,
+    /// What is in its folder, when an earlier look has found that out.
+    left: Option<Left>,
+}
+
+impl Look {
+    /// Finds out what is in the stream's folder, and what opening it takes. Changes nothing.
+    async fn run(self) -> Looked {
+        let mut left = self.left;
+        let mut unknown = None;
+        if left.is_none() {
+            match self.left_at_rest().await {
+                Ok(found) => left = Some(found),
+                Err(error) => unknown = Some(error),
+            }
+        }
+        let outcome = match (left, self.prepare_unless_empty(left).await) {
+            (_, Ok(None)) => Outcome::Nothing,
+            (_, Ok(Some(prepared))) => Outcome::Usable(Box::new(prepared)),
+            (Some(left), Err(reason)) => {
+                Outcome::Unusable(format!("{reason}; in its folder wait: {}", in_figures(&left)))
+            }
+            (None, Err(reason)) => Outcome::Unusable(format!(
+                "{reason}; what waits in its folder cannot be told: {}",
+                unknown.unwrap_or_default()
+            )),
+        };
+        Looked { stream: self.stream, left, outcome }
+    }
+
+    /// # Errors
+    /// Why that cannot be told, in words.
+    async fn left_at_rest(&self) -> Result<Left, String> {
+        // Never closed.
+        let _permit = self.permits.acquire().await;
+        let (shared, stream) = (self.shared.clone(), self.stream.clone());
+        let read = spawn_blocking(move || {
+            left_at_rest(&shared.environment.disk, shared.directory.path(), &stream)
+        });
+        match read.await {
+            Ok(left) => left.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// # Errors
+    /// Why the stream cannot be opened, in words.
+    async fn prepare_unless_empty(&self, left: Option<Left>) -> Result<Option<Prepared>, String> {
+        if left.is_some_and(|left| left.is_nothing()) {
+            return Ok(None);
+        }
+        let (definitions, of) = (self.shared.definitions.clone(), self.stream.clone());
+        let read = spawn_blocking(move || definitions.read(&of)).await;
+        let read = read.map_err(|error| error.to_string())?;
+        let definition = read.map_err(|error| format!("definition.json: {error}"))?;
+        let definition = definition.ok_or("its folder has no definition.json")?;
+        let config = definition.load(&SystemEnvironment).map_err(|faults| in_words(&faults))?;
+        let disk = &self.shared.environment.disk;
+        let prepared =
+            Prepared::new(config, disk, &self.known_catalogs, Some(&self.copies)).await;
+        prepared.map(Some).map_err(|faults| in_words(&faults))
+    }
+}
+
+/// What is left, in a few words.
+fn in_figures(left: &Left) -> String {
+    let Left { records, backup_records, plans, partitions, bytes: _ } = left;
+    format!(
+        "records {records}, records for the backup {backup_records}, plans {plans}, partitions \
+         {partitions}"
+    )
 }
 
 impl Streams {
@@ -123,7 +277,7 @@ impl Streams {
             if let Some(name) = name(&folder)
                 && !self.shared.definitions.is_retired(&name)
             {
-                self.removed.streams.insert(name, Removal::Waiting(None));
+                self.removed.streams.insert(name, Removal::Waiting(Waiting::default()));
             }
         }
         self.removed.show();
@@ -181,14 +335,59 @@ impl Streams {
         });
     }
 
-    /// Tries to open the streams that wait, by their last definitions.
-    pub(super) async fn open_removed(&mut self) {
-        let waiting = self.removed.streams.iter().filter_map(|(name, removal)| match removal {
-            Removal::Waiting(_) => Some(name.clone()),
-            Removal::Draining { .. } => None,
-        });
-        for name in waiting.collect::<Vec<_>>() {
-            match self.open_by_definition(&name).await {
+    /// Does what is to be done for streams on their way out.
+    pub(super) async fn see_out(&mut self, event: Event) {
+        match event {
+            Event::Drained(drained) => self.retire(drained).await,
+            Event::Looked(looked) => self.take_look(looked).await,
+            Event::Look => self.look_at_waiting(),
+        }
+    }
+
+    fn look_at_waiting(&mut self) {
+        let Removed { streams, looks, look_permits, .. } = &mut self.removed;
+        for (name, removal) in streams {
+            let Removal::Waiting(waiting) = removal else {
+                continue;
+            };
+            if !waiting.is_looked_at {
+                waiting.is_looked_at = true;
+                let look = Look {
+                    shared: self.shared.clone(),
+                    known_catalogs: self.known_catalogs.clone(),
+                    copies: self.followers.copies.clone(),
+                    permits: look_permits.clone(),
+                    stream: name.clone(),
+                    left: waiting.left,
+                };
+                looks.spawn(look.run());
+            }
+        }
+    }
+
+    async fn take_look(&mut self, looked: Option<Looked>) {
+        let Some(Looked { stream: name, left, outcome }) = looked else {
+            // Whose it was is not known; all are looked at again.
+            for removal in self.removed.streams.values_mut() {
+                if let Removal::Waiting(waiting) = removal {
+                    let reason = || "the look at its folder did not end in order".to_owned();
+                    waiting.reason.get_or_insert_with(reason);
+                    waiting.is_looked_at = false;
+                }
+            }
+            return;
+        };
+        // It may have come back meanwhile.
+        let Some(Removal::Waiting(waiting)) = self.removed.streams.get_mut(&name) else {
+            return;
+        };
+        waiting.is_looked_at = false;
+        waiting.left = left;
+        match outcome {
+            Outcome::Nothing => self.retire_unopened(name).await,
+            // Somebody else has opened its catalog meanwhile: it is looked at again.
+            Outcome::Usable(prepared) if !self.has_known_catalogs(&prepared) => {}
+            Outcome::Usable(prepared) => match self.open_removed(&prepared).await {
                 Ok(()) => {
                     tracing::warn!(
                         stream = %name,
@@ -198,20 +397,21 @@ impl Streams {
                     self.run();
                     self.drain(name, Vec::new());
                 }
-                Err(reason) => self.wait(name, reason),
-            }
+                Err(reason) => self.wait(&name, reason),
+            },
+            Outcome::Unusable(reason) => self.wait(&name, reason),
         }
         self.removed.show();
     }
 
-    fn wait(&mut self, name: StreamName, reason: String) {
+    fn wait(&mut self, name: &StreamName, reason: String) {
+        let Some(Removal::Waiting(waiting)) = self.removed.streams.get_mut(name) else {
+            return;
+        };
         let labels = stream_labels(name.as_str());
         self.shared.metrics.draining.get_or_create(&labels).set(1);
         self.shared.metrics.blocked.get_or_create(&labels).set(1);
-        let now = Removal::Waiting(Some(reason.clone()));
-        let before = self.removed.streams.insert(name.clone(), now);
-        let is_news = !matches!(before, Some(Removal::Waiting(Some(known))) if known == reason);
-        if is_news {
+        if waiting.reason.as_ref() != Some(&reason) {
             tracing::error!(
                 stream = %name,
                 reason,
@@ -220,34 +420,53 @@ impl Streams {
                  waits"
             );
         }
+        waiting.reason = Some(reason);
     }
 
     /// # Errors
     /// Why it cannot be opened, in words.
-    async fn open_by_definition(&mut self, name: &StreamName) -> Result<(), String> {
-        let (definitions, of) = (self.shared.definitions.clone(), name.clone());
-        let read = spawn_blocking(move || definitions.read(&of)).await;
-        let read = read.map_err(|error| error.to_string())?;
-        let definition = read.map_err(|reason| format!("definition.json: {reason}"))?;
-        let definition = definition.ok_or("its folder has no definition.json")?;
-        let config = definition.load(&SystemEnvironment).map_err(|faults| in_words(&faults))?;
-        let prepared = self.prepare(config).await.map_err(|faults| in_words(&faults))?;
+    async fn open_removed(&mut self, prepared: &Prepared) -> Result<(), String> {
         let mut current = self.turn().await;
-        let opened = self.open(&prepared, &mut current).await;
+        let opened = self.open(prepared, &mut current).await;
         if let Err(error) = opened {
-            self.close_waiting(&mut current);
+            self.close_waiting(&mut current).await;
             return Err(match error {
                 StartError::Faults(faults) => in_words(&faults),
                 error => error.to_string(),
             });
         }
         self.reach_stores();
-        self.know_catalogs(&prepared);
+        self.know_catalogs(prepared);
         Ok(())
     }
 
+    /// Nothing is in the folder of a stream that waits.
+    async fn retire_unopened(&mut self, name: StreamName) {
+        match self.note_retired(&name, 0).await {
+            Ok(()) => {
+                tracing::info!(
+                    stream = %name,
+                    "the configuration does not have the stream any more, and nothing of it waits: \
+                     it is retired"
+                );
+                self.removed.streams.remove(&name);
+                self.shared.metrics.forget(name.as_str());
+            }
+            Err(error) => {
+                self.wait(&name, format!("could not note that nothing waits in its folder: {error}"));
+            }
+        }
+    }
+
+    async fn note_retired(&self, name: &StreamName, records: u64) -> std::io::Result<()> {
+        let at = self.shared.environment.clock.now();
+        let (definitions, of) = (self.shared.definitions.clone(), name.clone());
+        let note = move || definitions.retire(&of, Retired { at, records });
+        spawn_blocking(note).await.map_err(std::io::Error::other).flatten()
+    }
+
     /// A stream has nothing left: closes it, and notes that nothing waits in its folder.
-    pub(super) async fn retire(&mut self, drained: Drained) {
+    async fn retire(&mut self, drained: Drained) {
         let Drained { stream: name, turn, records } = drained;
         // It may have come back meanwhile.
         match self.removed.streams.get(&name) {
@@ -261,7 +480,11 @@ impl Streams {
         self.publish();
         self.removed.show();
         self.followers.end(&name);
-        self.turn().await.remove(&name);
+        {
+            let mut current = self.turn().await;
+            current.remove(&name);
+            self.measure_objects(&current);
+        }
         let mut over = open.over.subscribe();
         // Nothing is left to wait for, and its logs may be opened again: whatever is being written is
         // waited for.
@@ -274,11 +497,8 @@ impl Streams {
             self.running.ended.send_replace(Some(name));
             return;
         }
-        self.shared.metrics.draining.get_or_create(&stream_labels(name.as_str())).set(0);
-        let at = self.shared.environment.clock.now();
-        let (definitions, of) = (self.shared.definitions.clone(), name.clone());
-        let note = move || definitions.retire(&of, Retired { at, records });
-        match spawn_blocking(note).await.map_err(std::io::Error::other).and_then(|noted| noted) {
+        self.shared.metrics.forget(name.as_str());
+        match self.note_retired(&name, records).await {
             Ok(()) => tracing::info!(
                 stream = %name,
                 records,

@@ -20,6 +20,7 @@ use super::accesses;
 use super::copies::{Copy, Settled};
 use super::definitions::Definitions;
 use super::directory::{DataDirectory, DirectoryError};
+use super::earlier::EarlierCatalog;
 use super::follow::{Followed, Followers};
 use super::prepare::{KnownCatalogs, Prepared, backup_of};
 use super::removed::Removed;
@@ -80,13 +81,15 @@ pub(super) struct Streams {
     pub(super) removed: Removed,
     /// Opened, and not running yet.
     waiting: Vec<(StreamName, Pipeline)>,
+    /// Whose folders were made for them, as long as no definition is kept there.
+    made: Vec<StreamName>,
     handles: watch::Sender<Arc<Handles>>,
     current: Arc<Mutex<Current>>,
     pub(super) followers: Followers,
     /// By name; one that the configuration has no more stays for the partitions that wait for it.
     catalogs: Catalogs,
     /// Each catalog that was opened, with its settings.
-    known_catalogs: KnownCatalogs,
+    pub(super) known_catalogs: KnownCatalogs,
     /// The configuration in use; absent before the first is taken up.
     config: Option<Config>,
     /// The stores of all definitions, the newest first: open plans may go there.
@@ -109,6 +112,16 @@ pub(super) struct Open {
     pub(super) over: watch::Sender<bool>,
 }
 
+/// A stream that has a folder.
+#[derive(Debug)]
+struct Begun {
+    created: UnixMillis,
+    /// Whether the folder was made now.
+    is_new: bool,
+    /// What is to be kept of it.
+    definition: LastDefinition,
+}
+
 impl Streams {
     /// No streams yet.
     pub(super) fn new(shared: Shared, running: Running, followers: Followers) -> Self {
@@ -118,6 +131,7 @@ impl Streams {
             open: BTreeMap::new(),
             removed: Removed::default(),
             waiting: Vec::new(),
+            made: Vec::new(),
             handles: watch::Sender::default(),
             current: Arc::default(),
             followers,
@@ -148,8 +162,8 @@ impl Streams {
         self.handles.subscribe()
     }
 
-    /// Opens the streams that are not open yet; they run after [`run`](Self::run). What is kept of
-    /// them is on the disk before that.
+    /// Opens the streams that are not open yet. They run after [`run`](Self::run), and what is to be
+    /// kept of them is made durable before that, by [`keep`](Self::keep).
     ///
     /// # Errors
     /// When one of them cannot be opened. Those before it stay open until they are
@@ -169,14 +183,19 @@ impl Streams {
             }
         });
         let mut begun = Vec::new();
-        side_by_side(begin.collect(), |stream| begun.push(stream)).await?;
-        for (_, (_, definition)) in &begun {
+        let made = &mut self.made;
+        side_by_side(begin.collect(), |(name, start): (StreamName, Begun)| {
+            made.extend(start.is_new.then(|| name.clone()));
+            begun.push((name, start));
+        })
+        .await?;
+        for (_, Begun { definition, .. }) in &begun {
             self.keep_stores(definition);
             self.know_earlier_catalogs(definition).await;
         }
         let mut catalogs = self.catalogs.clone();
         catalogs.extend(prepared.catalogs.clone());
-        let open = begun.into_iter().map(|(name, (created, definition))| {
+        let open = begun.into_iter().map(|(name, Begun { created, definition, .. })| {
             let shared = self.shared.clone();
             let own = prepared.own_catalogs(&name);
             let settings = Settings {
@@ -197,7 +216,9 @@ impl Streams {
             current.insert(name.clone(), settings);
             self.waiting.push((name, pipeline));
         })
-        .await
+        .await?;
+        self.measure_objects(current);
+        Ok(())
     }
 
     /// Makes durable what is kept of the streams that are open, before anything depends on it.
@@ -215,6 +236,7 @@ impl Streams {
                 open.definition = kept;
             }
         }
+        self.made.clear();
         Ok(())
     }
 
@@ -228,16 +250,33 @@ impl Streams {
 
     /// Catalogs that partitions of the stream may still wait for.
     async fn know_earlier_catalogs(&mut self, definition: &LastDefinition) {
-        for (name, settings) in definition.earlier_catalogs(&SystemEnvironment) {
-            if !self.catalogs.contains_key(&name) {
-                let known = self.known_catalogs.iter().find(|(with, _)| *with == settings);
-                let catalog = match known {
-                    Some((_, catalog)) => catalog.clone(),
-                    None => tables::open(&settings, &self.shared.environment.disk).await,
-                };
-                self.catalogs.insert(name, catalog.clone());
-                self.known_catalogs.push((settings, catalog));
+        let disk = &self.shared.environment.disk;
+        for kept in definition.earlier_catalogs() {
+            let name = kept.name().to_owned();
+            if self.catalogs.contains_key(&name) {
+                continue;
             }
+            let settings = match kept.read(&SystemEnvironment) {
+                Ok(settings) => settings,
+                Err(reason) => {
+                    tracing::warn!(
+                        stream = definition.stream(),
+                        catalog = name,
+                        reason,
+                        "could not use a catalog of an earlier definition; partitions that wait for \
+                         it wait until it can be used"
+                    );
+                    self.catalogs.insert(name, Arc::new(EarlierCatalog::new(kept, disk.clone())));
+                    continue;
+                }
+            };
+            let known = self.known_catalogs.iter().find(|(with, _)| *with == settings);
+            let catalog = match known {
+                Some((_, catalog)) => catalog.clone(),
+                None => tables::open(&settings, disk).await,
+            };
+            self.catalogs.insert(name, catalog.clone());
+            self.known_catalogs.push((settings, catalog));
         }
     }
 
@@ -263,17 +302,36 @@ impl Streams {
     }
 
     /// Closes the streams that were opened and do not run, as if they had not been.
-    pub(super) fn close_waiting(&mut self, current: &mut Current) {
+    pub(super) async fn close_waiting(&mut self, current: &mut Current) {
         for (name, _pipeline) in self.waiting.drain(..) {
             self.open.remove(&name);
             current.remove(&name);
         }
+        self.measure_objects(current);
+        for name in std::mem::take(&mut self.made) {
+            let (shared, of) = (self.shared.clone(), name.clone());
+            let removed = spawn_blocking(move || {
+                shared.directory.remove_unused(shared.environment.disk.as_ref(), &of)
+            });
+            if let Err(error) = removed.await.map_err(io::Error::other).flatten() {
+                tracing::warn!(stream = %name, %error, "could not remove the folder of the new stream");
+            }
+        }
+    }
+
+    /// Tells the budget what the largest object may take, also of streams on their way out.
+    pub(super) fn measure_objects(&self, current: &Current) {
+        let sizes = current.values().flat_map(|settings| {
+            let backups = settings.backup.iter().chain(&settings.ending_backup);
+            std::iter::once(settings.hints).chain(backups.map(|backup| backup.hints))
+        });
+        let largest = sizes.map(|hints| hints.size_bytes).max().unwrap_or(0);
+        self.shared.environment.budget.set_largest_object(largest);
     }
 
     /// Takes up the stores and the catalogs; what only the old configuration has stays known.
     pub(super) fn take_up(&mut self, prepared: &Prepared) {
         let config = &prepared.config;
-        self.shared.environment.budget.set_largest_object(largest_object(config));
         self.config = Some(config.clone());
         self.reach_stores();
         self.catalogs.extend(prepared.catalogs.clone());
@@ -285,6 +343,15 @@ impl Streams {
         if let Some(config) = &self.config {
             self.shared.stores.change(accesses::of(config, &self.kept_stores));
         }
+    }
+
+    /// Whether none of the catalogs was opened a second time.
+    pub(super) fn has_known_catalogs(&self, prepared: &Prepared) -> bool {
+        let mut settings = prepared.config.catalogs.iter();
+        settings.all(|(name, settings)| {
+            let known = self.known_catalogs.iter().find(|(with, _)| with == settings);
+            known.is_none_or(|(_, known)| Arc::ptr_eq(known, &prepared.catalogs[name]))
+        })
     }
 
     /// Notes which catalogs are open, so that none is opened twice.
@@ -324,6 +391,7 @@ impl Streams {
                 Err(error) => errors.push(error),
             }
         }
+        self.measure_objects(current);
         errors
     }
 
@@ -401,15 +469,16 @@ impl Streams {
 }
 
 impl Shared {
-    /// Makes the folder of a stream, and has in it what is to be kept.
+    /// Makes the folder of a stream.
     fn begin(
         &self,
         name: &StreamName,
         definition: &LastDefinition,
-    ) -> Result<(UnixMillis, LastDefinition), DirectoryError> {
+    ) -> Result<Begun, DirectoryError> {
         let (disk, clock) = (self.environment.disk.as_ref(), self.environment.clock.as_ref());
-        let created = self.directory.created(disk, clock, name)?;
-        Ok((created, self.definitions.keep(name, definition)?))
+        let (created, is_new) = self.directory.created(disk, clock, name)?;
+        let definition = self.definitions.merged(name, definition)?;
+        Ok(Begun { created, is_new, definition })
     }
 
     fn open(
@@ -500,14 +569,4 @@ impl Drop for ToldAtTheEnd {
             }
         });
     }
-}
-
-/// The most bytes of records that any stream makes one object of.
-fn largest_object(config: &Config) -> u64 {
-    let streams = config.delivery_streams.values();
-    let sizes = streams.flat_map(|stream| {
-        let backup = stream.backup.as_ref().map(|backup| backup.buffering);
-        std::iter::once(stream.buffering).chain(backup).map(|buffering| buffering.size_bytes)
-    });
-    sizes.max().unwrap_or(0)
 }

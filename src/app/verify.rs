@@ -19,9 +19,10 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::definitions::Retired;
+use super::definitions::{ReadError, Retired};
 use super::directory::{FILE_BYTES_MAX, FORMAT, Identity, StreamFile};
 use super::{copies, definitions};
+use crate::config::DefinitionError;
 use crate::disk::{Disk, OsDisk, RESERVE_NAME, is_directory_locked, read_file};
 use crate::journal::{FlawKind, Look, Survey};
 use crate::outbox;
@@ -425,12 +426,15 @@ impl Verifier<'_> {
     }
 
     fn definition(&mut self, path: &Path, stream: &str) {
-        let read = read_file(self.disk.as_ref(), path, FILE_BYTES_MAX);
-        let read = read.map_err(|error| error.to_string());
-        let error = match read.and_then(|bytes| definitions::parse(&bytes)) {
-            Ok(definition) if definition.stream() == stream => return,
-            Ok(definition) => format!("it is of stream {}", definition.stream()),
-            Err(error) => error,
+        let error = match definitions::read(self.disk.as_ref(), path) {
+            Ok(None) => return,
+            Ok(Some(definition)) if definition.stream() == stream => return,
+            Ok(Some(definition)) => format!("it is of stream {}", definition.stream()),
+            Err(ReadError::Unusable(DefinitionError::Newer(found))) => {
+                self.tell(words::newer_definition(self.below(path), stream, &found));
+                return;
+            }
+            Err(error) => error.to_string(),
         };
         self.tell(words::DEFINITION.finding(self.below(path), Some(stream), &error));
     }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use futures::FutureExt as _;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -158,10 +159,7 @@ impl Signals {
 pub(super) async fn run(app: App, mut signals: Signals) -> ExitCode {
     tokio::select! {
         () = signals.end_reloading(&app) => {}
-        reason = app.failed() => {
-            tracing::error!(reason, "the service cannot go on; start again to recover");
-            return EXIT_DISK.into();
-        }
+        reason = app.failed() => return give_up(&reason),
     }
     let seconds = app.shutdown_deadline().as_secs();
     tracing::info!(
@@ -169,20 +167,36 @@ pub(super) async fn run(app: App, mut signals: Signals) -> ExitCode {
     );
     let stop = app.stop();
     tokio::pin!(stop);
-    let stopped = tokio::select! {
-        stopped = &mut stop => stopped,
-        () = signals.end() => {
-            tracing::warn!("ending at once: what is not delivered stays on disk");
-            app.hurry();
-            stop.await
+    let stop = async {
+        tokio::select! {
+            stopped = &mut stop => stopped,
+            () = signals.end() => {
+                tracing::warn!("ending at once: what is not delivered stays on disk");
+                app.hurry();
+                stop.await
+            }
         }
     };
+    let stopped = tokio::select! {
+        biased;
+        reason = app.failed() => return give_up(&reason),
+        stopped = stop => stopped,
+    };
+    // What failed last may be seen only now.
+    if let Some(reason) = app.failed().now_or_never() {
+        return give_up(&reason);
+    }
     tell_left(&stopped, app.data_dir());
     ExitCode::SUCCESS
 }
 
+fn give_up(reason: &str) -> ExitCode {
+    tracing::error!(reason, "the service cannot go on; start again to recover");
+    EXIT_DISK.into()
+}
+
 /// Says what a stop has left for the next start, and where.
-fn tell_left(Stopped { in_order, left }: &Stopped, data_dir: &Path) {
+fn tell_left(Stopped { in_order, left, unknown }: &Stopped, data_dir: &Path) {
     for (stream, left) in left {
         let Left { records, backup_records, plans, partitions, bytes } = left;
         tracing::warn!(
@@ -195,10 +209,20 @@ fn tell_left(Stopped { in_order, left }: &Stopped, data_dir: &Path) {
             "stopped with work left; it is safe on disk, and the next start goes on with it"
         );
     }
+    for stream in unknown {
+        tracing::warn!(
+            %stream,
+            "stopped before it was known whether anything waits in the folder of the stream, which \
+             the configuration does not have any more; the next start goes on with it"
+        );
+    }
     let all = |count: fn(&Left) -> u64| left.values().map(count).sum::<u64>();
     if !in_order {
-        tracing::warn!("not every stream had the time to close its files: the next start does it");
-    } else if left.is_empty() {
+        tracing::warn!(
+            "not every stream had the time to close its files or to tell what it has left: the next \
+             start goes on with it"
+        );
+    } else if left.is_empty() && unknown.is_empty() {
         tracing::info!("stopped; everything is delivered");
     }
     if left.is_empty() {
@@ -216,10 +240,11 @@ fn tell_left(Stopped { in_order, left }: &Stopped, data_dir: &Path) {
         .map(|(count, what, to_do)| format!("{}{to_do}", counted(count, what)))
         .collect();
     tracing::warn!(
-        "stopped; left in {} for the next start: {}, {} bytes in all",
+        "stopped; left in {} for the next start: {}, {} bytes in all{}",
         data_dir.display(),
         waiting.join(", "),
         thousands(all(|left| left.bytes)),
+        if *in_order && unknown.is_empty() { "" } else { ", of the streams that could tell it" },
     );
 }
 

@@ -15,7 +15,8 @@
 //! Sections stand as they were written, and what the rest of the file decided for them is written
 //! out: which store and which table are meant, and the prefixes, which depend on the identities.
 //!
-//! Invariant: no secret gets to the disk. The file holds none, and a reference stays a reference.
+//! Invariant: what the file refers to does not get to the disk: a reference stays a reference. What
+//! stands in the file itself, say in a header or in the query of a hook's URL, is copied.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -51,6 +52,21 @@ pub struct LastDefinition {
 /// A store as a definition has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeptStore(Entry);
+
+/// A catalog as a definition has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptCatalog(Entry);
+
+/// Why a text is no definition that this program can use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DefinitionError {
+    /// A newer program wrote it.
+    #[error("it has format {0}, this program reads {FORMAT}")]
+    Newer(String),
+    /// It is not what any program wrote.
+    #[error("{0}")]
+    Damaged(String),
+}
 
 /// The definitions of the streams of a file.
 pub(super) fn definitions(root: &Node, config: &Config) -> BTreeMap<StreamName, LastDefinition> {
@@ -146,23 +162,27 @@ impl LastDefinition {
     /// Reads what [`to_text`](Self::to_text) wrote; what its settings say is not looked at.
     ///
     /// # Errors
-    /// Why it cannot be read, in words.
-    pub fn parse(written: &str) -> Result<Self, String> {
-        let tree = yaml::parse(written).map_err(|fault| fault.to_string())?;
+    /// Why it cannot be read.
+    pub fn parse(written: &str) -> Result<Self, DefinitionError> {
+        let damaged = |reason: &str| DefinitionError::Damaged(reason.to_owned());
+        let tree = yaml::parse(written).map_err(|fault| damaged(&fault.to_string()))?;
         if let Some(fault) = tree.faults.first() {
-            return Err(fault.to_string());
+            return Err(damaged(&fault.to_string()));
         }
         let root = plain(&tree.root);
         match child(&root, "format").map(|node| &node.value) {
             Some(Value::Scalar(format)) if format == FORMAT => {}
-            Some(Value::Scalar(format)) => {
-                return Err(format!("it has format {format}, this program reads {FORMAT}"));
+            Some(Value::Scalar(format)) if is_newer(format) => {
+                return Err(DefinitionError::Newer(format.clone()));
             }
-            _ => return Err("it does not say its format".to_owned()),
+            Some(Value::Scalar(format)) => {
+                return Err(damaged(&format!("no program has written format {format}")));
+            }
+            _ => return Err(damaged("it does not say its format")),
         }
         let mut streams = entries(child(&root, "delivery_streams"));
         let (Some(stream), true) = (streams.pop(), streams.is_empty()) else {
-            return Err("it is not of one stream".to_owned());
+            return Err(damaged("it is not of one stream"));
         };
         let earlier = match child(&root, "earlier_stores").map(|node| &node.value) {
             Some(Value::List(items)) => items.iter().flat_map(|item| entries(Some(item))).collect(),
@@ -219,23 +239,9 @@ impl LastDefinition {
         self.stores.iter().chain(&self.earlier_stores).cloned().map(KeptStore)
     }
 
-    /// The catalogs of definitions before this one, by name, that can be used.
-    #[must_use]
-    pub fn earlier_catalogs(
-        &self,
-        environment: &dyn Environment,
-    ) -> BTreeMap<String, super::Catalog> {
-        let mut catalogs = BTreeMap::new();
-        for catalog in &self.earlier_catalogs {
-            let mut reader = Reader::new(environment, Vec::new());
-            let source = source(&catalog.node, "catalogs", &catalog.key);
-            let section = super::shape::CatalogSection::read(&source, &mut reader);
-            let read = section.and_then(|section| check::catalog(&section, &place(), &mut reader));
-            if reader.into_faults().is_empty() {
-                catalogs.extend(read.map(|read| (catalog.key.clone(), read)));
-            }
-        }
-        catalogs
+    /// The catalogs of definitions before this one.
+    pub fn earlier_catalogs(&self) -> impl Iterator<Item = KeptCatalog> + '_ {
+        self.earlier_catalogs.iter().cloned().map(KeptCatalog)
     }
 
     /// This definition in the place of `before`: what that one still has to do, it takes over.
@@ -327,6 +333,30 @@ impl KeptStore {
     }
 }
 
+impl KeptCatalog {
+    /// The catalog's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.key
+    }
+
+    /// The catalog, with its credentials as they are now.
+    ///
+    /// # Errors
+    /// What is missing, in words.
+    pub fn read(&self, environment: &dyn Environment) -> Result<super::Catalog, String> {
+        let mut reader = Reader::new(environment, Vec::new());
+        let source = source(&self.0.node, "catalogs", &self.0.key);
+        let section = super::shape::CatalogSection::read(&source, &mut reader);
+        let read = section.and_then(|section| check::catalog(&section, &place(), &mut reader));
+        let faults = reader.into_faults();
+        match read {
+            Some(read) if faults.is_empty() => Ok(read),
+            _ => Err(in_words(&Faults::new(faults))),
+        }
+    }
+}
+
 /// Faults in one line, without the places that no file has.
 #[must_use]
 pub fn in_words(faults: &Faults) -> String {
@@ -360,6 +390,11 @@ fn load(root: &Node, environment: &dyn Environment) -> Result<Config, Faults> {
         Some(config) if faults.is_empty() => Ok(config),
         _ => Err(Faults::new(faults)),
     }
+}
+
+fn is_newer(format: &str) -> bool {
+    let number = |text: &str| text.parse::<u32>().ok();
+    number(format) > number(FORMAT)
 }
 
 fn place() -> Place {
@@ -652,9 +687,25 @@ delivery_streams:
     }
 
     #[test]
+    fn an_earlier_catalog_is_kept_with_what_it_lacks() {
+        let before = &whole().definitions[&name("orders")];
+        let text = "delivery_streams: {orders: {schema: {columns: {a: string}}}}";
+        let config = super::super::load(text, &machine(&[])).expect("it is in order");
+        let after = config.definitions[&name("orders")].clone().after(before);
+        let earlier: Vec<KeptCatalog> = after.earlier_catalogs().collect();
+        let [glue] = earlier.as_slice() else { panic!("{earlier:?}") };
+        let missing = glue.read(&machine(&[])).expect_err("there is no secret");
+        assert!(glue.name() == "glue" && missing.contains("GLUE_SECRET"), "{missing}");
+        assert_eq!(glue.read(&machine(&ALL)).expect("it is there"), whole().catalogs["glue"]);
+    }
+
+    #[test]
     fn what_is_no_definition_is_refused() {
-        for text in ["", "{", "[]", "{}", r#"{"format": "2"}"#, r#"{"format": "1"}"#] {
-            assert!(LastDefinition::parse(text).is_err(), "{text}");
+        for text in ["", "{", "[]", "{}", r#"{"format": "0"}"#, r#"{"format": "1"}"#] {
+            let error = LastDefinition::parse(text).expect_err(text);
+            assert!(matches!(error, DefinitionError::Damaged(_)), "{text}: {error}");
         }
+        let newer = LastDefinition::parse(r#"{"format": "2", "streams": []}"#);
+        assert_eq!(newer, Err(DefinitionError::Newer("2".into())));
     }
 }

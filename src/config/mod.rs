@@ -33,7 +33,7 @@ mod yaml;
 pub use environment::{Environment, SystemEnvironment, find_program};
 pub use faults::{Fault, Faults, Place};
 pub use file::{FileError, load_file};
-pub use kept::{KeptStore, LastDefinition, in_words};
+pub use kept::{DefinitionError, KeptCatalog, KeptStore, LastDefinition, in_words};
 pub use secret::Secret;
 pub use settings::{
     Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,

@@ -19,6 +19,7 @@ type Give = dyn Fn() -> Result<Option<Credentials>, String> + Send + Sync;
 pub struct Access {
     /// What the store is called.
     store: String,
+    url: String,
     /// Its bucket or folder.
     place: String,
     endpoint: Option<String>,
@@ -44,6 +45,7 @@ impl Access {
     ) -> Self {
         Self {
             store: target.store.clone(),
+            url: target.url.clone(),
             place: place(target).to_owned(),
             endpoint: target.endpoint.clone(),
             region: target.region.clone(),
@@ -57,7 +59,7 @@ impl Access {
         Self::new(target, move || Ok(credentials.clone()))
     }
 
-    pub(super) fn credentials(&self) -> Result<Option<Credentials>, String> {
+    fn credentials(&self) -> Result<Option<Credentials>, String> {
         (self.give)()
     }
 
@@ -71,13 +73,34 @@ impl Access {
 }
 
 impl Accesses {
-    /// The access to where `target` is. What the configuration has goes before what was kept, and
-    /// of several to one place the one with the target's own name.
-    pub(super) fn of(&self, target: &Target) -> Option<&Access> {
-        [&self.current, &self.kept].into_iter().find_map(|accesses| {
-            let there = || accesses.iter().filter(|access| access.is_to(target));
-            there().find(|access| access.store == target.store).or_else(|| there().next())
-        })
+    /// The access to where `target` is, with its credentials. Credentials may be for one folder of a
+    /// bucket only, so those that were written for the whole URL go before others of the bucket;
+    /// then what the configuration has goes before what was kept, and of several the one with the
+    /// target's own name. One whose secret is not to be had is passed over.
+    ///
+    /// # Errors
+    /// Why there is none, in words.
+    pub(super) fn of(&self, target: &Target) -> Result<(&Access, Option<Credentials>), String> {
+        let current = self.current.iter().map(|access| (true, access));
+        let kept = self.kept.iter().map(|access| (false, access));
+        let mut there: Vec<_> =
+            current.chain(kept).filter(|(_, access)| access.is_to(target)).collect();
+        there.sort_by_key(|(is_current, access)| {
+            (access.url != target.url, !is_current, access.store != target.store)
+        });
+        let mut missing = None;
+        for (_, access) in there {
+            match access.credentials() {
+                Ok(credentials) => return Ok((access, credentials)),
+                // That of the first is the one that somebody expects to be used.
+                Err(reason) => missing = missing.or(Some(reason)),
+            }
+        }
+        Err(missing.unwrap_or_else(|| {
+            "no store of the configuration is there any more, and no earlier definition says how \
+             it was reached: put the store back"
+                .to_owned()
+        }))
     }
 }
 
@@ -92,9 +115,9 @@ fn place(target: &Target) -> &str {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, place, endpoint, region, .. } = self;
+        let Self { store, url, endpoint, region, .. } = self;
         let mut shown = f.debug_struct("Access");
-        shown.field("store", store).field("place", place).field("endpoint", endpoint);
+        shown.field("store", store).field("url", url).field("endpoint", endpoint);
         shown.field("region", region).finish_non_exhaustive()
     }
 }
@@ -115,7 +138,7 @@ mod tests {
     }
 
     fn key_of(accesses: &Accesses, target: &Target) -> Option<String> {
-        let credentials = accesses.of(target)?.credentials().expect("they are known");
+        let (_, credentials) = accesses.of(target).ok()?;
         credentials.map(|credentials| credentials.access_key)
     }
 
@@ -140,11 +163,24 @@ mod tests {
             ("lake", "s3://older", Some("http://a"), None),
             // The store is called otherwise now.
             ("former", "s3://new", Some("http://a"), Some("new")),
-            ("wild", "s3://shared/one", None, Some("two")),
-            ("tidy", "s3://shared", None, Some("one")),
+            // Whoever has the whole URL, since the keys of others may be for another folder.
+            ("wild", "s3://shared/one", None, Some("one")),
+            ("tidy", "s3://shared", None, Some("outdated")),
+            ("wild", "s3://shared/three", None, Some("two")),
         ] {
             let found = key_of(&accesses, &target(store, url, endpoint));
             assert_eq!(found.as_deref(), key, "{store} {url} {endpoint:?}");
         }
+    }
+
+    #[test]
+    fn an_access_without_its_secret_is_passed_over_and_told_when_there_is_no_other() {
+        let gone = target("gone", "s3://shared/gone", None);
+        let lost = Access::new(&gone, || Err("its secret is gone".to_owned()));
+        let narrow = access("narrow", "s3://shared/narrow", None, "narrow");
+        let alone = Accesses { current: Vec::new(), kept: vec![lost.clone()] };
+        assert_eq!(alone.of(&gone).err().as_deref(), Some("its secret is gone"));
+        let both = Accesses { current: vec![narrow], kept: vec![lost] };
+        assert_eq!(key_of(&both, &gone).as_deref(), Some("narrow"));
     }
 }

@@ -120,11 +120,8 @@ impl Known {
             return Ok(Arc::new(LocalFileSystem::new().with_fsync(true)));
         }
         let (bucket, _) = bucket_and_path(target).ok_or("the URL is neither s3:// nor file:///")?;
-        let access = self.accesses.of(target).ok_or(
-            "no store of the configuration is there any more, and no earlier definition says how \
-             it was reached: put the store back",
-        )?;
-        let mut builder = match access.credentials()? {
+        let (access, credentials) = self.accesses.of(target)?;
+        let mut builder = match credentials {
             Some(credentials) => AmazonS3Builder::new()
                 .with_credentials(renewal::provider(&target.store, &credentials)),
             // Environment, web identity, container, instance.

@@ -90,6 +90,10 @@ impl Disk for ReservedDisk {
         self.disk.remove(path)
     }
 
+    fn remove_dir(&self, directory: &Path) -> io::Result<()> {
+        self.disk.remove_dir(directory)
+    }
+
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         self.disk.sync_dir(directory)
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::Entry;
+use super::entry::{Content, Entry};
 use super::state::State;
 use crate::journal::{Checkpoint, Control};
 use crate::plan::{ObjectKind, Plan, PlanId};
@@ -242,6 +242,13 @@ impl Books {
 #[must_use]
 pub fn entry_source(bytes: &[u8]) -> Option<Position> {
     Entry::decode(bytes).map(|entry| entry.source)
+}
+
+/// The same, and whether anything is to be delivered of the entry.
+#[must_use]
+pub fn entry_outcome(bytes: &[u8]) -> Option<(Position, bool)> {
+    let Entry { source, content } = Entry::decode(bytes)?;
+    Some((source, matches!(content, Content::Part { .. } | Content::Failed { .. })))
 }
 
 #[cfg(test)]

@@ -55,7 +55,9 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::backup_end::BackupEnd;
-pub use self::books::{Books, LegBooks, Oddity, OpenObject, StreamBooks, entry_source};
+pub use self::books::{
+    Books, LegBooks, Oddity, OpenObject, StreamBooks, entry_outcome, entry_source,
+};
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Left, Status, TableTrouble};
 

@@ -9,6 +9,7 @@ import botocore.exceptions
 import pytest
 import yaml
 
+import glue_kit
 import hooks_kit
 import kit
 
@@ -240,6 +241,7 @@ def test_a_hook_goes_with_its_stream_and_a_secret_that_is_gone_holds_nobody_else
         here.change("restart", without("orders"))
         reason = kit.wait_for(lambda: here.draining()["orders"], 60, "the reason")
         assert "delivery_streams.orders.transform[0].http.headers.X-Key" in reason and str(key) in reason
+        assert "in its folder wait: records 20," in reason, reason
         assert here.metric("blocked", "orders") and here.refuses("orders")
         assert str(key) in here.server.log_text()
         here.send("clicks", 0, 10)
@@ -399,3 +401,108 @@ def test_a_stream_goes_with_the_backup_that_was_switched_off_before(world, s3, s
     s3.set_faults()
     here.await_retired("orders")
     assert ids(folder_lake, "orders") == names((0, 40)) and raw(s3_lake) == names((0, 30))
+
+
+def test_a_stream_with_nothing_in_its_folder_is_retired_without_its_secret_and_without_a_definition(
+    world, folder_lake, tmp_path
+):
+    key = tmp_path / "key"
+    key.write_text("of the hook\n")
+    with contextlib.closing(hooks_kit.Hook()) as hook:
+        hook.go()
+        hook.come()
+        step = {"http": {"url": hook.url, "headers": {"X-Key": "${file:%s}" % key}}}
+        orders = {**copy.deepcopy(STREAM), "transform": [step], "backup": RAW}
+        here = world(folder_lake, {"clicks": STREAM, "orders": orders})
+        here.send("orders", 0, 20)
+        here.server.flush("orders")
+    key.unlink()
+    # As a kill leaves it before its definition is kept.
+    without_definition = here.folder("begun")
+    without_definition.mkdir()
+    (without_definition / "stream.json").write_text('{"stream":"begun","created":1}\n')
+    here.change("restart", without("orders"))
+    for stream in ("orders", "begun"):
+        assert here.await_retired(stream)["records"] == 0
+        assert not here.metric("blocked", stream) and not here.metric("draining", stream)
+    assert " ERROR " not in here.server.log_text(), here.server.log_tail()
+    text = kit.http("GET", f"{here.server.admin}/metrics")[1]
+    assert 'lakehose_disk_bytes{stream="orders"' not in text
+    assert here.server.terminate() == 0, here.server.log_tail()
+    assert "stopped; everything is delivered" in here.server.log_tail(3)
+    here.verify()
+    # The name is as good as ever.
+    here.server.start()
+    here.change("reload", lambda settings: settings["delivery_streams"].update(orders=copy.deepcopy(STREAM)))
+    here.send("orders", 20, 10)
+    here.server.flush("orders")
+    assert ids(folder_lake, "orders") == names((0, 30)) and raw(folder_lake) == names((0, 20))
+
+
+def test_a_stop_tells_what_waits_of_a_stream_that_could_not_be_opened(world, folder_lake, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("of the hook\n")
+    with contextlib.closing(hooks_kit.Hook()) as hook:
+        hook.go()
+        step = {"http": {"url": hook.url, "headers": {"X-Key": "${file:%s}" % key}}}
+        orders = {**copy.deepcopy(STREAM), "transform": [step]}
+        here = world(folder_lake, {"clicks": STREAM, "orders": orders})
+        here.send("orders", 0, 20)
+        key.unlink()
+        here.change("restart", without("orders"))
+        kit.wait_for(lambda: here.draining()["orders"], 60, "the reason")
+        assert here.server.terminate() == 0, here.server.log_tail()
+    tail = here.server.log_tail(3)
+    assert "everything is delivered" not in tail and "20 records to be delivered" in tail, tail
+
+
+def test_the_secret_of_a_catalog_that_is_gone_is_told_and_waited_for(
+    world, running, s3_lake, folder_lake, tmp_path
+):
+    glue = glue_kit.Glue()
+    running.append(glue)
+    secret = tmp_path / "glue-secret"
+    secret.write_text(glue_kit.SECRET + "\n")
+    glue.client().create_database(DatabaseInput={"Name": "db"})
+    catalogs = {"glue": {**glue.settings(), "secret": "${file:%s}" % secret}}
+    stream = copy.deepcopy(STREAM)
+    stream["schema"] |= {"catalog": "glue", "database": "db", "table": "clicks"}
+    here = world(s3_lake, {"clicks": stream}, catalogs=catalogs)
+    glue.is_down = True
+    here.send("clicks", 0, 10)
+    here.server.flush("clicks")
+    waiting = lambda: here.server.status("clicks")["unregistered_partitions"]
+    assert waiting() == 1
+    secret.unlink()
+
+    def go(settings):
+        folder = str(here.server.data_dir.parent / "catalog")
+        settings["catalogs"] = {"tables": {"type": "files", "path": folder}}
+        settings["delivery_streams"] = {"clicks": copy.deepcopy(STREAM)}
+        settings["delivery_streams"]["clicks"]["schema"]["table"] = "others"
+
+    here.change("restart", go)
+    blocked = lambda: here.server.status("clicks")["blocked"] or ""
+    kit.wait_for(lambda: str(secret) in blocked() and "'glue'" in blocked(), 60, "what is missing")
+    secret.write_text(glue_kit.SECRET + "\n")
+    glue.is_down = False
+    kit.wait_for(lambda: waiting() == 0, 90, "the partition")
+
+
+def test_credentials_of_a_folder_in_a_bucket_do_not_serve_another_folder_of_it(world, s3, s3_lake):
+    """The kept store has the whole URL; that of the configuration only shares the bucket."""
+    narrow = {**s3_lake.settings(), "url": f"s3://{kit.BUCKET}/narrow", "access_key": "NARROW"}
+    streams = {"clicks": {**copy.deepcopy(STREAM), "destination": {"store": "cloud"}}}
+    here = world(s3_lake, streams, stores={"cloud": s3_lake.settings()})
+    s3.set_faults(**DOWN)
+    here.send("clicks", 0, 30)
+    here.freeze("clicks")
+
+    def move(settings):
+        settings["stores"] = {"narrow": narrow}
+        settings["delivery_streams"]["clicks"]["destination"]["store"] = "narrow"
+
+    here.change("restart", move)
+    s3.set_faults()
+    kit.wait_for(lambda: here.server.status("clicks")["delivered"] == 30, 60, "the delivery")
+    assert ids(s3_lake, "clicks") == names((0, 30))

@@ -317,6 +317,7 @@ def test_a_reload_that_is_refused_leaves_catalogs_and_streams_as_they_were(runni
     done = server.run("reload", "--admin", server.admin)
     assert done.returncode == 1 and "stream.json" in done.stderr, done
     assert tables() == before
+    assert not (server.data_dir / "streams" / "added").exists(), "the folder was made for nothing"
     assert list(json.loads(kit.http("GET", f"{server.admin}/status")[1])["streams"]) == ["clicks"]
     in_the_way.unlink()
     running_one.reload(lambda settings: add(settings, "added", "beyond"))

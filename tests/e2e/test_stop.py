@@ -6,7 +6,9 @@ import signal
 import socket
 
 import pytest
+import yaml
 
+import glue_kit
 import kit
 
 ACME = kit.Identity("acme", ("clicks",))
@@ -164,4 +166,28 @@ def test_two_signals_in_a_row_leave_what_was_never_planned(folder_lake, new_lake
     server.start()
     server.flush("clicks")
     kit.assert_conserved(server.status("clicks"), len(sent))
+    assert found(folder_lake) == ids(sent)
+
+
+def test_a_reload_under_way_takes_nothing_of_the_deadline(folder_lake, new_lakehose):
+    """A catalog that never answers holds the reload up, and the records are delivered all the same."""
+    stream = kit.stream_of({"columns": COLUMNS})
+    deadline = 30
+    server = new_lakehose([ACME], folder_lake, {"clicks": stream}, server=settings(f"{deadline} s")).start()
+    sent = records(500)
+    kit.send(server.firehose(ACME), "clicks", sent)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        text = yaml.safe_load(server.settings_file.read_text())
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        text["catalogs"]["glue"] = {"type": "glue", "region": kit.REGION, "endpoint": endpoint,
+                                    "access_key": glue_kit.ACCESS_KEY, "secret": "${env:LAKE_SECRET}"}
+        text["delivery_streams"]["orders"] = kit.stream_of({"catalog": "glue", "database": "db", "table": "t"})
+        server.settings_file.write_text(yaml.safe_dump(text))
+        server.child.send_signal(signal.SIGHUP)
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        assert server.terminate(120) == 0, server.log_tail()
+        connection.close()
+    assert "stopped; everything is delivered" in server.log_tail(3), server.log_tail()
+    assert "waiting for tasks to end late=[\"reload\"]" not in server.log_text()
     assert found(folder_lake) == ids(sent)

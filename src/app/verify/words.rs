@@ -205,6 +205,14 @@ pub(super) fn newer_directory(found: u32, known: u32) -> Finding {
     Finding { severity: Severity::Unchecked, cost, ..finding }
 }
 
+pub(super) fn newer_definition(path: PathBuf, stream: &str, found: &str) -> Finding {
+    let what = format!("newer format: definition.json has format {found}");
+    let advice = "check it with the lakehose that wrote it";
+    let cost = "this program does not start on the directory".to_owned();
+    let finding = plain(path, Some(stream), what, advice);
+    Finding { severity: Severity::Unchecked, cost, ..finding }
+}
+
 pub(super) fn unknown(path: PathBuf, stream: Option<&str>, cost: &str) -> Finding {
     let finding =
         plain(path, stream, "unknown file".into(), "move it away if it is not needed here");
