@@ -140,3 +140,34 @@ async fn in_time<T>(
         () = at_once => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_an_end_at_an_instant_leaves_work_behind() {
+        let hour = Duration::from_secs(3600);
+        for (stop, is_done) in [
+            (None, true),
+            (Some(Duration::MAX), true),
+            (Some(Duration::from_secs(7)), false),
+            (Some(AT_ONCE), false),
+        ] {
+            let stop = watch::Sender::new(stop);
+            let done = in_time(tokio::time::sleep(hour), &mut stop.subscribe()).await;
+            assert_eq!(done.is_some(), is_done, "{:?}", stop.borrow());
+        }
+        let stop = watch::Sender::new(Some(Duration::MAX));
+        let mut stopped = stop.subscribe();
+        let said_later = async {
+            tokio::time::sleep(hour / 2).await;
+            stop.send_replace(Some(AT_ONCE));
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            done = in_time(tokio::time::sleep(hour), &mut stopped) => assert_eq!(done, None),
+            () = said_later => {}
+        }
+    }
+}
