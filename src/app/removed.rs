@@ -149,7 +149,8 @@ impl Removed {
 
     /// Waits until there is something to do for streams on their way out. Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
-        let idle = || self.streams.values().filter_map(Removal::waiting).filter(|w| !w.is_looked_at);
+        let idle =
+            || self.streams.values().filter_map(Removal::waiting).filter(|w| !w.is_looked_at);
         if idle().any(|waiting| waiting.reason.is_none()) {
             return Event::Look;
         }
@@ -247,8 +248,7 @@ impl Look {
         let definition = definition.ok_or("its folder has no definition.json")?;
         let config = definition.load(&SystemEnvironment).map_err(|faults| in_words(&faults))?;
         let disk = &self.shared.environment.disk;
-        let prepared =
-            Prepared::new(config, disk, &self.known_catalogs, Some(&self.copies)).await;
+        let prepared = Prepared::new(config, disk, &self.known_catalogs, Some(&self.copies)).await;
         prepared.map(Some).map_err(|faults| in_words(&faults))
     }
 }
@@ -453,7 +453,10 @@ impl Streams {
                 self.shared.metrics.forget(name.as_str());
             }
             Err(error) => {
-                self.wait(&name, format!("could not note that nothing waits in its folder: {error}"));
+                self.wait(
+                    &name,
+                    format!("could not note that nothing waits in its folder: {error}"),
+                );
             }
         }
     }

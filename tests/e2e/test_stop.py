@@ -171,9 +171,8 @@ def test_two_signals_in_a_row_leave_what_was_never_planned(folder_lake, new_lake
 
 def test_a_reload_under_way_takes_nothing_of_the_deadline(folder_lake, new_lakehose):
     """A catalog that never answers holds the reload up, and the records are delivered all the same."""
-    stream = kit.stream_of({"columns": COLUMNS})
-    deadline = 30
-    server = new_lakehose([ACME], folder_lake, {"clicks": stream}, server=settings(f"{deadline} s")).start()
+    stream = kit.stream_of({"catalog": "tables", "columns": COLUMNS})
+    server = new_lakehose([ACME], folder_lake, {"clicks": stream}, server=settings("30 s")).start()
     sent = records(500)
     kit.send(server.firehose(ACME), "clicks", sent)
     with socket.create_server(("127.0.0.1", 0)) as silent:

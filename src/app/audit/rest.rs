@@ -78,8 +78,7 @@ pub(in crate::app) fn left_at_rest(
     stream: &StreamName,
 ) -> Result<Left, RestError> {
     let directory = data_dir.join("streams").join(stream.as_str());
-    disk.list(&directory)
-        .map_err(|error| RestError::Disk { path: directory.clone(), error })?;
+    disk.list(&directory).map_err(|error| RestError::Disk { path: directory.clone(), error })?;
     let instance = instance(disk, data_dir)?;
     let read = |folder: &str| {
         let folder = directory.join(folder);
@@ -182,8 +181,9 @@ impl Log {
         let mut survey =
             survey.map_err(|error| RestError::Disk { path: directory.to_owned(), error })?;
         let begins_at_zero = survey.begin().is_none_or(|begin| begin == Position(0));
-        let unreadable = |reason: &str| {
-            RestError::Unreadable { path: directory.to_owned(), reason: reason.into() }
+        let unreadable = |reason: &str| RestError::Unreadable {
+            path: directory.to_owned(),
+            reason: reason.into(),
         };
         if survey.checkpoint().is_none() && !begins_at_zero {
             return Err(unreadable("no checkpoint is whole"));
