@@ -52,8 +52,8 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// What the file system answers; a missing folder is `NotFound`.
     fn list(&self, directory: &Path) -> io::Result<Vec<String>>;
 
-    /// Gives a file another name in the same folder, replacing what had it. Durable only after
-    /// [`sync_dir`](Self::sync_dir).
+    /// Gives a file another name on the same file system, replacing what had it. Durable only after
+    /// [`sync_dir`](Self::sync_dir) of both folders.
     ///
     /// # Errors
     /// What the file system answers.
@@ -292,14 +292,22 @@ pub fn is_full(error: &io::Error) -> bool {
     matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
-/// Writes something of the service's own: where there is no room, what is kept for a full disk is
-/// given back, and `write` is tried once more from its beginning.
+/// Writes the file `path` of the service's own: where there is no room, what is kept for a full disk
+/// is given back, and `write` is tried once more, from its beginning and with another file: it may
+/// have been the sync that found no room, and a file whose sync failed is not synced again.
 ///
 /// # Errors
 /// What `write` answers.
-pub fn with_room<T>(disk: &dyn Disk, mut write: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub fn with_room<T>(
+    disk: &dyn Disk,
+    path: &Path,
+    mut write: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
     match write() {
-        Err(error) if is_full(&error) && disk.make_room() => write(),
+        Err(error) if is_full(&error) && disk.make_room() => {
+            let _ = disk.remove(path);
+            write()
+        }
         written => written,
     }
 }
@@ -364,7 +372,7 @@ pub fn read_stream(path: &Path, bytes_max: u64) -> io::Result<Stream> {
 pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     let temporary = path.with_added_extension("tmp");
-    let replaced = with_room(disk, || {
+    let replaced = with_room(disk, &temporary, || {
         let file = disk.open(&temporary, OpenMode::Create)?;
         file.write_all_at(bytes, 0)?;
         file.sync()?;

@@ -489,8 +489,9 @@ impl Streams {
             self.measure_objects(&current);
         }
         let mut over = open.over.subscribe();
-        let deadline = self.shared.environment.clock.steady() + END_PATIENCE;
-        open.stop.send_replace(Some(deadline));
+        // Nothing is left to wait for, and its logs may be opened again: whatever is being written is
+        // waited for.
+        open.stop.send_replace(Some(Duration::MAX));
         drop(open);
         let ended = over.wait_for(|over| *over);
         if tokio::time::timeout(END_PATIENCE, ended).await.is_err() {

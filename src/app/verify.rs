@@ -286,14 +286,16 @@ impl Verifier<'_> {
         if let Some(backup) = &backup {
             self.check(backup, &[]);
             self.outbox(&path.join("backup"), backup)?;
-            let known_end = backup.settled.runs().last().map_or(Position(0), |run| run.end());
+            let note = format!("streams/{name}/backup/{BACKUP_END_NAME}");
+            let note = self.json::<BackupEnd>(&note, &words::BACKUP_END, Some(name));
+            let backup_end = note.map(|note| note.end);
+            let settled_until = backup.settled.runs().last().map_or(Position(0), |run| run.end());
+            let known_end = settled_until.max(backup_end.unwrap_or_default());
             if known_end > end {
                 let run = Run { first: end, count: known_end.0 - end.0 };
                 self.tell(words::behind(&source.log, run, "the backup"));
             }
-            let end = format!("streams/{name}/backup/{BACKUP_END_NAME}");
-            let end = self.json::<BackupEnd>(&end, &words::BACKUP_END, Some(name));
-            self.left_behind(&source, backup, end.map(|end| end.end));
+            self.left_behind(&source, backup, backup_end);
         }
         Ok(())
     }

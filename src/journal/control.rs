@@ -139,8 +139,8 @@ pub(super) const CHECKPOINTS_KEPT: usize = 2;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Beside {
     /// Segments with a lower number were sealed when the checkpoint was taken: all plans that stand in
-    /// them are in it, and all calls are in `calls`, or were forgotten. A commit or a registration of
-    /// the last moment may be missing; it is then made again. No later segment has a lower number.
+    /// them are in it, and all calls are in `calls`, or were forgotten. A commit, a registration or
+    /// the word that an object is spoiled may be missing, when it came last; it is then made again. No later segment has a lower number.
     pub(super) covered_before: u64,
     /// The retry window.
     pub(super) calls: Vec<KeyedCall>,

@@ -321,7 +321,9 @@ struct Keeper {
     next_hold: u64,
 }
 
-/// Keeps the segments of a journal for a second reader of its records. Dropping it lets go of them.
+/// Keeps the segments of a journal for a second reader of its records, until [`Hold::let_go`]. Dropping
+/// it does not: at the end of a process the second reader ends before the last checkpoints of the
+/// first, and still needs the records at the next start.
 #[derive(Debug)]
 pub struct Hold {
     inner: Arc<Inner>,
@@ -336,14 +338,20 @@ impl Hold {
     /// What the disk answers.
     pub fn release(&self, settled: Positions) -> io::Result<()> {
         let mut keeper = locked(&self.inner.keeper);
-        keeper.holds.insert(self.number, settled);
+        if let Some(held) = keeper.holds.get_mut(&self.number) {
+            *held = settled;
+        }
         self.inner.retire(&keeper)
     }
-}
 
-impl Drop for Hold {
-    fn drop(&mut self) {
-        locked(&self.inner.keeper).holds.remove(&self.number);
+    /// Lets go of everything: the second reader has ended for good, and that is durable.
+    ///
+    /// # Errors
+    /// What the disk answers; what is still there then goes with a later checkpoint.
+    pub fn let_go(&self) -> io::Result<()> {
+        let mut keeper = locked(&self.inner.keeper);
+        keeper.holds.remove(&self.number);
+        self.inner.retire(&keeper)
     }
 }
 
@@ -533,12 +541,6 @@ impl Journal {
         self.inner.lane.go_on_at(position);
         self.inner.shared.go_on_at(position);
         position.0.saturating_sub(end.0)
-    }
-
-    /// The positions before the end that no segment is there for: they were settled, or are lost.
-    #[must_use]
-    pub fn absent(&self) -> Positions {
-        self.inner.shared.absent()
     }
 
     /// Bytes on disk.

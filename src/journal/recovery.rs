@@ -14,8 +14,8 @@
 //! So a start reads no more than it must know before records are accepted. Segments that were sealed
 //! when the checkpoint was taken have nothing to say that it does not know: of them only the headers
 //! are read, and each ends where the next one begins. Later ones are *skimmed*: headers of frames,
-//! decisions and keys of calls are read, the bytes of records are passed over. Only the last one,
-//! when it has no seal, is read in full, and its length is bounded. Damage in what is not read is
+//! decisions and keys of calls are read, the bytes of records are passed over. Only the last one is
+//! read in full, since it may have no seal, and its length is bounded. Damage in what is not read is
 //! found by the readers, by the same judgement, when they come to it.
 //!
 //! The last segment is never written to again: after a failed sync the page cache may show bytes
@@ -25,7 +25,7 @@
 //! process that was killed looks like a torn write and is treated as one.
 
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -115,7 +115,8 @@ pub(super) fn scan(
         let mut segment =
             SegmentScan::new(file, &header, window, is_last).run(&mut found).map_err(fault)?;
         if is_last && !segment.sealed {
-            let copied = with_room(disk.as_ref(), || rewrite(disk, directory, &header, &segment));
+            let copy = || rewrite(disk, directory, &header, &segment);
+            let copied = with_room(disk.as_ref(), &temporary_of(&path), copy);
             segment = copied.map_err(fault)?;
         } else if is_last {
             // It may be the copy of a start that ended before its name was durable, or a segment
@@ -283,7 +284,7 @@ impl<'a> SegmentScan<'a> {
     }
 
     fn learn_call(&mut self, header: &Header) -> io::Result<()> {
-        // Of a call whose records are lost nothing is remembered: it may come again.
+        // Of a call whose records cannot be told nothing is remembered: it may come again.
         if let Some(key) = frame::call_of(self.frames.front(self.offset, header)?)
             && self.frames.has_whole_meta(self.offset, header)?
         {
@@ -294,6 +295,11 @@ impl<'a> SegmentScan<'a> {
     }
 }
 
+/// Where the copy of a segment is written.
+fn temporary_of(segment: &Path) -> PathBuf {
+    segment.with_extension("tmp")
+}
+
 /// Copies the whole frames of an unsealed segment into a sealed file that takes its name.
 fn rewrite(
     disk: &Arc<dyn Disk>,
@@ -302,7 +308,7 @@ fn rewrite(
     found: &Segment,
 ) -> io::Result<Segment> {
     let path = directory.join(segment::file_name(header.sequence));
-    let temporary = path.with_extension("tmp");
+    let temporary = temporary_of(&path);
     let header = SegmentHeader { salt: new_salt(), ..*header };
     // After a power cut the name may be a second one of the very file that is to be copied.
     match disk.remove(&temporary) {

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 use super::log::{SegmentSizes, locked};
 use super::segment::SegmentHeader;
 use crate::disk::{DiskBudget, DiskFile};
-use crate::positions::Positions;
 use crate::record::Position;
 
 /// One entry of a segment's index stands for at least this many bytes of frames.
@@ -124,24 +123,12 @@ impl Shared {
         self.end.send_if_modified(|end| std::mem::replace(end, position.max(*end)) < position);
     }
 
-    /// The positions before the end that no segment is there for.
-    pub(super) fn absent(&self) -> Positions {
-        let all = Positions::from_run(Position(0), self.end.borrow().0);
-        let segments = locked(&self.segments);
-        let mut held = Positions::default();
-        for segment in segments.values() {
-            held = held.with(&Positions::from_run(
-                segment.first,
-                segment.end.0.saturating_sub(segment.first.0),
-            ));
-        }
-        all.without(&held)
-    }
-
     pub(super) fn begin(&self, segment: Segment) {
         self.budget.add(segment.capacity_bytes);
+        // Together: who asks in between would take the segment for one that is sealed and gone.
+        let mut segments = locked(&self.segments);
         self.next_sequence.fetch_max(segment.sequence + 1, Ordering::Relaxed);
-        locked(&self.segments).insert(segment.sequence, segment);
+        segments.insert(segment.sequence, segment);
     }
 
     pub(super) fn publish(

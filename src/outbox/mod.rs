@@ -115,7 +115,7 @@ impl Outbox {
             self.budget.set_reserve_file(0);
         }
         let path = self.directory.join(file_name(id));
-        let frozen = with_room(self.disk.as_ref(), || self.write(&path, objects));
+        let frozen = with_room(self.disk.as_ref(), &path, || self.write(&path, objects));
         let bytes = match &frozen {
             Ok(frozen) => frozen.iter().map(|object| object.size_bytes).sum(),
             // Half a file must not take room, nor be synced again after a sync of it failed.

@@ -1,8 +1,8 @@
 //! Where the records of a backup end that has been switched off.
 //!
 //! Owns the note of it, `end.json` in the backup's folder. What was accepted until then is still
-//! written, however many starts that takes; what came later never is. A note that cannot be read
-//! counts as none: then the backup ends with the next start, and holds more than was asked for.
+//! written, however many starts that takes; what came later never is. A note that is damaged counts as
+//! none: then the backup ends with the next start, and holds more than was asked for.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -26,9 +26,31 @@ pub struct BackupEnd {
 
 impl BackupEnd {
     /// The note in the folder of a backup, if there is one.
-    pub(super) fn read(disk: &dyn Disk, directory: &Path) -> Option<Self> {
-        let bytes = read_file(disk, &directory.join(FILE_NAME), FILE_BYTES_MAX).ok()?;
-        serde_json::from_slice(&bytes).ok()
+    ///
+    /// # Errors
+    /// When the disk does not say whether there is one.
+    pub(super) fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Option<Self>> {
+        let path = directory.join(FILE_NAME);
+        let bytes = match read_file(disk, &path, FILE_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            // No note is that long.
+            Err(error) if error.kind() == ErrorKind::FileTooLarge => Vec::new(),
+            Err(error) => {
+                let text = format!("could not read {}: {error}", path.display());
+                return Err(io::Error::new(error.kind(), text));
+            }
+        };
+        let note = serde_json::from_slice(&bytes);
+        if let Err(error) = &note {
+            tracing::warn!(
+                path = %path.display(),
+                %error,
+                "the note of where a backup ends is damaged and counts as none: where the backup is \
+                 still off, it ends with this start"
+            );
+        }
+        Ok(note.ok())
     }
 
     /// Makes the note durable.

@@ -96,11 +96,13 @@ impl Collector {
         self.is_looking = false;
     }
 
-    /// Takes in what was read: its runs go to the buffer, what the disk lost is kept for a plan.
-    /// Records that are settled already are passed over; after a restart they lie between those
-    /// that are not.
+    /// Takes in what was read: its runs go to the buffer, what the disk lost and no plan has settled is
+    /// kept for a plan. Records that are settled already are passed over; after a restart they lie
+    /// between those that are not.
     pub(super) fn take(&mut self, stretch: Stretch, progress: &Progress) {
-        self.lost = self.lost.with(&stretch.lost.without(&progress.settled()));
+        if !stretch.lost.is_empty() {
+            self.lost = self.lost.with(&stretch.lost);
+        }
         for run in stretch.runs {
             self.buffer_run(&run, progress);
         }

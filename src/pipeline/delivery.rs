@@ -200,7 +200,9 @@ pub(super) fn note_set_aside(
             %stream,
             plan = plan.0,
             path = %path.display(),
-            "a damaged outbox file is kept aside, for a person to look at and to remove"
+            "a damaged outbox file is kept aside, for a person to look at; what is whole in it is still \
+             delivered out of it: remove it once plan {} is delivered",
+            plan.0
         ),
         Ok(None) => tracing::warn!(%stream, plan = plan.0, "there is no outbox file to keep aside"),
         Err(error) => tracing::error!(

@@ -179,9 +179,8 @@ impl Leg {
             }
         }
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
-        let (records, hold) = logs
-            .held
-            .map_or((journal.clone(), None), |(records, hold)| (records, Some(Arc::new(hold))));
+        let (records, hold) =
+            logs.held.map_or((journal.clone(), None), |(records, hold)| (records, Some(hold)));
         let kind = if role == Role::Transformed { Kind::Entries } else { Kind::Records };
         let reading = Reading { kind, keys: orders.keys().to_vec() };
         let caution = Arc::new(Caution::begin(disk, directory, *records.end().borrow()));
@@ -257,12 +256,10 @@ impl Leg {
         self.state.source_end()
     }
 
-    /// Those of the records that no plan has settled are none of this leg's. Tells how many they are.
-    pub(super) fn leave_out(&mut self, positions: &Positions) -> u64 {
-        let unsettled = positions.without(&self.state.progress.settled());
-        self.state.left_out(&unsettled);
+    /// Those of the records that no plan has settled are none of this leg's.
+    pub(super) fn leave_out(&mut self, positions: &Positions) {
+        self.state.left_out(positions);
         self.collector.start_over(&self.state.progress);
-        unsettled.count()
     }
 
     /// Has the leg end when all records before `end` have gone their way, and take none after it.

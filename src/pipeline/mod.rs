@@ -39,6 +39,7 @@ mod turns;
 mod delivery;
 mod troubles;
 mod registration;
+mod backup;
 mod backup_end;
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,6 +61,7 @@ pub use self::books::{
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Left, Status, TableTrouble};
 
+use self::backup::{Ending, Ground};
 use self::handle::{Changing, LegHandle, Legs};
 use self::leg::{Ended, Leg};
 use self::orders::{Logs, Orders, Role, Surroundings};
@@ -68,9 +70,8 @@ use self::troubles::Troubles;
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
 use crate::deliver::Stores;
-use crate::journal::{AppendError, Checkpoint, Environment, Journal, OpenError, Opened};
+use crate::journal::{AppendError, Environment, Hold, Journal, OpenError, Opened};
 use crate::metrics::Metrics;
-use crate::positions::Positions;
 use crate::record::{Position, StreamName};
 use crate::transform::Chain;
 
@@ -132,12 +133,11 @@ pub struct Parts {
 /// A stream's pipeline.
 #[derive(Debug)]
 pub struct Pipeline {
-    source: Journal,
+    /// With the journal, and with what all legs share.
+    ground: Ground,
     /// The log of transformed records, once there was one.
     scratch: Option<Journal>,
-    environment: Environment,
     directory: PathBuf,
-    surroundings: Surroundings,
     troubles: Troubles,
     legs: Legs,
     changes: mpsc::Receiver<Changing>,
@@ -145,6 +145,13 @@ pub struct Pipeline {
     ready: Vec<Leg>,
     /// The backup that the settings ask for; its leg may still be ending an earlier one.
     backup: Option<Backup>,
+    /// The one that was switched off, until it is durable that it is over.
+    ending: Option<Ending>,
+    /// It is over, and that could not be noted yet.
+    is_over_unnoted: bool,
+    /// Keeps the records of the backup, from before its first leg until it has ended for good: longer
+    /// than its leg when that ends by a stop, since the source leg writes its last checkpoints later.
+    hold: Option<Arc<Hold>>,
 }
 
 /// Why a pipeline could not be made.
@@ -154,7 +161,7 @@ pub enum PipelineError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The disk did not do what was asked.
-    #[error("could not open the outbox or the scratch log: {0}")]
+    #[error("could not open the outbox, the scratch log or the backup: {0}")]
     Disk(#[from] io::Error),
 }
 
@@ -178,55 +185,68 @@ impl Pipeline {
         let source = parts.opened.journal.clone();
         let (changing, changes) = mpsc::channel(CHANGES_MAX);
         let mut pipeline = Self {
-            source,
+            ground: Ground {
+                source,
+                environment,
+                directory: directory.join("backup"),
+                surroundings,
+            },
             scratch: None,
-            environment,
             directory,
-            surroundings,
             troubles: Troubles::default(),
             legs: Legs::default(),
             changes,
             ready: Vec::new(),
             backup: settings.backup.clone(),
+            ending: None,
+            is_over_unnoted: false,
+            hold: None,
         };
         // Also without hooks, when there were some: what they made is still to be delivered.
         let had_hooks = pipeline.has_log("scratch");
         let transformed_until = if settings.chain.is_some() || had_hooks {
-            let opened = pipeline.open("scratch")?;
-            pipeline.open_transformed(opened, &settings)?
+            let Ground { environment, surroundings, .. } = &pipeline.ground;
+            let (directory, orders) =
+                (pipeline.directory.join("scratch"), Orders::of_parts(&settings));
+            let opened = Transformed::open(environment, &directory, orders, surroundings.clone())?;
+            let source_end = opened.source_end;
+            pipeline.take_transformed(opened);
+            source_end
         } else {
             Position(0)
         };
-        let backup = pipeline.open_backup_log(&settings)?;
-        pipeline.go_on(transformed_until, backup.as_ref(), parts.opened.checkpoint.is_some())?;
+        let (end, backup) = pipeline.former_backup(&settings)?;
+        let backed_up_until = backup.as_ref().map_or(Position(0), state::known_end);
+        let backed_up_until = backed_up_until.max(end.map_or(Position(0), |end| end.end));
+        pipeline.go_on(transformed_until, backed_up_until, parts.opened.checkpoint.is_some())?;
         let (mut leg, source) = Leg::new(
             Role::Source,
             Logs { opened: parts.opened, held: None },
             &pipeline.directory,
             pipeline.source_orders(&settings),
             pipeline.troubles.clone(),
-            pipeline.surroundings.clone(),
+            pipeline.ground.surroundings.clone(),
         )?;
         leg.resume_after(transformed_until);
         pipeline.legs.set_source(source);
         pipeline.ready.push(leg);
-        match (&settings.backup, &settings.ending_backup, backup) {
-            (Some(backup), _, Some(opened)) => pipeline.open_backup(backup, opened)?,
-            (None, Some(ending), Some(opened)) => pipeline.open_ending_backup(ending, opened)?,
-            (None, None, Some(_)) if !pipeline.is_backup_over() => {
-                tracing::warn!(
-                    stream = %parts.stream,
-                    "the stream had a backup, has none now, and no definition of it is left: its \
-                     finished objects that were not delivered wait in its folder until there is one \
-                     again; records that stood in none yet will not be in the backup"
-                );
+        let is_over = end.is_some_and(|end| end.is_over);
+        match (&settings.backup, settings.ending_backup, backup) {
+            (Some(backup), _, Some(opened)) => {
+                let hold = pipeline.held();
+                let (leg, handle) = pipeline.ground.begin(hold, backup, opened, None)?;
+                pipeline.take_backup(leg, handle);
             }
+            (None, Some(backup), Some(opened)) if !is_over => {
+                pipeline.go_on_with_ending(backup, opened, end)?;
+            }
+            (None, None, Some(opened)) if !is_over => pipeline.ground.give_up(opened)?,
             (_, _, _) => {}
         }
         let legs = pipeline.legs.clone();
-        let budget = pipeline.surroundings.budget.clone();
-        let imbalances = pipeline.surroundings.imbalances.clone();
-        let stamp = pipeline.source.stamp();
+        let budget = pipeline.ground.surroundings.budget.clone();
+        let imbalances = pipeline.ground.surroundings.imbalances.clone();
+        let stamp = pipeline.ground.source.stamp();
         let stream = parts.stream;
         let handle = Handle { stream, metrics, legs, imbalances, stamp, changes: changing, budget };
         Ok((pipeline, handle))
@@ -236,24 +256,9 @@ impl Pipeline {
     fn has_log(&self, folder: &str) -> bool {
         let directory = self.directory.join(folder);
         ["journal", "checkpoint"].iter().any(|name| {
-            let files = self.environment.disk.list(&directory.join(name));
+            let files = self.ground.environment.disk.list(&directory.join(name));
             files.is_ok_and(|files| !files.is_empty())
         })
-    }
-
-    /// The log of the backup, where there is a backup or was one. One that cannot be opened is no
-    /// obstacle while nobody asks for it.
-    fn open_backup_log(&self, settings: &Settings) -> Result<Option<Opened>, OpenError> {
-        if settings.backup.is_some() {
-            return self.open("backup").map(Some);
-        }
-        if !self.has_log("backup") {
-            return Ok(None);
-        }
-        let opened = self.open("backup");
-        let stream = &self.surroundings.stream;
-        let note = |error: &OpenError| tracing::warn!(%stream, "the former backup: {error}");
-        Ok(opened.inspect_err(note).ok())
     }
 
     /// Lets the journal go on after every record that another log of the stream knows of, when it
@@ -261,19 +266,19 @@ impl Pipeline {
     fn go_on(
         &self,
         transformed_until: Position,
-        backup: Option<&Opened>,
+        backed_up_until: Position,
         has_checkpoint: bool,
     ) -> Result<(), OpenError> {
-        let backed_up_until = backup.map_or(Position(0), state::known_end);
-        let is_gone = !has_checkpoint && *self.source.end().borrow() == Position(0);
+        let source = &self.ground.source;
+        let is_gone = !has_checkpoint && *source.end().borrow() == Position(0);
         if is_gone && backed_up_until > transformed_until {
             return Err(OpenError::NoCheckpoint { path: self.directory.join("checkpoint") });
         }
-        let first = *self.source.end().borrow();
-        let missing = self.source.go_on_at(transformed_until.max(backed_up_until));
+        let first = *source.end().borrow();
+        let missing = source.go_on_at(transformed_until.max(backed_up_until));
         if missing > 0 {
             tracing::error!(
-                stream = %self.surroundings.stream,
+                stream = %self.ground.surroundings.stream,
                 first = first.0,
                 last = first.0 + missing - 1,
                 "the journal ends before what its other logs know of: it goes on after that, and \
@@ -328,19 +333,16 @@ impl Pipeline {
                             // The next log gets nothing more.
                             end(Role::Transformed, deadline);
                         }
+                        let is_whole = |end: Position| ended.is_drained && end <= ended.until;
+                        let ending = self.ending.as_ref().filter(|_| role == Role::Backup);
+                        if ending.is_some_and(|ending| is_whole(ending.end)) {
+                            self.note_backup_is_over().await;
+                        }
                     }
-                    Some(Ok((Role::Backup, Ended { in_order: true, .. }))) => {
-                        tracing::info!(stream = %self.surroundings.stream, "the backup has ended");
-                        self.note_backup_is_over();
-                        // It may have been asked for again when its end could not be called off.
-                        let opened = self.backup.clone().map(|backup| self.begin_backup(&backup));
-                        match opened {
-                            None => self.legs.set_backup(None),
-                            Some(Ok(())) => {}
-                            Some(Err(error)) => {
-                                tracing::error!(stream = %self.surroundings.stream, "{error}");
-                                break;
-                            }
+                    Some(Ok((Role::Backup, Ended { in_order: true, until, .. }))) => {
+                        if let Err(error) = self.backup_ended(until).await {
+                            tracing::error!(stream = %self.ground.surroundings.stream, "{error}");
+                            break;
                         }
                     }
                     // After a failure the others are of no use: the process is about to end.
@@ -356,6 +358,9 @@ impl Pipeline {
                     }
                     let _ = answer.send(changed.map_err(|error| error.to_string()));
                 }
+                () = tokio::time::sleep(RETRY_PAUSE), if self.is_over_unnoted => {
+                    self.note_backup_is_over().await;
+                }
             }
             if running.is_empty() {
                 break;
@@ -367,25 +372,33 @@ impl Pipeline {
 
     async fn change(&mut self, settings: &Settings) -> Result<(), PipelineError> {
         if settings.chain.is_some() && self.scratch.is_none() {
-            let opened = self.open("scratch")?;
-            self.open_transformed(opened, settings)?;
+            let Ground { environment, surroundings, .. } = self.ground.clone();
+            let (directory, orders) = (self.directory.join("scratch"), Orders::of_parts(settings));
+            let open = move || Transformed::open(&environment, &directory, orders, surroundings);
+            let opened = blocking(open).await?;
+            self.take_transformed(opened);
         }
+        let ground = self.ground.clone();
         match (&settings.backup, self.legs.backup()) {
             (Some(backup), Some(leg)) => {
                 leg.change(Orders::of_backup(backup)).await;
-                let disk = self.environment.disk.clone();
-                BackupEnd::remove(disk.as_ref(), &self.directory.join("backup"))?;
+                blocking(move || ground.forget_end()).await?;
             }
-            (Some(backup), None) => self.begin_backup(backup)?,
-            (None, Some(leg)) => {
-                // A leg that has ended already has left its own note.
-                if let Some(end) = leg.end().await {
-                    let disk = self.environment.disk.clone();
-                    let note = BackupEnd { end, is_over: false };
-                    note.write(disk.as_ref(), &self.directory.join("backup"))?;
+            (Some(backup), None) => self.begin_backup(backup.clone(), None).await?,
+            // One that was switched off before keeps its end.
+            (None, leg) => {
+                if let Some((backup, leg)) = self.backup.clone().zip(leg) {
+                    // After a leg that has ended already comes another one, for the rest.
+                    let now = *self.ground.source.end().borrow();
+                    let end = leg.end().await.unwrap_or(now);
+                    blocking(move || ground.note_end(BackupEnd { end, is_over: false })).await?;
+                    self.ending = Some(Ending { backup, end });
                 }
             }
-            (None, None) => {}
+        }
+        if settings.backup.is_some() {
+            self.ending = None;
+            self.is_over_unnoted = false;
         }
         self.backup.clone_from(&settings.backup);
         // Nothing can fail from here on.
@@ -398,20 +411,15 @@ impl Pipeline {
         Ok(())
     }
 
-    fn open(&self, folder: &str) -> Result<Opened, OpenError> {
-        let directory = self.directory.join(folder);
-        Journal::open(&self.environment, &self.surroundings.stream, &directory)
-    }
-
     /// What the source leg does: with hooks it only feeds them.
     fn source_orders(&self, settings: &Settings) -> Orders {
         let transformer = settings.chain.clone().zip(self.scratch.clone());
         let transformer = transformer.map(|(chain, scratch)| Transformer {
-            stream: self.surroundings.stream.clone(),
-            source: self.source.clone(),
+            stream: self.ground.surroundings.stream.clone(),
+            source: self.ground.source.clone(),
             scratch,
             chain,
-            clock: self.surroundings.clock.clone(),
+            clock: self.ground.surroundings.clock.clone(),
             troubles: self.troubles.clone(),
         });
         Orders {
@@ -421,117 +429,35 @@ impl Pipeline {
         }
     }
 
-    /// Makes the leg of transformed records, and tells how far the transform had come.
-    fn open_transformed(&mut self, opened: Opened, settings: &Settings) -> io::Result<Position> {
-        let scratch = opened.journal.clone();
-        let (leg, handle) = Leg::new(
-            Role::Transformed,
-            Logs { opened, held: None },
-            &self.directory.join("scratch"),
-            Orders::of_parts(settings),
-            Troubles::default(),
-            self.surroundings.clone(),
-        )?;
+    fn take_transformed(&mut self, transformed: Transformed) {
+        self.scratch = Some(transformed.scratch);
+        self.legs.set_transformed(transformed.handle);
+        self.ready.push(transformed.leg);
+    }
+}
+
+/// The leg of transformed records, its log, and how far the transform had come.
+struct Transformed {
+    scratch: Journal,
+    leg: Leg,
+    handle: LegHandle,
+    source_end: Position,
+}
+
+impl Transformed {
+    fn open(
+        environment: &Environment,
+        directory: &Path,
+        orders: Orders,
+        surroundings: Surroundings,
+    ) -> Result<Self, PipelineError> {
+        let opened = Journal::open(environment, &surroundings.stream, directory)?;
+        let (scratch, logs) = (opened.journal.clone(), Logs { opened, held: None });
+        let troubles = Troubles::default();
+        let (leg, handle) =
+            Leg::new(Role::Transformed, logs, directory, orders, troubles, surroundings)?;
         let source_end = intake::last_source_end(&scratch)?.max(leg.source_end());
-        self.scratch = Some(scratch);
-        self.legs.set_transformed(handle);
-        self.ready.push(leg);
-        Ok(source_end)
-    }
-
-    fn begin_backup(&mut self, backup: &Backup) -> Result<(), PipelineError> {
-        let opened = self.open("backup")?;
-        self.open_backup(backup, opened)
-    }
-
-    /// Makes the leg of the backup. A new backup begins with the next record, and so does one that
-    /// was switched off and had ended.
-    fn open_backup(&mut self, backup: &Backup, opened: Opened) -> Result<(), PipelineError> {
-        let (disk, directory) = (self.environment.disk.clone(), self.directory.join("backup"));
-        let end = BackupEnd::read(disk.as_ref(), &directory);
-        let (mut leg, handle) = self.backup_leg(backup, opened)?;
-        if let Some(BackupEnd { end, is_over: true }) = end {
-            let now = *self.source.end().borrow();
-            let count = now.0.saturating_sub(end.0);
-            leg.leave_out(&Positions::from_run(end, count));
-            // Before the note goes that says why these are not missing.
-            leg.write_checkpoint()?;
-        }
-        BackupEnd::remove(disk.as_ref(), &directory)?;
-        self.take_backup(leg, handle);
-        Ok(())
-    }
-
-    /// Makes the leg of a backup that was switched off and has not written all that it is to write.
-    fn open_ending_backup(&mut self, backup: &Backup, opened: Opened) -> Result<(), PipelineError> {
-        let (disk, directory) = (self.environment.disk.clone(), self.directory.join("backup"));
-        let end = match BackupEnd::read(disk.as_ref(), &directory) {
-            Some(end) => end,
-            None => {
-                let end = BackupEnd { end: *self.source.end().borrow(), is_over: false };
-                end.write(disk.as_ref(), &directory)?;
-                end
-            }
-        };
-        if !end.is_over {
-            let (mut leg, handle) = self.backup_leg(backup, opened)?;
-            leg.end_at(end.end);
-            tracing::info!(
-                stream = %self.surroundings.stream,
-                "the backup was switched off; what was accepted before is still written"
-            );
-            self.take_backup(leg, handle);
-        }
-        Ok(())
-    }
-
-    fn is_backup_over(&self) -> bool {
-        let directory = self.directory.join("backup");
-        BackupEnd::read(self.environment.disk.as_ref(), &directory).is_some_and(|end| end.is_over)
-    }
-
-    /// Should this fail, the next start finds the same at once.
-    fn note_backup_is_over(&self) {
-        let (disk, directory) = (self.environment.disk.as_ref(), self.directory.join("backup"));
-        let Some(end) = BackupEnd::read(disk, &directory) else {
-            return;
-        };
-        if let Err(error) = (BackupEnd { is_over: true, ..end }).write(disk, &directory) {
-            let stream = &self.surroundings.stream;
-            tracing::warn!(%stream, %error, "could not note the end of the backup");
-        }
-    }
-
-    fn backup_leg(
-        &self,
-        backup: &Backup,
-        mut opened: Opened,
-    ) -> Result<(Leg, LegHandle), PipelineError> {
-        let hold = self.source.hold();
-        let end = *self.source.end().borrow();
-        if opened.checkpoint.is_none() {
-            if !opened.controls.is_empty() {
-                let path = self.directory.join("backup").join("checkpoint");
-                return Err(OpenError::NoCheckpoint { path }.into());
-            }
-            let settled = Positions::from_run(Position(0), end.0);
-            let begin = Checkpoint { end, settled, left_out: end.0, ..Checkpoint::default() };
-            opened.journal.checkpoint(&begin, opened.journal.mark())?;
-            opened.checkpoint = Some(begin);
-        }
-        Ok(Leg::new(
-            Role::Backup,
-            Logs { opened, held: Some((self.source.clone(), hold)) },
-            &self.directory.join("backup"),
-            Orders::of_backup(backup),
-            Troubles::default(),
-            self.surroundings.clone(),
-        )?)
-    }
-
-    fn take_backup(&mut self, leg: Leg, handle: LegHandle) {
-        self.legs.set_backup(Some(handle));
-        self.ready.push(leg);
+        Ok(Self { scratch, leg, handle, source_end })
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) struct Logs {
     /// Where its decisions stand, and what they were.
     pub(super) opened: Opened,
     /// Where its records stand, when that is another leg's log, kept for this leg.
-    pub(super) held: Option<(Journal, Hold)>,
+    pub(super) held: Option<(Journal, Arc<Hold>)>,
 }
 
 /// What a leg makes of records; a change of the settings replaces it as a whole.

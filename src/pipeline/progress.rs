@@ -22,11 +22,6 @@ pub(super) struct Progress {
 impl Progress {
     pub(super) fn new(settled: &Positions) -> Self {
         let mut progress = Self::default();
-        if let Some(run) = settled.runs().first()
-            && run.first == Position(0)
-        {
-            progress.base = run.end().0 / WORD_BITS * WORD_BITS;
-        }
         progress.settle(settled);
         progress
     }
@@ -35,14 +30,22 @@ impl Progress {
     pub(super) fn settle(&mut self, positions: &Positions) -> u64 {
         let before = self.settled_count();
         for run in positions.runs() {
+            let known_end = self.base + self.words.len() as u64 * WORD_BITS;
+            if run.first <= self.low() && run.end().0 >= known_end {
+                // Nothing is left between: it may be very long, such as all that a new backup leaves
+                // out.
+                self.base = run.end().0 / WORD_BITS * WORD_BITS;
+                self.words.clear();
+                self.settled_in_words = 0;
+            }
             for position in run.first.0.max(self.base)..run.end().0 {
                 self.settle_one(position);
             }
-        }
-        while self.words.front() == Some(&u64::MAX) {
-            self.words.pop_front();
-            self.base += WORD_BITS;
-            self.settled_in_words -= WORD_BITS;
+            while self.words.front() == Some(&u64::MAX) {
+                self.words.pop_front();
+                self.base += WORD_BITS;
+                self.settled_in_words -= WORD_BITS;
+            }
         }
         self.settled_count() - before
     }
@@ -119,6 +122,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_run_of_any_length_from_the_first_unsettled_position_on_is_settled_at_once() {
+        for (settled, first) in [(0, 0), (10, 10), (10, 3), (64, 64), (1000, 1000)] {
+            let mut progress = Progress::new(&Positions::from_run(Position(0), settled));
+            // One further on that is swallowed, and its word with it.
+            progress.settle(&Positions::from_run(Position(settled + 700), 1));
+            let end = (1 << 50) + 7;
+            let new = progress.settle(&Positions::from_run(Position(first), end - first));
+            assert_eq!(new, end - settled - 1);
+            assert_eq!((progress.low(), progress.settled_count()), (Position(end), end));
+            assert_eq!(progress.settled(), Positions::from_run(Position(0), end));
+        }
+    }
 
     proptest! {
         #[test]

@@ -169,11 +169,9 @@ impl State {
         self.transformed += self.progress.settle(positions);
     }
 
-    /// These are none of this leg's records. Tells how many were not settled yet.
-    pub(super) fn left_out(&mut self, positions: &Positions) -> u64 {
-        let left_out = self.progress.settle(positions);
-        self.left_out += left_out;
-        left_out
+    /// Those of these that are not settled yet are none of this leg's records.
+    pub(super) fn left_out(&mut self, positions: &Positions) {
+        self.left_out += self.progress.settle(positions);
     }
 
     /// Entries up to here have been seen.

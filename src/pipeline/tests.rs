@@ -4,6 +4,7 @@
 //! Every case ends with the same question, [`World::audit`](world::World::audit): is each
 //! acknowledged record in exactly one object?
 
+mod backups;
 mod changes;
 mod crash;
 mod damage;

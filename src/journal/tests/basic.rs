@@ -61,6 +61,38 @@ async fn a_segment_stays_until_the_second_reader_lets_go_of_it() {
 }
 
 #[tokio::test]
+async fn a_second_reader_lets_go_by_its_word_and_not_by_its_end() {
+    let disk = SimulatedDisk::default();
+    let opened = open(&disk);
+    let first = std::sync::Arc::new(opened.journal.hold());
+    let again = first.clone();
+    append(&opened.journal, 0, 10, 20).await;
+    opened.journal.seal().await.expect("it is sealed");
+    let settled = Positions::from_run(Position(0), 10);
+    let checkpoint =
+        Checkpoint { end: Position(10), settled: settled.clone(), ..Checkpoint::default() };
+    drop(first);
+    for _ in 0..3 {
+        let mark = opened.journal.mark();
+        opened.journal.checkpoint(&checkpoint, mark).expect("it is written");
+    }
+    assert_eq!(read_all(&opened.journal, 20), (settled, Positions::default()));
+    again.let_go().expect("it goes");
+    assert_eq!(opened.journal.bytes(), 0);
+    // Whoever comes late holds nothing again.
+    again.release(Positions::default()).expect("nothing is left to go");
+    append(&opened.journal, 10, 1, 20).await;
+    opened.journal.seal().await.expect("it is sealed");
+    let settled = Positions::from_run(Position(0), 11);
+    let checkpoint = Checkpoint { end: Position(11), settled, ..Checkpoint::default() };
+    for _ in 0..2 {
+        let mark = opened.journal.mark();
+        opened.journal.checkpoint(&checkpoint, mark).expect("it is written");
+    }
+    assert_eq!(opened.journal.bytes(), 0);
+}
+
+#[tokio::test]
 async fn chosen_records_are_visited_and_no_others() {
     let opened = open(&SimulatedDisk::default());
     for call in 0..300 {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::super::handle::LegLeft;
 use super::super::{AT_ONCE, blocking};
 use super::{FAST_PATIENCE, FINISH_PATIENCE, Leg, REGISTRATION_CHANCE};
+use crate::journal::AppendError;
 use crate::record::Position;
 
 /// How a leg has ended.
@@ -16,6 +17,10 @@ use crate::record::Position;
 pub(in super::super) struct Ended {
     /// Whether it may be followed by others: not when the disk failed or a step panicked.
     pub(in super::super) in_order: bool,
+    /// Where its records ended.
+    pub(in super::super) until: Position,
+    /// Whether all of them are in their store.
+    pub(in super::super) is_drained: bool,
     pub(in super::super) left: LegLeft,
 }
 
@@ -54,17 +59,27 @@ impl Leg {
             let sealed = self.log.seal().await;
             // Calls that were under way have come by now.
             end = self.until(*self.records.end().borrow());
-            if sealed.is_err() {
-                self.halted = true;
-            } else if settled {
+            let stream = self.surroundings.stream.clone();
+            match sealed {
+                Err(AppendError::Failed) => self.halted = true,
+                Err(error) => {
+                    tracing::warn!(%stream, %error, "the log stays unsealed; the next start reads its end");
+                }
+                Ok(()) => {}
+            }
+            if settled && !self.halted {
                 let written = in_time(self.last_checkpoint(end), &mut stop).await;
                 if let Some(Err(error)) = written {
-                    let stream = &self.surroundings.stream;
                     tracing::warn!(%stream, %error, "could not write the last checkpoint");
                 }
             }
         }
-        Ended { in_order: !self.halted, left: self.left(end) }
+        Ended {
+            in_order: !self.halted,
+            until: end,
+            is_drained: self.state.is_done_until(end),
+            left: self.left(end),
+        }
     }
 
     /// A checkpoint of everything, and what may go by it. Only while no plan is being made.
@@ -98,13 +113,22 @@ impl Leg {
 }
 
 /// What comes of the work, if it comes as long as the end of a leg has patience; less when it is to
-/// end at once, which may be said meanwhile.
+/// end at once, which may be said meanwhile. Where nobody has named an instant its patience has no end:
+/// the log may be opened again, and work that goes on by itself would write into it.
 async fn in_time<T>(
     work: impl Future<Output = T>,
     stop: &mut watch::Receiver<Option<Duration>>,
 ) -> Option<T> {
+    let mut other = stop.clone();
+    let late = async {
+        let is_named = |stop: &Option<Duration>| stop.is_some_and(|at| at < Duration::MAX);
+        if stop.wait_for(is_named).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(FINISH_PATIENCE).await;
+    };
     let at_once = async {
-        if stop.wait_for(|stop| *stop == Some(AT_ONCE)).await.is_err() {
+        if other.wait_for(|stop| *stop == Some(AT_ONCE)).await.is_err() {
             std::future::pending::<()>().await;
         }
         tokio::time::sleep(FAST_PATIENCE).await;
@@ -112,7 +136,7 @@ async fn in_time<T>(
     tokio::select! {
         biased;
         done = work => Some(done),
-        () = tokio::time::sleep(FINISH_PATIENCE) => None,
+        () = late => None,
         () = at_once => None,
     }
 }

@@ -159,7 +159,9 @@ impl Leg {
             self.checkpoints_due = 2;
         }
         self.state.source_seen(stretch.source_end);
-        stretch.lost = stretch.lost.without(&self.state.progress.settled());
+        if !stretch.lost.is_empty() {
+            stretch.lost = stretch.lost.without(&self.state.progress.settled());
+        }
         if self.transformer.is_none() {
             self.report_lost(&stretch.lost.without(&stretch.told));
         } else {

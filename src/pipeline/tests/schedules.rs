@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::doubles::{Fault as Outage, FickleHook, locked};
 use super::world::{LONG, Running, World};
+use crate::buffer::Hints;
 use crate::disk::simulated::Unsynced;
 use crate::disk::simulated::chance::{Chance, seeds};
 use crate::disk::simulated::faults::{Fault, Operation, Wrong};
@@ -73,10 +74,17 @@ impl Schedule {
         self.tell(format!("hook: {}, backup: {has_backup}", hook.is_some()));
         let mut world = World { hook, has_backup, ..World::new() };
         world.hints.size_bytes = *self.chance.pick(&[300, 2000, 64 << 20]);
+        let size_bytes = *self.chance.pick(&[300, 2000, 64 << 20]);
+        world.backup_hints = self.chance.one_in(2).then_some(Hints { size_bytes, interval: LONG });
         for _ in 0..self.chance.between(1, 3) {
             if let Some(running) = self.start(&mut world).await {
                 self.live(&mut world, &running).await;
-                running.kill().await;
+                if self.chance.one_in(3) {
+                    self.tell("it is stopped at once");
+                    running.stop_at_once().await;
+                } else {
+                    running.kill().await;
+                }
                 self.end(&mut world);
             }
         }

@@ -57,6 +57,8 @@ pub(super) struct World {
     pub(super) has_backup: bool,
     /// When batches of the backup close, where it is not when those of the stream do.
     pub(super) backup_hints: Option<Hints>,
+    /// No definition of a former backup is left.
+    pub(super) is_backup_forgotten: bool,
 }
 
 /// A pipeline that runs.
@@ -85,6 +87,7 @@ impl World {
             hook: None,
             has_backup: false,
             backup_hints: None,
+            is_backup_forgotten: false,
         }
     }
 
@@ -152,7 +155,7 @@ impl World {
             chain: self.hook.as_ref().map(|hook| Chain::new(vec![step(hook)])),
             backup: self.has_backup.then(|| backup.clone()),
             // Of no effect where there never was one.
-            ending_backup: (!self.has_backup).then_some(backup),
+            ending_backup: (!self.has_backup && !self.is_backup_forgotten).then_some(backup),
             catalogs: BTreeMap::from([("glue".to_owned(), catalog)]),
         }
     }
