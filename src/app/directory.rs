@@ -273,7 +273,8 @@ impl DataDirectory {
         stream: &StreamName,
     ) -> Result<(UnixMillis, bool), DirectoryError> {
         let path = self.stream(stream).join("stream.json");
-        let is_new = disk.list(&self.stream(stream)).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+        let is_new =
+            disk.list(&self.stream(stream)).is_err_and(|e| e.kind() == ErrorKind::NotFound);
         match read_file(disk, &path, FILE_BYTES_MAX) {
             Ok(bytes) => {
                 let file: Result<StreamFile, _> = serde_json::from_slice(&bytes);

@@ -14,6 +14,8 @@
 //!                                        \--------nothing is in its folder---/
 //! ```
 
+mod look;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -21,14 +23,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
+use self::look::{Look, Looked, Outcome};
 use super::StartError;
-use super::audit::left_at_rest;
-use super::copies::Copies;
 use super::definitions::Retired;
 use super::directory::DirectoryError;
-use super::prepare::{KnownCatalogs, Prepared};
-use super::streams::{Shared, Streams};
-use crate::config::{Config, SystemEnvironment, in_words};
+use super::prepare::Prepared;
+use super::streams::Streams;
+use crate::config::{Config, in_words};
 use crate::ingest::View;
 use crate::metrics::stream_labels;
 use crate::pipeline::{Handle, Left, Status};
@@ -93,24 +94,6 @@ pub(super) enum Event {
     Look,
 }
 
-/// What a look at a stream that waits has found.
-#[derive(Debug)]
-pub(super) struct Looked {
-    stream: StreamName,
-    left: Option<Left>,
-    outcome: Outcome,
-}
-
-#[derive(Debug)]
-enum Outcome {
-    /// Nothing is in its folder.
-    Nothing,
-    /// What has to be known to open it.
-    Usable(Box<Prepared>),
-    /// Why it cannot be opened.
-    Unusable(String),
-}
-
 /// A stream has nothing left.
 #[derive(Debug)]
 pub(super) struct Drained {
@@ -149,7 +132,8 @@ impl Removed {
 
     /// Waits until there is something to do for streams on their way out. Cancel-safe.
     pub(super) async fn next(&mut self) -> Event {
-        let idle = || self.streams.values().filter_map(Removal::waiting).filter(|w| !w.is_looked_at);
+        let idle =
+            || self.streams.values().filter_map(Removal::waiting).filter(|w| !w.is_looked_at);
         if idle().any(|waiting| waiting.reason.is_none()) {
             return Event::Look;
         }
@@ -181,85 +165,6 @@ impl Removal {
             Self::Draining { .. } => None,
         }
     }
-}
-
-/// What a look at a stream that waits needs.
-struct Look {
-    shared: Arc<Shared>,
-    known_catalogs: KnownCatalogs,
-    copies: Copies,
-    permits: Arc<Semaphore>,
-    stream: StreamName,
-    /// What is in its folder, when an earlier look has found that out.
-    left: Option<Left>,
-}
-
-impl Look {
-    /// Finds out what is in the stream's folder, and what opening it takes. Changes nothing.
-    async fn run(self) -> Looked {
-        let mut left = self.left;
-        let mut unknown = None;
-        if left.is_none() {
-            match self.left_at_rest().await {
-                Ok(found) => left = Some(found),
-                Err(error) => unknown = Some(error),
-            }
-        }
-        let outcome = match (left, self.prepare_unless_empty(left).await) {
-            (_, Ok(None)) => Outcome::Nothing,
-            (_, Ok(Some(prepared))) => Outcome::Usable(Box::new(prepared)),
-            (Some(left), Err(reason)) => {
-                Outcome::Unusable(format!("{reason}; in its folder wait: {}", in_figures(&left)))
-            }
-            (None, Err(reason)) => Outcome::Unusable(format!(
-                "{reason}; what waits in its folder cannot be told: {}",
-                unknown.unwrap_or_default()
-            )),
-        };
-        Looked { stream: self.stream, left, outcome }
-    }
-
-    /// # Errors
-    /// Why that cannot be told, in words.
-    async fn left_at_rest(&self) -> Result<Left, String> {
-        // Never closed.
-        let _permit = self.permits.acquire().await;
-        let (shared, stream) = (self.shared.clone(), self.stream.clone());
-        let read = spawn_blocking(move || {
-            left_at_rest(&shared.environment.disk, shared.directory.path(), &stream)
-        });
-        match read.await {
-            Ok(left) => left.map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        }
-    }
-
-    /// # Errors
-    /// Why the stream cannot be opened, in words.
-    async fn prepare_unless_empty(&self, left: Option<Left>) -> Result<Option<Prepared>, String> {
-        if left.is_some_and(|left| left.is_nothing()) {
-            return Ok(None);
-        }
-        let (definitions, of) = (self.shared.definitions.clone(), self.stream.clone());
-        let read = spawn_blocking(move || definitions.read(&of)).await;
-        let read = read.map_err(|error| error.to_string())?;
-        let definition = read.map_err(|error| format!("definition.json: {error}"))?;
-        let definition = definition.ok_or("its folder has no definition.json")?;
-        let config = definition.load(&SystemEnvironment).map_err(|faults| in_words(&faults))?;
-        let disk = &self.shared.environment.disk;
-        let prepared =
-            Prepared::new(config, disk, &self.known_catalogs, Some(&self.copies)).await;
-        prepared.map(Some).map_err(|faults| in_words(&faults))
-    }
-}
-
-/// What is left, in a few words.
-fn in_figures(left: &Left) -> String {
-    let Left { records, backup_records, plans, partitions, bytes: _ } = left;
-    format!(
-        "records {records}, records for the backup {backup_records}, plans {plans}, partitions \
-         {partitions}"
-    )
 }
 
 impl Streams {
@@ -453,7 +358,10 @@ impl Streams {
                 self.shared.metrics.forget(name.as_str());
             }
             Err(error) => {
-                self.wait(&name, format!("could not note that nothing waits in its folder: {error}"));
+                self.wait(
+                    &name,
+                    format!("could not note that nothing waits in its folder: {error}"),
+                );
             }
         }
     }

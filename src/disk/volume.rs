@@ -105,6 +105,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_volume_is_said() {
+        for (magic, words) in [
+            (
+                0x0102_1994,
+                "lies on tmpfs, which is memory: it is empty after a restart of the machine",
+            ),
+            (
+                0x794c_7630,
+                "lies on overlay, the writable layer of a container: it is gone when the container \
+                 is replaced",
+            ),
+            (
+                0x6969,
+                "lies on nfs, which is no disk of this machine: a sync or a lock there may not mean \
+                 what it should",
+            ),
+        ] {
+            assert_eq!(of_magic(magic).expect("it is unsafe").to_string(), words);
+        }
+    }
+
+    #[test]
     fn file_systems_of_disks_are_safe() {
         // ext2 to ext4, xfs, btrfs, zfs, f2fs, bcachefs.
         for magic in [0xef53, 0x5846_5342, 0x9123_683e, 0x2fc1_2fc1, 0xf2f5_2010, 0xca45_1a4e] {

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import gzip
 import json
+import socket
 
 import botocore.exceptions
 import pytest
@@ -506,3 +507,37 @@ def test_credentials_of_a_folder_in_a_bucket_do_not_serve_another_folder_of_it(w
     s3.set_faults()
     kit.wait_for(lambda: here.server.status("clicks")["delivered"] == 30, 60, "the delivery")
     assert ids(s3_lake, "clicks") == names((0, 30))
+
+
+def test_a_reload_does_not_wait_for_the_catalog_of_a_stream_that_is_gone(world, folder_lake, tmp_path):
+    glue = glue_kit.Glue()
+    secret = tmp_path / "glue-secret"
+    secret.write_text(glue_kit.SECRET + "\n")
+    glue.client().create_database(DatabaseInput={"Name": "db"})
+    orders = copy.deepcopy(STREAM)
+    orders["schema"] |= {"catalog": "glue", "database": "db", "table": "orders"}
+    clicks = copy.deepcopy(STREAM)
+    clicks["schema"] |= {"catalog": "tables"}
+    catalogs = {"tables": {"type": "files", "path": str(tmp_path / "tables")}, "glue": {**glue.settings(), "secret": "${file:%s}" % secret}}
+    # A table of others must be asked for.
+    wanted = glue_kit.table_input("orders", {"id": "string"}, kit.PARTITION_KEYS, f"{folder_lake.url}/orders/")
+    glue.client().create_table(DatabaseName="db", TableInput=wanted)
+    del orders["schema"]["columns"]
+    here = world(folder_lake, {"clicks": clicks}, catalogs=catalogs)
+    here.change("restart", lambda settings: settings["delivery_streams"].update(orders=orders))
+    here.send("orders", 0, 20)
+    port = int(glue.endpoint.rsplit(":", 1)[1])
+    glue.kill()
+    with socket.create_server(("127.0.0.1", port)) as silent:
+        silent.settimeout(60)
+        here.change("restart", without("orders"))
+        connection, _ = silent.accept()
+        # As often as one likes: nobody is answered by the catalog.
+        for _ in range(3):
+            here.change("reload", lambda settings: None)
+        assert here.draining() == {"orders": None} and "orders" not in here.status()["streams"]
+        connection.close()
+    # Its copy of the table serves; the partition waits for the catalog.
+    delivered = lambda: "orders" in here.status()["streams"] and here.server.status("orders")["delivered"] == 20
+    kit.wait_for(delivered, 120, "the delivery")
+    assert ids(folder_lake, "orders") == names((0, 20))

@@ -45,6 +45,19 @@ def test_a_folder_with_strange_files_is_refused_and_left_alone(refused, tmp_path
     assert contents(folder) == ["photos", "thesis.txt"]
 
 
+def test_a_data_dir_that_another_process_has_is_refused_with_what_to_do(new_lakehose, folder_lake):
+    first = new_lakehose([ACME], folder_lake, STREAMS).start()
+    second = new_lakehose([ACME], folder_lake, STREAMS, name="second", data_dir=str(first.data_dir))
+    second.serve()
+    assert second.wait(60) == CONFIG_FAULT, second.log_tail()
+    said = second.log_tail()
+    assert f"data_dir {first.data_dir} is in use by another lakehose" in said, said
+    assert "stop that one, or give this one another data_dir" in said and "panicked" not in said, said
+    # The first one has not noticed.
+    kit.send(first.firehose(ACME), "clicks", [b'{"id": "a"}'] * 10)
+    assert first.terminate() == 0, first.log_tail()
+
+
 def test_hidden_files_and_the_root_of_a_volume_are_no_strangers(new_lakehose, folder_lake, tmp_path):
     folder = tmp_path / "volume"
     (folder / "lost+found").mkdir(parents=True)

@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 import signal
 import socket
+import subprocess
 
 import pytest
 import yaml
@@ -15,6 +17,30 @@ ACME = kit.Identity("acme", ("clicks",))
 COLUMNS = {"id": "string"}
 # Longer than any test: who ends earlier has not waited for it.
 NEVER = "3600 s"
+DISK_FAULT = 74
+# As long as the file is there, no sync of a journal succeeds.
+BROKEN_SYNC = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int fdatasync(int fd) {
+    char link[64], path[PATH_MAX];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length < 0 ? 0 : length] = 0;
+    if (strstr(path, "/journal/") && access(getenv("BROKEN_SYNC"), F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return ((int (*)(int))dlsym(RTLD_NEXT, "fdatasync"))(fd);
+}
+"""
 
 
 def records(count, name="r"):
@@ -171,9 +197,8 @@ def test_two_signals_in_a_row_leave_what_was_never_planned(folder_lake, new_lake
 
 def test_a_reload_under_way_takes_nothing_of_the_deadline(folder_lake, new_lakehose):
     """A catalog that never answers holds the reload up, and the records are delivered all the same."""
-    stream = kit.stream_of({"columns": COLUMNS})
-    deadline = 30
-    server = new_lakehose([ACME], folder_lake, {"clicks": stream}, server=settings(f"{deadline} s")).start()
+    stream = kit.stream_of({"catalog": "tables", "columns": COLUMNS})
+    server = new_lakehose([ACME], folder_lake, {"clicks": stream}, server=settings("30 s")).start()
     sent = records(500)
     kit.send(server.firehose(ACME), "clicks", sent)
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -191,3 +216,32 @@ def test_a_reload_under_way_takes_nothing_of_the_deadline(folder_lake, new_lakeh
     assert "stopped; everything is delivered" in server.log_tail(3), server.log_tail()
     assert "waiting for tasks to end late=[\"reload\"]" not in server.log_text()
     assert found(folder_lake) == ids(sent)
+
+
+def test_a_disk_that_fails_during_a_stop_is_told_by_the_exit_code(s3, s3_lake, new_lakehose, tmp_path):
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler (cc)")
+    source, library, broken = tmp_path / "sync.c", tmp_path / "sync.so", tmp_path / "broken"
+    source.write_text(BROKEN_SYNC)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    stream = kit.stream_of({"columns": COLUMNS})
+    server = new_lakehose([ACME], s3_lake, {"clicks": stream}, server=settings(NEVER))
+    plain = dict(server.secrets)
+    server.secrets |= {"LD_PRELOAD": str(library), "BROKEN_SYNC": str(broken)}
+    server.start()
+    sent = records(500)
+    kit.send(server.firehose(ACME), "clicks", sent)
+    s3.set_faults(put_status=503)
+    server.child.send_signal(signal.SIGTERM)
+    kit.wait_for(lambda: server.status("clicks")["open_plans"] == 1, 60, "a plan of what is buffered")
+    broken.touch()
+    s3.set_faults()
+    assert server.wait(60) == DISK_FAULT, server.log_tail()
+    assert "stopped" not in server.log_tail(3) and "start again to recover" in server.log_tail(3)
+
+    server.secrets = plain
+    server.start()
+    server.flush("clicks")
+    kit.assert_conserved(server.status("clicks"), len(sent))
+    assert found(s3_lake) == ids(sent)

@@ -62,8 +62,8 @@ pub fn books_at_rest(
     Ok(Some(StreamBooks {
         stamp: format!("{stamp:016x}"),
         records: leg("")?,
-        parts: is_there("scratch").then(|| leg("scratch")).transpose()?,
-        backup: is_there("backup").then(|| leg("backup")).transpose()?,
+        parts: is_there("scratch")?.then(|| leg("scratch")).transpose()?,
+        backup: is_there("backup")?.then(|| leg("backup")).transpose()?,
     }))
 }
 
@@ -78,12 +78,11 @@ pub(in crate::app) fn left_at_rest(
     stream: &StreamName,
 ) -> Result<Left, RestError> {
     let directory = data_dir.join("streams").join(stream.as_str());
-    disk.list(&directory)
-        .map_err(|error| RestError::Disk { path: directory.clone(), error })?;
+    disk.list(&directory).map_err(|error| RestError::Disk { path: directory.clone(), error })?;
     let instance = instance(disk, data_dir)?;
     let read = |folder: &str| {
         let folder = directory.join(folder);
-        has_log(disk, &folder).then(|| Log::read(disk, &folder, instance)).transpose()
+        has_log(disk, &folder)?.then(|| Log::read(disk, &folder, instance)).transpose()
     };
     let (source, scratch, backup) = (read("")?, read("scratch")?, read("backup")?);
     let mut left = Left::default();
@@ -147,11 +146,18 @@ fn bytes_in(disk: &Arc<dyn Disk>, folder: &Path) -> u64 {
     names.iter().filter_map(|name| length(name).ok()).sum()
 }
 
-fn has_log(disk: &Arc<dyn Disk>, directory: &Path) -> bool {
-    let names = |folder: &str| disk.list(&directory.join(folder));
-    [names("journal"), names("checkpoint")]
-        .into_iter()
-        .any(|names| names.is_ok_and(|names| !names.is_empty()))
+fn has_log(disk: &Arc<dyn Disk>, directory: &Path) -> Result<bool, RestError> {
+    for folder in ["journal", "checkpoint"] {
+        let path = directory.join(folder);
+        match disk.list(&path) {
+            Ok(names) if names.is_empty() => {}
+            Ok(_) => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            // What cannot be seen may be there.
+            Err(error) => return Err(RestError::Disk { path, error }),
+        }
+    }
+    Ok(false)
 }
 
 /// Whose the data directory is.
@@ -182,8 +188,9 @@ impl Log {
         let mut survey =
             survey.map_err(|error| RestError::Disk { path: directory.to_owned(), error })?;
         let begins_at_zero = survey.begin().is_none_or(|begin| begin == Position(0));
-        let unreadable = |reason: &str| {
-            RestError::Unreadable { path: directory.to_owned(), reason: reason.into() }
+        let unreadable = |reason: &str| RestError::Unreadable {
+            path: directory.to_owned(),
+            reason: reason.into(),
         };
         if survey.checkpoint().is_none() && !begins_at_zero {
             return Err(unreadable("no checkpoint is whole"));
