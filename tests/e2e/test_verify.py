@@ -456,7 +456,8 @@ def damaged_plan(directory):
         is_last = number == max(number for _, _, number in plans)
         if number > known and not is_last and (segment.path, frame.offset) in durable:
             segment.flip(frame.meta_at + 10)
-            return "missing plans", f" {number} to {number};"
+            # With or without its commit.
+            return "missing plan", f" {number}"
     return None
 
 
