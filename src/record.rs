@@ -162,6 +162,8 @@ pub enum ErrorOutputType {
     FormatConversionFailed,
     /// A hook could not make anything of the record.
     ProcessingFailed,
+    /// The record is not what CloudWatch Logs sends, or not packed as that is.
+    DecompressionFailed,
 }
 
 impl ErrorOutputType {
@@ -171,6 +173,7 @@ impl ErrorOutputType {
         match self {
             Self::FormatConversionFailed => "format-conversion-failed",
             Self::ProcessingFailed => "processing-failed",
+            Self::DecompressionFailed => "decompression-failed",
         }
     }
 }
