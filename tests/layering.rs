@@ -104,9 +104,9 @@ const HOMES: [Home; 22] = [
         instead: "records are plain bytes between ingest and error objects",
     },
     Home {
-        // One file for each of the services.
+        // One room for each of the services.
         what: &["aws_sdk_glue"],
-        homes: &["catalog/glue.rs"],
+        homes: &["catalog/glue.rs", "catalog/glue/"],
         instead: "ask the Catalog",
     },
     Home {
