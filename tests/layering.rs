@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// order, on the last one freely.
 const FLOORS: [&[&str]; 6] = [
     &["record", "positions", "plan", "table", "fault", "clock", "disk", "tasks", "metrics"],
-    &["partition", "buffer", "convert", "infer"],
+    &["jq", "partition", "buffer", "convert", "infer"],
     &["journal", "transform", "outbox", "deliver", "catalog"],
     &["ingest", "pipeline"],
     &["config"],
@@ -121,8 +121,8 @@ const HOMES: [Home; 22] = [
     },
     Home {
         what: &["jaq_core", "jaq_json", "jaq_std"],
-        homes: &["transform/"],
-        instead: "evaluate jq in transform",
+        homes: &["jq/"],
+        instead: "evaluate jq by jq::Program",
     },
     Home {
         what: &["rlimit"],
