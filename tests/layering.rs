@@ -33,7 +33,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 22] = [
+const HOMES: [Home; 23] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -97,6 +97,11 @@ const HOMES: [Home; 22] = [
         what: &["flate2", "zstd"],
         homes: &["convert/", "ingest/"],
         instead: "unpack bodies in ingest and pack objects in convert",
+    },
+    Home {
+        what: &["snap"],
+        homes: &["convert/"],
+        instead: "pack objects in convert",
     },
     Home {
         what: &["base64"],

@@ -62,6 +62,7 @@ mod orders;
 mod parquet;
 mod rows;
 mod records;
+mod containers;
 
 mod failure;
 mod footer;
