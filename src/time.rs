@@ -60,7 +60,7 @@ fn in_range(micros: i64) -> Result<i64, Why> {
 }
 
 /// `yyyy-MM-ddTHH:mm:ss[.f][zone]`, or with a space instead of the `T` and one-digit fields.
-fn micros_of_calendar(text: &str) -> Option<i64> {
+pub(crate) fn micros_of_calendar(text: &str) -> Option<i64> {
     let is_strict = text.as_bytes().get(10) == Some(&b'T');
     let digits_min = if is_strict { 2 } else { 1 };
     let mut reader = Reader::new(text);

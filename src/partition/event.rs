@@ -12,8 +12,11 @@
 //! [`Horizon::from`] on, however the clock or the settings moved meanwhile.
 
 mod field;
+#[cfg(test)]
+mod tests;
 mod text;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 pub use self::field::{FieldPath, FieldPathError};
@@ -22,7 +25,7 @@ pub use self::text::{TextPattern, TextPatternError};
 use self::field::Found;
 use crate::number::{Excess, Number};
 use crate::record::{Position, UnixMillis};
-use crate::time::{days_of_text, micros_of_number, micros_of_text};
+use crate::time::{days_of_text, micros_of_calendar, micros_of_text};
 
 /// 9999-12-31T23:59:59.999Z, after which nobody's events lie.
 const SANE_MAX: UnixMillis = UnixMillis(253_402_300_799_999);
@@ -126,13 +129,14 @@ pub enum Verdict {
     Failed(String),
 }
 
-/// Why a time cannot be used.
-enum Unusable<'a> {
+/// Why a record has no time that can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Unusable {
     NoDocument,
     Missing,
-    NoTime(&'a str),
     NoScalar,
-    Absurd(&'a str),
+    NoTime(String),
+    Absurd(String),
 }
 
 impl EventTime {
@@ -140,36 +144,115 @@ impl EventTime {
     #[must_use]
     pub fn judge(&self, record: Stamped<'_>, horizon: Horizon) -> Verdict {
         let arrival = record.arrival;
-        // The partition of the arrival may be complete only when the clock was set back.
         let complete_until = horizon.until.filter(|_| record.position >= horizon.from);
+        // That of the arrival is complete only when the clock was set back.
         let at_arrival = || Verdict::At(complete_until.map_or(arrival, |until| until.max(arrival)));
-        let read = |time| self.form.read(time);
-        let time = match self.field.find(record.data).and_then(|found| read(found).map_err(owned)) {
+        let time = match self.field.find(record.data).and_then(|found| self.form.read(&found)) {
             Ok(time) => time,
             Err(why) if self.absent == Absent::Error => return Verdict::Failed(self.words(&why)),
             Err(_) => return at_arrival(),
         };
-        let is_over = |bound: &Bound, distance: i64| {
-            u64::try_from(distance).is_ok_and(|distance| u128::from(distance) > bound.after.as_millis())
-        };
         let is_complete = complete_until.is_some_and(|until| time < until);
-        let age = arrival.0.saturating_sub(time.0);
-        let late = self.late.filter(|late| is_complete || is_over(late, age));
-        let early = self.early.filter(|early| is_over(early, age.saturating_neg()));
-        let (word, bound) = match (late, early) {
-            (Some(late), _) => ("before", late),
-            (None, Some(early)) => ("after", early),
-            (None, None) => return Verdict::At(time),
+        let age_ms = arrival.0.saturating_sub(time.0);
+        let late = self.late.filter(|late| is_complete || late.is_exceeded_by(age_ms));
+        let early = self.early.filter(|early| early.is_exceeded_by(age_ms.saturating_neg()));
+        let Some(bound) = late.or(early) else {
+            return Verdict::At(time);
         };
         match bound.to {
             Beyond::Partition => Verdict::At(time),
             Beyond::LatePrefix => Verdict::Late(time),
             Beyond::Arrival => at_arrival(),
-            Beyond::Error => Verdict::Failed(format!(
-                "'{}' is more than {} s {word} the arrival of the record",
-                self.field,
-                bound.after.as_secs_f64()
-            )),
+            Beyond::Error if is_complete => {
+                let field = &self.field;
+                Verdict::Failed(format!("the partition of the time in '{field}' is complete"))
+            }
+            Beyond::Error => {
+                let (field, after) = (&self.field, bound.after);
+                let word = if late.is_some() { "before" } else { "after" };
+                Verdict::Failed(format!(
+                    "the time in '{field}' is more than {after:?} {word} the record's arrival"
+                ))
+            }
         }
     }
+
+    /// Whether records can end up below the folder for late ones.
+    #[must_use]
+    pub fn uses_late_prefix(&self) -> bool {
+        let mut bounds = self.late.iter().chain(&self.early);
+        bounds.any(|bound| bound.to == Beyond::LatePrefix)
+    }
+
+    fn words(&self, why: &Unusable) -> String {
+        let field = &self.field;
+        match why {
+            Unusable::NoDocument => {
+                format!("the record is no JSON with an event time in '{field}'")
+            }
+            Unusable::Missing => format!("the record has no event time: there is no '{field}'"),
+            Unusable::NoScalar => {
+                format!("'{field}' is no event time: it is no text and no number")
+            }
+            Unusable::NoTime(text) => {
+                format!("'{field}' is no event time of the stream's form: {text}")
+            }
+            Unusable::Absurd(text) => {
+                format!("'{field}' is no event time of the years 1970 to 9999: {text}")
+            }
+        }
+    }
+}
+
+impl Bound {
+    fn is_exceeded_by(&self, distance_ms: i64) -> bool {
+        u128::try_from(distance_ms).is_ok_and(|distance| distance > self.after.as_millis())
+    }
+}
+
+impl EventForm {
+    fn read(&self, found: &Found<'_>) -> Result<UnixMillis, Unusable> {
+        let text = found.text();
+        let is_number = matches!(found, Found::Number(_));
+        let instant = match self {
+            Self::Auto => micros_of_text(text).ok().map(floor_millis).or_else(|| iso(text)),
+            Self::EpochSeconds => scaled(text, 3),
+            Self::EpochMillis => scaled(text, 0),
+            Self::Iso if is_number => None,
+            Self::Iso => iso(text),
+            Self::Pattern(pattern) => pattern.read(text),
+        };
+        let shown = || text.chars().take(SHOWN_CHARS_MAX).collect();
+        let instant = instant.ok_or_else(|| match Number::parse(text) {
+            // Out of range in every unit.
+            Some(_) if *self == Self::Auto => Unusable::Absurd(shown()),
+            _ => Unusable::NoTime(shown()),
+        })?;
+        let is_sane = (UnixMillis(0)..=SANE_MAX).contains(&instant);
+        if is_sane { Ok(instant) } else { Err(Unusable::Absurd(shown())) }
+    }
+}
+
+/// Milliseconds of a number in units of `10^scale` of them.
+fn scaled(text: &str, scale: u8) -> Option<UnixMillis> {
+    let millis = Number::parse(text)?.scaled(scale, Excess::Drop).ok()?;
+    // Beyond the range of every calendar, which is absurd by its size alone.
+    Some(UnixMillis(i64::try_from(millis).unwrap_or(i64::MAX)))
+}
+
+fn iso(text: &str) -> Option<UnixMillis> {
+    if let Ok(days) = days_of_text(text) {
+        return Some(UnixMillis(i64::from(days) * MILLIS_PER_DAY));
+    }
+    // RFC 3339 allows small letters; a number is no calendar.
+    let text = if text.contains(['t', 'z']) {
+        text.to_ascii_uppercase().into()
+    } else {
+        Cow::Borrowed(text)
+    };
+    micros_of_calendar(&text).map(floor_millis)
+}
+
+fn floor_millis(micros: i64) -> UnixMillis {
+    UnixMillis(micros.div_euclid(1_000))
 }
