@@ -25,7 +25,7 @@ const FLOORS: [&[&str]; 6] = [
         "tasks",
         "metrics",
     ],
-    &["partition", "buffer", "convert", "infer"],
+    &["jq", "partition", "buffer", "convert", "infer"],
     &["journal", "transform", "outbox", "deliver", "catalog"],
     &["ingest", "pipeline"],
     &["config"],
@@ -117,9 +117,9 @@ const HOMES: [Home; 22] = [
         instead: "records are plain bytes between ingest and error objects",
     },
     Home {
-        // One file for each of the services.
+        // One room for each of the services.
         what: &["aws_sdk_glue"],
-        homes: &["catalog/glue.rs"],
+        homes: &["catalog/glue.rs", "catalog/glue/"],
         instead: "ask the Catalog",
     },
     Home {
@@ -134,8 +134,8 @@ const HOMES: [Home; 22] = [
     },
     Home {
         what: &["jaq_core", "jaq_json", "jaq_std"],
-        homes: &["transform/"],
-        instead: "evaluate jq in transform",
+        homes: &["jq/"],
+        instead: "evaluate jq by jq::Program",
     },
     Home {
         what: &["rlimit"],
