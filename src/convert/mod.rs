@@ -46,10 +46,6 @@
 
 mod format;
 
-mod json;
-mod number;
-mod time;
-
 mod cells;
 mod decode;
 mod rejection;
