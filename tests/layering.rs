@@ -674,10 +674,12 @@ fn sources() -> Vec<Source> {
     product.map(|(name, path)| Source::new(&name["src/".len()..], &read(path))).collect()
 }
 
-/// Tests beside the code, and doubles that are mounted for tests only.
+/// Tests beside the code, what the fuzzer calls, and doubles that are mounted for tests only.
 fn is_test_file(name: &str) -> bool {
     let is_tests = name.ends_with("/tests.rs") || name.ends_with("_tests.rs");
-    is_tests || name.contains("/tests/") || name.starts_with("src/disk/simulated")
+    let is_fuzzing = name.ends_with("fuzzing.rs") || name.contains("/fuzzing/");
+    let is_double = name.starts_with("src/disk/simulated");
+    is_tests || is_fuzzing || name.contains("/tests/") || is_double
 }
 
 fn files_under(folder: &Path, extension: &str) -> Vec<PathBuf> {
