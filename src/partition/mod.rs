@@ -9,6 +9,7 @@
 //! where the settings ask for it, each of them held like a segment.
 
 mod escape;
+mod event;
 mod group;
 mod key;
 mod layout;
@@ -19,6 +20,10 @@ mod template;
 mod tests;
 
 pub use escape::{DEFAULT_PARTITION, escape, unescape};
+pub use event::{
+    Absent, Beyond, Bound, EventForm, EventTime, FieldPath, FieldPathError, Horizon, Stamped,
+    TextPattern, TextPatternError, Verdict,
+};
 pub use group::{FailedKind, Group, GroupPlace, Values};
 pub use key::{KEY_BYTES_MAX, KeyTooLong, ObjectName, renamed};
 pub use layout::{Folder, Layout, Part};
