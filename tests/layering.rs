@@ -33,7 +33,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 22] = [
+const HOMES: [Home; 23] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -92,6 +92,11 @@ const HOMES: [Home; 22] = [
         what: &["chrono"],
         homes: &["partition/", "convert/", "ingest/auth.rs", "cli/demo/"],
         instead: "keep times as UnixMillis outside of texts",
+    },
+    Home {
+        what: &["chrono_tz"],
+        homes: &["partition/pattern/zone.rs"],
+        instead: "ask partition::Zone",
     },
     Home {
         what: &["flate2", "zstd"],

@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub use escape::{DEFAULT_PARTITION, escape, unescape};
 pub use key::{KEY_BYTES_MAX, KeyTooLong, ObjectName, renamed};
 pub use layout::{Folder, Layout, Part};
-pub use pattern::PatternError;
+pub use pattern::{PatternError, Zone};
 pub use template::{EvaluateError, Evaluated, Place, Template, TemplateError};
 
 use crate::record::Tenant;

@@ -8,12 +8,10 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
-
 use super::Group;
 use super::escape::{DEFAULT_PARTITION, escape, unescape};
 use super::key::uuid_v4;
-use super::pattern::{self, PatternError, civil};
+use super::pattern::{self, Moment, PatternError, Zone};
 use crate::record::{ErrorOutputType, UnixMillis};
 
 /// The most characters that a template may have, Firehose's bound.
@@ -44,6 +42,7 @@ pub struct Template {
     has_expressions: bool,
     /// Where the implicit date begins among the pieces; the bound does not count it.
     implicit_from: Option<usize>,
+    zone: Zone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,12 +157,20 @@ pub enum EvaluateError {
 }
 
 impl Template {
-    /// Reads the text of a prefix.
+    /// Reads the text of a prefix that prints times in UTC.
+    ///
+    /// # Errors
+    /// As [`Template::parse_in`].
+    pub fn parse(text: &str, place: Place) -> Result<Self, TemplateError> {
+        Self::parse_in(text, place, Zone::UTC)
+    }
+
+    /// Reads the text of a prefix that prints times in `zone`.
     ///
     /// # Errors
     /// When an expression cannot be read or stands in the wrong place, or when the keys would be
     /// such that stores refuse them; says what to write instead.
-    pub fn parse(text: &str, place: Place) -> Result<Self, TemplateError> {
+    pub fn parse_in(text: &str, place: Place, zone: Zone) -> Result<Self, TemplateError> {
         let length = text.chars().count();
         if length > TEMPLATE_CHARS_MAX {
             return Err(TemplateError::TooLong(length));
@@ -174,6 +181,7 @@ impl Template {
             has_timestamp: false,
             has_expressions: false,
             implicit_from: None,
+            zone,
         };
         let mut rest = text;
         while let Some((literal, expression)) = rest.split_once("!{") {
@@ -190,6 +198,12 @@ impl Template {
         }
         template.check_folders()?;
         Ok(template)
+    }
+
+    /// The zone that it prints times in.
+    #[must_use]
+    pub fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// Whether the time is in it, by an expression or implicitly.
@@ -275,7 +289,7 @@ impl Template {
         error: Option<ErrorOutputType>,
         random: &mut dyn FnMut() -> u128,
     ) -> Result<Evaluated, EvaluateError> {
-        let time = civil(instant);
+        let time = self.zone.at(instant);
         let (written, implicit) =
             self.pieces.split_at(self.implicit_from.unwrap_or(self.pieces.len()));
         let mut prefix = String::new();
@@ -361,7 +375,7 @@ impl Template {
     }
 
     fn push_pattern(&mut self, text: &str) -> Result<(), PatternError> {
-        for part in pattern::parse(text)? {
+        for part in pattern::parse(text, &self.zone)? {
             match part {
                 pattern::Part::Literal(text) => self.push_literal(&text),
                 pattern::Part::Field(field) => self.pieces.push(Piece::Time(field)),
@@ -426,7 +440,7 @@ impl Template {
 
 impl Piece {
     /// Prints a piece that depends on the time alone.
-    fn print(&self, time: &DateTime<Utc>, into: &mut String) {
+    fn print(&self, time: &Moment, into: &mut String) {
         match self {
             Self::Literal(text) => into.push_str(text),
             Self::Time(field) => field.print(time, into),

@@ -42,6 +42,7 @@ pub(super) fn name(
         stream,
         version: 1,
         instant: batch.oldest_arrival,
+        zone: template.zone(),
         random: marked(stamp, random()),
         extension,
     };
