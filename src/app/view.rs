@@ -57,6 +57,10 @@ fn compression(compression: RecordsCompression) -> &'static str {
     match compression {
         RecordsCompression::None => "UNCOMPRESSED",
         RecordsCompression::Gzip => "GZIP",
+        RecordsCompression::Zip => "ZIP",
+        RecordsCompression::Snappy => "Snappy",
+        RecordsCompression::HadoopSnappy => "HADOOP_SNAPPY",
+        // Firehose has no word for it.
         RecordsCompression::Zstd => "ZSTD",
     }
 }

@@ -8,6 +8,7 @@
 //! empty, `.` or `..` segment or a control character, all of which stores refuse.
 
 mod escape;
+mod event;
 mod key;
 mod layout;
 mod pattern;
@@ -19,6 +20,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use escape::{DEFAULT_PARTITION, escape, unescape};
+pub use event::{
+    Absent, Beyond, Bound, EventForm, EventTime, FieldPath, FieldPathError, Horizon, Stamped,
+    TextPattern, TextPatternError, Verdict,
+};
 pub use key::{KEY_BYTES_MAX, KeyTooLong, ObjectName, renamed};
 pub use layout::{Folder, Layout, Part};
 pub use pattern::{PatternError, Zone};
