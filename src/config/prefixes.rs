@@ -323,6 +323,7 @@ fn check_length(
                     stream,
                     version: WIDEST_VERSION,
                     instant: WIDEST_INSTANT,
+                    zone: prefix.template.zone(),
                     random: 0,
                     extension: ".parquet",
                 };

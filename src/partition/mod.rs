@@ -27,6 +27,6 @@ pub use event::{
 pub use group::{FailedKind, Group, GroupPlace, Values};
 pub use key::{KEY_BYTES_MAX, KeyTooLong, ObjectName, renamed};
 pub use layout::{Folder, Layout, Part};
-pub use pattern::PatternError;
+pub use pattern::{PatternError, Zone};
 pub use slot::{EventField, Slot};
 pub use template::{EvaluateError, Evaluated, Place, Template, TemplateError};

@@ -9,12 +9,10 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
-
 use super::escape::{DEFAULT_PARTITION, escape, unescape};
 use super::group::{Group, Values};
 use super::key::uuid_v4;
-use super::pattern::{self, PatternError, civil};
+use super::pattern::{self, Moment, PatternError, Zone};
 use super::slot::{EventField, Slot};
 use crate::record::{ErrorOutputType, UnixMillis};
 
@@ -50,6 +48,7 @@ pub struct Template {
     has_expressions: bool,
     /// Where the implicit date begins among the pieces; the bound does not count it.
     implicit_from: Option<usize>,
+    zone: Zone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,12 +155,20 @@ pub enum EvaluateError {
 }
 
 impl Template {
-    /// Reads the text of a prefix.
+    /// Reads the text of a prefix that prints times in UTC.
+    ///
+    /// # Errors
+    /// As [`Template::parse_in`].
+    pub fn parse(text: &str, place: Place) -> Result<Self, TemplateError> {
+        Self::parse_in(text, place, Zone::UTC)
+    }
+
+    /// Reads the text of a prefix that prints times in `zone`.
     ///
     /// # Errors
     /// When an expression cannot be read or stands in the wrong place, or when the keys would be
     /// such that stores refuse them; says what to write instead.
-    pub fn parse(text: &str, place: Place) -> Result<Self, TemplateError> {
+    pub fn parse_in(text: &str, place: Place, zone: Zone) -> Result<Self, TemplateError> {
         let length = text.chars().count();
         if length > TEMPLATE_CHARS_MAX {
             return Err(TemplateError::TooLong(length));
@@ -173,6 +180,7 @@ impl Template {
             has_timestamp: false,
             has_expressions: false,
             implicit_from: None,
+            zone,
         };
         let mut rest = text;
         while let Some((literal, expression)) = rest.split_once("!{") {
@@ -189,6 +197,12 @@ impl Template {
         }
         template.check_folders()?;
         Ok(template)
+    }
+
+    /// The zone that it prints times in.
+    #[must_use]
+    pub fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// Whether the time is in it, by an expression or implicitly.
@@ -251,7 +265,7 @@ impl Template {
     #[must_use]
     pub fn event_value(&self, EventField(field): &EventField, instant: UnixMillis) -> String {
         let mut value = String::new();
-        field.print(&civil(instant), &mut value);
+        field.print(&self.zone.at(instant), &mut value);
         value
     }
 
@@ -349,7 +363,7 @@ impl Template {
         error: Option<ErrorOutputType>,
         random: &mut dyn FnMut() -> u128,
     ) -> Result<Evaluated, EvaluateError> {
-        let time = civil(instant);
+        let time = self.zone.at(instant);
         let (written, implicit) =
             self.pieces.split_at(self.implicit_from.unwrap_or(self.pieces.len()));
         let mut prefix = String::new();
@@ -452,7 +466,7 @@ impl Template {
             ("partitionKeyFromQuery", key) => self.push_slot(Slot::QueryKey(key.to_owned())),
             ("partitionKeyFromLambda", key) => self.push_slot(Slot::HookKey(key.to_owned())),
             ("event", pattern) => {
-                for part in pattern::parse(pattern)? {
+                for part in pattern::parse(pattern, &self.zone)? {
                     match part {
                         pattern::Part::Literal(text) => self.push_literal(&text),
                         pattern::Part::Field(field) => {
@@ -467,7 +481,7 @@ impl Template {
     }
 
     fn push_pattern(&mut self, text: &str) -> Result<(), PatternError> {
-        for part in pattern::parse(text)? {
+        for part in pattern::parse(text, &self.zone)? {
             match part {
                 pattern::Part::Literal(text) => self.push_literal(&text),
                 pattern::Part::Field(field) => self.pieces.push(Piece::Time(field)),
@@ -532,7 +546,7 @@ impl Template {
 
 impl Piece {
     /// Prints a piece that depends on the time alone.
-    fn print(&self, time: &DateTime<Utc>, into: &mut String) {
+    fn print(&self, time: &Moment, into: &mut String) {
         match self {
             Self::Literal(text) => into.push_str(text),
             Self::Time(field) => field.print(time, into),

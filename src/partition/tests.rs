@@ -210,7 +210,7 @@ fn faulty_prefixes_are_refused_with_what_to_write() {
         ("!{partitionKeyFromLambda:}/", "write the name of a key"),
         ("!{partitionKeyFromLambda:id}=x/", "name itself"),
         ("!{firehose:error-output-type}/", "error_prefix only"),
-        ("!{timestamp:YYYY}/", "y (year)"),
+        ("!{timestamp:T}/", "such as y (year)"),
         ("!{timestamp:!{timestamp:yyyy}}", "'{' has no meaning"),
         ("/a/", "begins with '/'"),
         ("!{timestamp:/yyyy}", "begins with '/'"),

@@ -55,6 +55,7 @@ pub(super) fn name(
         stream,
         version: 1,
         instant: oldest_arrival,
+        zone: template.zone(),
         random: marked(stamp, random()),
         extension,
     };
