@@ -107,6 +107,11 @@ const HOMES: [Home; 23] = [
         instead: "keep times as UnixMillis outside of texts",
     },
     Home {
+        what: &["chrono_tz"],
+        homes: &["partition/pattern/zone.rs"],
+        instead: "ask partition::Zone",
+    },
+    Home {
         what: &["flate2", "zstd"],
         homes: &["convert/", "ingest/"],
         instead: "unpack bodies in ingest and pack objects in convert",
