@@ -160,10 +160,13 @@ pub struct Record<'a> {
 pub enum ErrorOutputType {
     /// The record does not fit the table.
     FormatConversionFailed,
-    /// A hook could not make anything of the record.
+    /// A hook could not make anything of the record, or it has no place under the prefix.
     ProcessingFailed,
     /// The record is not what CloudWatch Logs sends, or not packed as that is.
     DecompressionFailed,
+    /// The record would have opened one partition more than may be active.
+    #[serde(rename = "activePartitionExceeded")]
+    ActivePartitionExceeded,
 }
 
 impl ErrorOutputType {
@@ -174,6 +177,7 @@ impl ErrorOutputType {
             Self::FormatConversionFailed => "format-conversion-failed",
             Self::ProcessingFailed => "processing-failed",
             Self::DecompressionFailed => "decompression-failed",
+            Self::ActivePartitionExceeded => "activePartitionExceeded",
         }
     }
 }

@@ -38,8 +38,8 @@ pub fn cloudwatch_logs(form: LogForm) -> impl Transform {
 }
 
 #[derive(Debug)]
-struct CloudWatchLogs {
-    form: LogForm,
+pub(super) struct CloudWatchLogs {
+    pub(super) form: LogForm,
 }
 
 /// An envelope, as places in its text.

@@ -37,8 +37,8 @@ pub fn deaggregate(sub_records: SubRecords) -> impl Transform {
 }
 
 #[derive(Debug)]
-struct Deaggregate {
-    sub_records: SubRecords,
+pub(super) struct Deaggregate {
+    pub(super) sub_records: SubRecords,
 }
 
 /// The sub-records of a record, and what behind them cannot be read: where it begins and why.

@@ -26,7 +26,7 @@ pub fn decompress() -> impl Transform {
 }
 
 #[derive(Debug)]
-struct Decompress;
+pub(super) struct Decompress;
 
 /// Why there is no text.
 #[derive(Debug, PartialEq, Eq)]

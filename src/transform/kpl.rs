@@ -21,7 +21,7 @@ pub fn kpl() -> impl Transform {
 }
 
 #[derive(Debug)]
-struct Kpl;
+pub(super) struct Kpl;
 
 /// The members that matter of `AggregatedRecord`; others are skipped. Its records are read one by one.
 #[derive(Clone, PartialEq, Message)]

@@ -18,6 +18,8 @@ mod decompress;
 mod delimiter;
 mod documents;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod http;
 mod inside;
 mod invocations;
@@ -42,7 +44,7 @@ pub use self::delimiter::AppendDelimiter;
 pub use self::fields::{Fields, FieldsSettings};
 pub use self::http::{Http, HttpSettings, is_header};
 pub use self::invocations::{HookName, Origin, Patience};
-pub use self::jq::{Filter, Jq, Program, ProgramError};
+pub use self::jq::{Filter, Jq};
 pub use self::kpl::kpl;
 pub use self::lambda::{FunctionArn, Keys, Lambda, LambdaSettings};
 
