@@ -14,7 +14,7 @@ use crate::convert::{Format, Schema};
 use crate::deliver::backoff;
 use crate::disk::Disk;
 use crate::fault::Action;
-use crate::pipeline::Recipe;
+use crate::pipeline::{Partitioning, Recipe};
 use crate::plan::Target;
 use crate::record::StreamName;
 use crate::table::{Column, HiveType, Table};
@@ -175,6 +175,7 @@ pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe 
         error_prefix: backup.prefix.clone(),
         target: config.stores[&backup.store].target(&backup.store),
         register_in: None,
+        partitioning: Partitioning::default(),
     }
 }
 
@@ -198,6 +199,7 @@ fn assemble(
     Ok(Recipe {
         format: format(stream, table.as_ref())?,
         catalog_region: outside.catalog_region,
+        partitioning: stream.partitioning.clone(),
         prefix: stream.destination.prefix.clone(),
         error_prefix: stream.destination.error_prefix.clone(),
         target: outside.target,

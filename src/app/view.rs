@@ -24,7 +24,12 @@ pub(super) fn description(
         buffering_seconds: settings.buffering.interval.as_secs(),
         content: content(config, settings),
         processors: settings.transform.iter().filter_map(|step| processor(&step.kind)).collect(),
-        is_partitioned_by_keys: !settings.destination.prefix.hook_keys().is_empty(),
+        is_partitioned_by_keys: settings
+            .destination
+            .prefix
+            .slots()
+            .iter()
+            .any(|slot| slot.key().is_some()),
         backup: settings.backup.as_ref().map(|backup| BackupDescription {
             bucket: bucket(&config.stores[&backup.store].url),
             prefix: backup.prefix_text.clone(),
@@ -57,6 +62,10 @@ fn compression(compression: RecordsCompression) -> &'static str {
     match compression {
         RecordsCompression::None => "UNCOMPRESSED",
         RecordsCompression::Gzip => "GZIP",
+        RecordsCompression::Zip => "ZIP",
+        RecordsCompression::Snappy => "Snappy",
+        RecordsCompression::HadoopSnappy => "HADOOP_SNAPPY",
+        // Firehose has no word for it.
         RecordsCompression::Zstd => "ZSTD",
     }
 }

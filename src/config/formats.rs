@@ -124,16 +124,19 @@ impl Scalar for BinaryText {
 }
 
 impl Scalar for RecordsCompression {
-    const EXPECTED: &'static str = "none, gzip or zstd";
+    const EXPECTED: &'static str = "none, gzip, zip, snappy, hadoop_snappy or zstd";
 
     fn json_schema() -> Json {
-        json_schema::words(&["none", "gzip", "zstd"])
+        json_schema::words(&["none", "gzip", "zip", "snappy", "hadoop_snappy", "zstd"])
     }
 
     fn parse(text: &str) -> Result<Self, String> {
         match text {
             "none" => Ok(Self::None),
             "gzip" => Ok(Self::Gzip),
+            "zip" => Ok(Self::Zip),
+            "snappy" => Ok(Self::Snappy),
+            "hadoop_snappy" => Ok(Self::HadoopSnappy),
             "zstd" => Ok(Self::Zstd),
             _ => unknown::<Self>("compression of records", text),
         }

@@ -11,13 +11,13 @@ use std::collections::HashSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::DATA_BYTES_MAX;
 use super::cells::{Cell, Cells, Span, VALUES_MAX};
 use super::format::BinaryText;
-use super::json::{self, Cursor, Kind, StringToken, SyntaxError};
-use super::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
 use super::rejection::{Failure, Rejection, Step, mismatch, too_long};
 use super::schema::{Fields, MapNodes, Node, Shape};
-use super::{DATA_BYTES_MAX, time};
+use crate::json::{self, Cursor, Kind, StringToken, SyntaxError};
+use crate::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
 
 /// Maps up to this size are searched for equal keys pair by pair.
 const SMALL_MAP_ENTRIES_MAX: usize = 16;
@@ -287,8 +287,8 @@ fn scalar(shape: &Shape, text: &str) -> Result<Cell, Why> {
             finite(value.is_finite(), Cell::Double(value))
         }
         Shape::Decimal { precision, scale } => decimal(text, precision, scale),
-        Shape::Date => time::days_of_text(text).map(|days| Cell::Integer(days.into())),
-        Shape::Timestamp(_) => time::micros_of_text(text).map(Cell::Integer),
+        Shape::Date => crate::time::days_of_text(text).map(|days| Cell::Integer(days.into())),
+        Shape::Timestamp(_) => crate::time::micros_of_text(text).map(Cell::Integer),
         Shape::Boolean | Shape::Text { .. } | Shape::Binary(_) => Err(""),
         Shape::List(_) | Shape::Map(_) | Shape::Struct(_) => Err(""),
     }

@@ -80,6 +80,12 @@ pub enum RecordsCompression {
     None,
     /// One gzip member.
     Gzip,
+    /// A ZIP archive with one deflated entry, named at random.
+    Zip,
+    /// The stream of snappy-java, which is not Snappy's own framing format.
+    Snappy,
+    /// The stream of Hadoop's Snappy codec.
+    HadoopSnappy,
     /// One Zstandard frame.
     Zstd,
 }
@@ -105,6 +111,9 @@ impl Format {
             Self::Records(options) => match options.compression {
                 RecordsCompression::None => "",
                 RecordsCompression::Gzip => ".gz",
+                RecordsCompression::Zip => ".zip",
+                // Firehose's documentation says .hsnappy of the second; it writes the same for both.
+                RecordsCompression::Snappy | RecordsCompression::HadoopSnappy => ".snappy",
                 RecordsCompression::Zstd => ".zst",
             },
         }
@@ -119,6 +128,9 @@ impl Format {
             Self::Records(options) => match options.compression {
                 RecordsCompression::None => None,
                 RecordsCompression::Gzip => Some("gzip"),
+                RecordsCompression::Zip => Some("zip"),
+                RecordsCompression::Snappy => Some("snappy-java"),
+                RecordsCompression::HadoopSnappy => Some("hadoop-snappy"),
                 RecordsCompression::Zstd => Some("zstd"),
             },
         }

@@ -46,10 +46,6 @@
 
 mod format;
 
-mod json;
-mod number;
-mod time;
-
 mod cells;
 mod decode;
 mod rejection;
@@ -62,6 +58,7 @@ mod orders;
 mod parquet;
 mod rows;
 mod records;
+mod containers;
 
 mod failure;
 mod footer;

@@ -1,9 +1,10 @@
 //! Records one behind the other, as they were sent.
 //!
-//! Owns the delimiter between them and the compression of the whole. Does not look into records.
+//! Owns the delimiter between them and the choice of what compresses the whole. Does not look into
+//! records; the headers of ZIP and Snappy stand in `containers`.
 //!
 //! Invariant: without compression and delimiter the object is the records' bytes and nothing else;
-//! equal records make equal objects.
+//! equal records make equal objects, but for the name inside a ZIP archive.
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -11,6 +12,7 @@ use std::io::{self, Write as _};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use super::containers::{Framing, SnappyStream, ZipArchive};
 use super::format::{Delimiter, RecordsCompression, RecordsOptions};
 use super::{EncodeError, Encoded, Pushed, ZSTD_LEVEL};
 
@@ -70,6 +72,8 @@ impl RecordsEncoder {
 enum Sink {
     Plain(Vec<u8>),
     Gzip(Box<GzEncoder<Vec<u8>>>),
+    Zip(Box<ZipArchive>),
+    Snappy(Box<SnappyStream>),
     Zstd(Box<zstd::stream::write::Encoder<'static, Vec<u8>>>),
 }
 
@@ -80,6 +84,13 @@ impl Sink {
             // No time and no name in the header: equal records make equal objects.
             RecordsCompression::Gzip => {
                 Self::Gzip(Box::new(GzEncoder::new(vec![], Compression::default())))
+            }
+            RecordsCompression::Zip => Self::Zip(Box::new(ZipArchive::new())),
+            RecordsCompression::Snappy => {
+                Self::Snappy(Box::new(SnappyStream::new(Framing::Xerial)))
+            }
+            RecordsCompression::HadoopSnappy => {
+                Self::Snappy(Box::new(SnappyStream::new(Framing::Hadoop)))
             }
             RecordsCompression::Zstd => {
                 Self::Zstd(Box::new(zstd::stream::write::Encoder::new(vec![], ZSTD_LEVEL)?))
@@ -94,6 +105,8 @@ impl Sink {
                 Ok(())
             }
             Self::Gzip(encoder) => encoder.write_all(bytes),
+            Self::Zip(archive) => archive.write(bytes),
+            Self::Snappy(stream) => stream.write(bytes),
             Self::Zstd(encoder) => encoder.write_all(bytes),
         }
     }
@@ -102,6 +115,8 @@ impl Sink {
         match self {
             Self::Plain(out) => Ok(out),
             Self::Gzip(encoder) => encoder.finish(),
+            Self::Zip(archive) => archive.finish(),
+            Self::Snappy(stream) => stream.finish(),
             Self::Zstd(encoder) => encoder.finish(),
         }
     }
@@ -112,6 +127,8 @@ impl fmt::Debug for Sink {
         f.write_str(match self {
             Self::Plain(_) => "Plain",
             Self::Gzip(_) => "Gzip",
+            Self::Zip(_) => "Zip",
+            Self::Snappy(_) => "Snappy",
             Self::Zstd(_) => "Zstd",
         })
     }

@@ -11,8 +11,8 @@ use arrow_schema::SchemaRef;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
 
 use super::format::{BinaryText, ParquetOptions, TimestampForm};
-use super::json::{StringToken, unescape};
 use super::parquet::{Int96As, arrow_schema, parquet_schema};
+use crate::json::{StringToken, unescape};
 use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
 
 /// A table's columns, ready to convert records by.

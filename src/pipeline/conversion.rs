@@ -11,19 +11,18 @@ use super::entry::{Content, Entry};
 use super::freeze::{Batch, FreezeError, Recipe};
 use super::intake::Kind;
 use super::naming::{NameError, name};
+use super::placing::{Given, Placer, Unplaced};
 use crate::clock::Clock;
 use crate::convert::{
     Counted, EncodeError, Encoded, Encoder, FailureLine, Format, Origin, ProcessingFailureLine,
     PushError, TableName,
 };
 use crate::journal::Journal;
-use crate::partition::{EvaluateError, missing_key};
+use crate::partition::{FailedKind, GroupPlace};
 use crate::plan::{ObjectHeader, PlanId};
 use crate::positions::{Positions, Run};
 use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
 
-/// Firehose's code of records whose keys give them no place in the prefix.
-const NO_PLACE: &str = "DynamicPartitioning.MetadataExtractionFailed";
 /// The code of records that conversion does not survive.
 const POISON: &str = "Lakehose.Poison";
 
@@ -81,6 +80,7 @@ impl Converter {
     ) -> Result<Vec<Converted>, FreezeError> {
         let parts = batches.iter().map(|batch| {
             Ok(Parts {
+                batch,
                 name: self.name(batch, None),
                 encoder: Encoder::new(&self.recipe.format)?,
                 rows: Positions::default(),
@@ -108,8 +108,7 @@ impl Converter {
             return Err(error.into());
         }
         self.caution.end_records();
-        let finish = |(batch, parts): (&Batch, Parts)| self.finish(id, batch, parts);
-        batches.iter().zip(parts).map(finish).collect()
+        parts.into_iter().map(|parts| self.finish(id, parts)).collect()
     }
 
     /// The header of an object: see [`name`].
@@ -118,7 +117,8 @@ impl Converter {
         batch: &Batch,
         error: Option<ErrorOutputType>,
     ) -> Result<ObjectHeader, NameError> {
-        name(&self.stream, self.records.stamp(), &self.recipe, batch, error)
+        let named = (&batch.group, batch.oldest_arrival);
+        name(&self.stream, self.records.stamp(), &self.recipe, named, error)
     }
 
     /// What the positions of its records count.
@@ -129,8 +129,8 @@ impl Converter {
         }
     }
 
-    fn finish(&self, id: PlanId, batch: &Batch, parts: Parts) -> Result<Converted, FreezeError> {
-        let Parts { name, encoder, rows, arrivals, failed, damaged } = parts;
+    fn finish(&self, id: PlanId, parts: Parts<'_>) -> Result<Converted, FreezeError> {
+        let Parts { batch, name, encoder, rows, arrivals, failed, damaged, .. } = parts;
         if rows.is_empty() {
             return Ok(Converted { rows: None, failed, damaged });
         }
@@ -152,20 +152,13 @@ impl Converter {
         Ok(Converted { rows: Some(rows), failed, damaged })
     }
 
-    fn take(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
+    fn take(&self, part: &mut Parts<'_>, record: Record<'_>) -> Result<(), EncodeError> {
         if self.kind == Kind::Records {
-            return self.convert_one(part, record);
+            return self.convert_placed(part, record, &BTreeMap::new());
         }
         match Entry::decode(record.data).map(|entry| entry.content) {
             Some(Content::Part { partition_keys, data }) => {
-                let record = Record { data, ..record };
-                match self.no_place(part, &partition_keys) {
-                    Some(why) => {
-                        self.fail(part, record, NO_PLACE, &why, 1);
-                        Ok(())
-                    }
-                    None => self.convert_one(part, record),
-                }
+                self.convert_placed(part, Record { data, ..record }, &partition_keys)
             }
             Some(Content::Failed { failure, raw }) => {
                 let line = ProcessingFailureLine {
@@ -189,19 +182,40 @@ impl Converter {
         }
     }
 
-    /// Why keys that hooks gave a record leave it without a place in the prefix, if they do.
-    fn no_place(&self, part: &Parts, given: &BTreeMap<String, String>) -> Option<String> {
-        let used = self.recipe.prefix.hook_keys();
-        if used.is_empty() {
-            return None;
-        }
-        let error = part.name.as_ref().err()?;
-        // One record of the batch may lack another key than the next.
-        let missing = missing_key(used, given).map(|key| EvaluateError::NoKey(key.to_owned()));
-        Some(missing.map_or_else(|| error.to_string(), |missing| missing.to_string()))
+    /// Converts a record, unless it has no place.
+    fn convert_placed(
+        &self,
+        part: &mut Parts<'_>,
+        record: Record<'_>,
+        hook_keys: &BTreeMap<String, String>,
+    ) -> Result<(), EncodeError> {
+        let group = &part.batch.group;
+        let (kind, why) = match (&group.place, &part.name) {
+            (GroupPlace::Failed(kind @ FailedKind::TooManyPartitions), _) => {
+                (*kind, Unplaced::too_many(&self.recipe.partitioning))
+            }
+            (GroupPlace::Failed(kind @ FailedKind::Unplaced), _) => {
+                let placer = Placer::new(self.stream.clone(), self.recipe.clone());
+                let (tenant, bytes) = (group.tenant.as_ref(), record.data);
+                let given = Given { tenant, arrival: record.arrival, bytes, hook_keys };
+                (*kind, placer.why_unplaced(&given))
+            }
+            (_, Err(error)) => (FailedKind::Unplaced, Unplaced::without_name(error)),
+            (_, Ok(_)) => return self.convert_one(part, record),
+        };
+        let failed = part.failed.entry(kind.error_type()).or_default();
+        self.fail(failed, record, why.code, &why.message, 1);
+        Ok(())
     }
 
-    fn fail(&self, part: &mut Parts, record: Record<'_>, code: &str, message: &str, attempts: u32) {
+    fn fail(
+        &self,
+        failed: &mut Failed,
+        record: Record<'_>,
+        code: &str,
+        message: &str,
+        attempts: u32,
+    ) {
         let attempt_ending = self.clock.now();
         let line = ProcessingFailureLine {
             record,
@@ -211,14 +225,14 @@ impl Converter {
             attempt_ending,
             lambda_arn: None,
         };
-        let failed = part.failed.entry(ErrorOutputType::ProcessingFailed).or_default();
         failed.push(record.position, |lines| line.append_to(lines));
     }
 
-    fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
+    fn convert_one(&self, part: &mut Parts<'_>, record: Record<'_>) -> Result<(), EncodeError> {
         let is_copied = matches!(self.recipe.format, Format::Records(_));
         if !is_copied && let Some(verdict) = self.caution.verdict(record.position) {
-            self.fail(part, record, POISON, &verdict.message, verdict.attempts);
+            let failed = part.failed.entry(ErrorOutputType::ProcessingFailed).or_default();
+            self.fail(failed, record, POISON, &verdict.message, verdict.attempts);
             return Ok(());
         }
         self.caution.begin_record(record.position);
@@ -264,9 +278,10 @@ impl Failed {
 }
 
 /// What becomes of one batch, while its records are read.
-struct Parts {
-    /// The object of its rows, without what their bytes say. Where keys of hooks give it no name,
-    /// there are no rows.
+struct Parts<'a> {
+    batch: &'a Batch,
+    /// The object of its rows, without what their bytes say. Where its place gives it no name, there
+    /// are no rows.
     name: Result<ObjectHeader, NameError>,
     encoder: Encoder,
     rows: Positions,

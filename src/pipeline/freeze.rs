@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::caution::survive;
 use super::conversion::{Converter, Rows};
 use super::naming::NameError;
+use super::placing::Partitioning;
 use crate::buffer;
 use crate::convert::{EncodeError, Format};
 use crate::journal::{AppendError, Control, Journal};
@@ -39,6 +40,8 @@ pub struct Recipe {
     pub table: Option<Table>,
     /// The region of the table's catalog, where it has one.
     pub catalog_region: Option<String>,
+    /// What fills the slots of the prefix.
+    pub partitioning: Partitioning,
     /// Where rows go.
     pub prefix: Template,
     /// Where failed records go.

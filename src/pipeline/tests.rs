@@ -18,3 +18,5 @@ mod logged;
 mod outage;
 mod schedules;
 mod world;
+
+pub(in crate::pipeline) use self::world::recipe;

@@ -2,10 +2,12 @@
 
 Owns Spark's session, one for all files. A process of its own, so that the Java machine ends with it
 and the time zone is UTC in both. ORDER is JSON, a list of `{"files": [...], "columns": {...}, "hive":
-folder or null}`; RESULT is a pickle, for each entry the rows as plain Python values.
+folder or null}`, or `{"unpack": FILE, "by": "hadoop" or "xerial"}`; RESULT is a pickle, for each entry the
+rows as plain Python values, or the bytes in the file.
 
 With a folder in `hive` the files are read by Hive's own Parquet SerDe through an external table there,
-as Hive and old readers do; without, by Spark's reader.
+as Hive and old readers do; without, by Spark's reader. A file is unpacked by the codec that Hadoop takes
+for its name, or by snappy-java's own stream.
 """
 
 import json
@@ -58,7 +60,21 @@ def plain(value):
     return value
 
 
+def unpack(spark, order):
+    jvm = spark._jvm
+    if order["by"] == "xerial":
+        stream = jvm.org.xerial.snappy.SnappyInputStream(jvm.java.io.FileInputStream(order["unpack"]))
+    else:
+        path = jvm.org.apache.hadoop.fs.Path(f"file://{order['unpack']}")
+        hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+        codec = jvm.org.apache.hadoop.io.compress.CompressionCodecFactory(hadoop).getCodec(path)
+        stream = codec.createInputStream(path.getFileSystem(hadoop).open(path))
+    return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
+
+
 def read(spark, number, order):
+    if "unpack" in order:
+        return unpack(spark, order)
     names = list(order["columns"])
     if order["hive"] is None:
         frame = spark.read.parquet(*order["files"])

@@ -77,6 +77,7 @@ impl Leg {
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
+                    self.collector.planned(&batches);
                     // What was lost as a whole was told when it was looked for.
                     self.report_lost(&plan.damaged.without(&lost));
                     self.turns.open(&plan, false);
