@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 6] = [
         "metrics",
     ],
     &["jq", "partition", "buffer", "convert", "infer"],
-    &["journal", "transform", "outbox", "deliver", "catalog"],
+    &["journal", "transform", "outbox", "deliver", "catalog", "webhook"],
     &["ingest", "pipeline"],
     &["config"],
     &["app", "console", "cli", "main"],
@@ -46,7 +46,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 23] = [
+const HOMES: [Home; 24] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -54,8 +54,8 @@ const HOMES: [Home; 23] = [
     },
     Home {
         what: &["reqwest"],
-        homes: &["cli/", "transform/"],
-        instead: "call HTTP in the command line's client or in a hook",
+        homes: &["cli/", "transform/", "webhook.rs"],
+        instead: "call HTTP in the command line's client, in a hook or in the webhook",
     },
     Home {
         what: &["arrow_array", "arrow_buffer", "arrow_schema", "parquet"],
@@ -116,11 +116,7 @@ const HOMES: [Home; 23] = [
         homes: &["convert/", "ingest/"],
         instead: "unpack bodies in ingest and pack objects in convert",
     },
-    Home {
-        what: &["snap"],
-        homes: &["convert/"],
-        instead: "pack objects in convert",
-    },
+    Home { what: &["snap"], homes: &["convert/"], instead: "pack objects in convert" },
     Home {
         what: &["base64"],
         homes: &["ingest/", "convert/", "transform/", "cli/"],

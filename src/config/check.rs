@@ -454,6 +454,7 @@ fn stream(
     let register = partitions
         .zip(prefix)
         .and_then(|(at, prefix)| register_partitions(&at.value.register, section, prefix, reader));
+    let (partitioning, complete) = placed?;
     Some(DeliveryStream {
         buffering: buffering?,
         format: format?,
@@ -461,7 +462,8 @@ fn stream(
         schema: schema?,
         destination: destination?,
         backup: backup?,
-        partitioning: placed?,
+        partitioning,
+        complete,
         register_partitions: register?,
         partitions_place: partitions?.place.clone(),
     })

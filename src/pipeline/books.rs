@@ -269,6 +269,7 @@ mod tests {
             tenant: None,
             content_encoding: None,
             partition: None,
+            event: None,
             renamed: 0,
             spoiled: false,
         };
