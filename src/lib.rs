@@ -27,6 +27,9 @@ pub mod app;
 pub mod cli;
 pub mod console;
 
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
+
 pub mod clock;
 pub mod disk;
 pub mod fault;

@@ -14,6 +14,8 @@ mod command;
 mod contract;
 mod documents;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod delimiter;
 mod http;
 mod invocations;
