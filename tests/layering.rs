@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 6] = [
         "metrics",
     ],
     &["jq", "partition", "buffer", "convert", "infer"],
-    &["journal", "transform", "outbox", "deliver", "catalog"],
+    &["journal", "transform", "outbox", "deliver", "catalog", "webhook"],
     &["ingest", "pipeline"],
     &["config"],
     &["app", "console", "cli", "main"],
@@ -54,8 +54,8 @@ const HOMES: [Home; 26] = [
     },
     Home {
         what: &["reqwest"],
-        homes: &["cli/", "transform/"],
-        instead: "call HTTP in the command line's client or in a hook",
+        homes: &["cli/", "transform/", "webhook.rs"],
+        instead: "call HTTP in the command line's client, in a hook or in the webhook",
     },
     Home {
         what: &["arrow_array", "arrow_buffer", "arrow_schema", "parquet"],

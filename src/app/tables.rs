@@ -9,15 +9,17 @@ use super::copies::Copies;
 use crate::catalog::{
     Catalog, CatalogError, Definition, FilesCatalog, Found, GlueCatalog, Keys, Place as GluePlace,
 };
-use crate::config::{self, Config, DeliveryStream, Fault};
+use crate::config::{self, Config, DeliveryStream, Fault, Secret};
 use crate::convert::{Format, Schema};
 use crate::deliver::backoff;
 use crate::disk::Disk;
 use crate::fault::Action;
-use crate::pipeline::{Partitioning, Recipe};
+use crate::partition::{Beyond, Spans};
+use crate::pipeline::{Completion, Partitioning, Recipe};
 use crate::plan::Target;
 use crate::record::StreamName;
 use crate::table::{Column, HiveType, Table};
+use crate::webhook::Webhook;
 
 /// The catalogs of the configuration.
 pub(super) type Catalogs = BTreeMap<String, Arc<dyn Catalog>>;
@@ -176,6 +178,7 @@ pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe 
         target: config.stores[&backup.store].target(&backup.store),
         register_in: None,
         partitioning: Partitioning::default(),
+        completion: None,
     }
 }
 
@@ -196,15 +199,32 @@ fn assemble(
         check_partition_keys(stream, table, &stream.destination.prefix.partition_keys())?;
     }
     let catalog = stream.schema.as_ref().map(|settings| settings.catalog.clone());
+    let completion = stream.complete.as_ref().map(|complete| completion(stream, complete));
     Ok(Recipe {
         format: format(stream, table.as_ref())?,
         catalog_region: outside.catalog_region,
         partitioning: stream.partitioning.clone(),
+        completion: completion.transpose()?,
         prefix: stream.destination.prefix.clone(),
         error_prefix: stream.destination.error_prefix.clone(),
         target: outside.target,
         register_in: catalog.filter(|_| stream.register_partitions),
         table,
+    })
+}
+
+/// How the ends of a stream's partitions are told.
+fn completion(stream: &DeliveryStream, complete: &config::Complete) -> Result<Completion, Fault> {
+    let fault = |why: String| Fault::new(stream.destination.prefix_place.clone(), why);
+    let url = complete.webhook.as_ref().map(Secret::expose);
+    let webhook = url.map(Webhook::new).transpose().map_err(fault)?;
+    let late = stream.partitioning.event_time.as_ref().and_then(|rule| rule.late);
+    Ok(Completion {
+        spans: Spans::of(&stream.destination.prefix).map_err(|error| fault(error.to_string()))?,
+        after: complete.after,
+        late_follow: late.is_some_and(|late| late.to == Beyond::Partition),
+        marker: complete.marker.clone(),
+        webhook: webhook.map(|webhook| Arc::new(webhook) as _),
     })
 }
 

@@ -463,6 +463,7 @@ fn stream(
     let register = partitions
         .zip(prefix)
         .and_then(|(at, prefix)| register_partitions(&at.value.register, section, prefix, reader));
+    let (partitioning, complete) = placed?;
     Some(DeliveryStream {
         buffering: buffering?,
         format: format?,
@@ -470,7 +471,8 @@ fn stream(
         schema: schema?,
         destination: destination?,
         backup: backup?,
-        partitioning: placed?,
+        partitioning,
+        complete,
         register_partitions: register?,
         partitions_place: partitions?.place.clone(),
     })

@@ -12,6 +12,7 @@
 
 mod check;
 mod environment;
+mod event_time;
 mod faults;
 mod formats;
 mod file;
@@ -38,8 +39,8 @@ pub use file::{FileError, load_file};
 pub use kept::{DefinitionError, KeptCatalog, KeptStore, LastDefinition, in_words};
 pub use secret::Secret;
 pub use settings::{
-    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,
-    Identity, Schema, Server, Store, StoreUrl, Tls,
+    Backup, Buffering, Catalog, Complete, Config, Credentials, DeliveryStream, Destination, Format,
+    Glue, Identity, Schema, Server, Store, StoreUrl, Tls,
 };
 pub use transform::{Step, StepKind};
 

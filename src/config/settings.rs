@@ -220,6 +220,8 @@ pub struct DeliveryStream {
     pub transform: Vec<Step>,
     /// What sets records apart besides their tenant.
     pub partitioning: Partitioning,
+    /// How it is told that a partition of event time is complete, where it is.
+    pub complete: Option<Complete>,
     /// Where its objects go.
     pub destination: Destination,
     /// Where its records go besides, as they were sent.
@@ -237,6 +239,17 @@ pub enum Format {
     Parquet(ParquetOptions),
     /// The records as they were sent.
     Records(RecordsOptions),
+}
+
+/// How it is told that a partition of event time is complete; there is a rule for event time then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complete {
+    /// So long after its span a record is on time.
+    pub after: Duration,
+    /// The name of the object in its folder; none when only the webhook is told.
+    pub marker: Option<String>,
+    /// The URL that is called.
+    pub webhook: Option<Secret>,
 }
 
 /// The raw source backup of a stream.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
+use crate::partition::{Absent, Beyond, Bound, EventForm};
 use super::*;
 use crate::convert::{Delimiter, ParquetOptions};
 use crate::record::StreamName;
@@ -334,6 +335,49 @@ fn the_url_of_a_hook_may_come_from_elsewhere_and_is_not_shown() {
     assert!(!format!("{steps:?}").contains("hunter2"));
     let faults = faults_of(&of("${env:ACME_SECRET}")).to_string();
     assert!(faults.contains("what the reference gives") && !faults.contains("hunter2"), "{faults}");
+}
+
+#[test]
+fn event_time_and_completeness_reach_their_settings() {
+    let text = |partitioning: &str| {
+        format!(
+            "delivery_streams:
+  clicks:
+    schema: {{table: clicks}}
+    partitioning: {partitioning}
+    destination:
+      prefix: \"clicks/day=!{{event:yyyy-MM-dd}}/\"
+      error_prefix: \"errors/!{{firehose:error-output-type}}/\"
+"
+        )
+    };
+    let stream = |partitioning: &str| {
+        load_good(&text(partitioning)).delivery_streams[&name("clicks")].clone()
+    };
+    let least = stream("{event_time: {field: at}}");
+    let rule = least.partitioning.event_time.expect("a rule");
+    assert_eq!((rule.field.to_string().as_str(), rule.form), ("at", EventForm::Auto));
+    assert_eq!((rule.late, rule.early, rule.absent), (None, None, Absent::Arrival));
+    assert_eq!(least.complete, None);
+    let most = stream(
+        "{event_time: {field: meta.time, format: dd.MM.yyyy, absent: error, late_prefix: a/b/, \
+         late: {after: 2 h, to: late_prefix}, early: {after: 5 s, to: error}}, complete: {}}",
+    );
+    let rule = most.partitioning.event_time.expect("a rule");
+    let bound = |seconds, to| Some(Bound { after: Duration::from_secs(seconds), to });
+    assert_eq!(rule.late, bound(7200, Beyond::LatePrefix));
+    assert_eq!(rule.early, bound(5, Beyond::Error));
+    assert_eq!((rule.absent, rule.late_folder.as_str()), (Absent::Error, "a/b/"));
+    let complete = most.complete.expect("it is asked for");
+    assert_eq!(complete.after, Duration::from_secs(7200));
+    assert_eq!((complete.marker.as_deref(), complete.webhook), (Some("_SUCCESS"), None));
+    let told = stream(
+        "{event_time: {field: at, late: {after: 1 m, to: arrival}}, \
+         complete: {webhook: 'http://127.0.0.1:9000/x?y'}}",
+    );
+    let complete = told.complete.expect("it is asked for");
+    assert_eq!(complete.marker, None);
+    assert_eq!(complete.webhook.expect("a URL").expose(), "http://127.0.0.1:9000/x?y");
 }
 
 #[test]

@@ -251,7 +251,7 @@ section! {
 
 /// Where events are posted to.
 #[derive(Clone, Debug)]
-pub(super) struct HookUrl(String);
+pub(super) struct HookUrl(pub(super) String);
 
 impl Setting for HookUrl {
     const EXPECTED: &'static str = "a URL, such as http://127.0.0.1:9000/enrich";

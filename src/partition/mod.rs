@@ -21,8 +21,8 @@ mod tests;
 
 pub use escape::{DEFAULT_PARTITION, escape, unescape};
 pub use event::{
-    Absent, Beyond, Bound, EventForm, EventTime, FieldPath, FieldPathError, Horizon, Stamped,
-    TextPattern, TextPatternError, Verdict,
+    Absent, Beyond, Bound, EventForm, EventTime, FieldPath, FieldPathError, Spans, SpansError,
+    Stamped, TextPattern, TextPatternError, Verdict,
 };
 pub use group::{FailedKind, Group, GroupPlace, Values};
 pub use key::{KEY_BYTES_MAX, KeyTooLong, ObjectName, renamed};

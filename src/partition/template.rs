@@ -269,6 +269,22 @@ impl Template {
         value
     }
 
+    /// The template up to the end of the folder that the piece `last` stands in; none when that is in no
+    /// folder.
+    pub(super) fn until_folder_end(&self, last: usize) -> Option<Self> {
+        let mut pieces = self.pieces[..=last].to_vec();
+        for piece in &self.pieces[last + 1..] {
+            if let Piece::Literal(text) = piece
+                && let Some(slash) = text.find('/')
+            {
+                pieces.push(Piece::Literal(text[..=slash].to_owned()));
+                return Some(Self { pieces, implicit_from: None, ..self.clone() });
+            }
+            pieces.push(piece.clone());
+        }
+        None
+    }
+
     /// The template with `<key>` in the place of each key of hooks.
     #[must_use]
     pub fn with_hook_keys_shown(self) -> Self {

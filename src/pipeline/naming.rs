@@ -6,7 +6,7 @@
 use uuid::Uuid;
 
 use super::freeze::Recipe;
-use crate::partition::{EvaluateError, Group, KeyTooLong, ObjectName};
+use crate::partition::{EvaluateError, Group, GroupPlace, KeyTooLong, ObjectName};
 use crate::plan::{ObjectHeader, ObjectKind};
 use crate::record::{ErrorOutputType, StreamName, UnixMillis};
 
@@ -51,6 +51,9 @@ pub(super) fn name(
     };
     let mut random = || Uuid::new_v4().as_u128();
     let place = template.evaluate(oldest_arrival, group, error, &mut random)?;
+    let is_late = kind == ObjectKind::Data && matches!(group.place, GroupPlace::Late(_));
+    let rule = recipe.partitioning.event_time.as_ref().filter(|_| is_late);
+    let late_folder = rule.map_or("", |rule| rule.late_folder.as_str());
     let name = ObjectName {
         stream,
         version: 1,
@@ -59,7 +62,9 @@ pub(super) fn name(
         random: marked(stamp, random()),
         extension,
     };
-    let partition = if kind == ObjectKind::Data { recipe.partition(&place) } else { None };
+    // Late records beside their partition are none of the table's.
+    let is_of_table = kind == ObjectKind::Data && !is_late;
+    let partition = if is_of_table { recipe.partition(&place) } else { None };
     if let Some(partition) = &partition {
         let length = partition.location.chars().count();
         if length > LOCATION_CHARS_MAX {
@@ -73,7 +78,7 @@ pub(super) fn name(
     Ok(ObjectHeader {
         kind,
         target: recipe.target.clone(),
-        key: name.key(&place.prefix)?,
+        key: name.key(&format!("{late_folder}{}", place.prefix))?,
         offset: 0,
         size_bytes: 0,
         sha256: String::new(),
@@ -81,6 +86,7 @@ pub(super) fn name(
         tenant: group.tenant.clone(),
         content_encoding: content_encoding.map(str::to_owned),
         partition,
+        event: if is_of_table { recipe.event_partition(group, oldest_arrival) } else { None },
         renamed: 0,
         spoiled: false,
     })

@@ -50,6 +50,11 @@ impl Root {
                 is_plain: false,
             },
         ];
+        let rule = settings.partitioning.event_time.as_ref().filter(|rule| rule.uses_late_prefix());
+        roots.extend(rule.map(|rule| {
+            let literal = format!("{}{}", rule.late_folder, roots[0].literal);
+            Self { literal, ..roots[0].clone() }
+        }));
         roots.extend(settings.backup.as_ref().map(|backup| Self {
             role: Role::Backup,
             target: target(&backup.store),

@@ -102,6 +102,7 @@ impl Leg {
                 room: self.room.clone(),
                 plan: id,
                 turn,
+                webhook: self.completion().and_then(|completion| completion.webhook.clone()),
             };
             let journal = self.log.clone();
             self.work.spawn(async move {

@@ -28,6 +28,7 @@ use crate::fault::Action;
 use crate::plan::CatalogPartition;
 use crate::record::{ErrorOutputType, UnixMillis};
 use crate::transform::{Failure, Item, Part, Transform, Unavailable, Verdict};
+use crate::webhook::{Announce, AnnounceError};
 
 /// When a double fails: after `skip` calls, `count` times.
 #[derive(Clone, Copy, Debug, Default)]
@@ -387,6 +388,31 @@ impl Catalog for FaultyCatalog {
         _definition: &'a Definition,
     ) -> BoxFuture<'a, Result<u64, CatalogError>> {
         Box::pin(async { Err(Self::failure()) })
+    }
+}
+
+/// A webhook that remembers what it was told, and by which keys.
+#[derive(Debug, Default)]
+pub(super) struct FaultyWebhook {
+    pub(super) fault: Mutex<Fault>,
+    pub(super) told: Mutex<Vec<(String, Bytes)>>,
+}
+
+impl Announce for FaultyWebhook {
+    fn announce<'a>(
+        &'a self,
+        key: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<(), AnnounceError>> {
+        let (strikes, is_applied) = {
+            let mut fault = locked(&self.fault);
+            (fault.strikes(), fault.is_applied)
+        };
+        if !strikes || is_applied {
+            locked(&self.told).push((key.to_owned(), body));
+        }
+        let error = || AnnounceError { url: "http://double".into(), reason: "told to fail".into() };
+        Box::pin(async move { if strikes { Err(error()) } else { Ok(()) } })
     }
 }
 
