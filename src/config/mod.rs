@@ -11,10 +11,12 @@
 //! of keys, types and meaning come together; no secret is ever printed.
 
 mod check;
+mod destination;
 mod environment;
 mod faults;
 mod formats;
 mod file;
+mod forecast;
 mod json_schema;
 mod kept;
 mod overlap;
@@ -29,11 +31,13 @@ mod tests;
 mod transform;
 mod units;
 mod values;
+mod warnings;
 mod yaml;
 
 pub use environment::{Environment, SystemEnvironment, find_program};
 pub use faults::{Fault, Faults, Place};
 pub use file::{FileError, load_file};
+pub use forecast::forecast;
 pub use kept::{DefinitionError, KeptCatalog, KeptStore, LastDefinition, in_words};
 pub use secret::Secret;
 pub use settings::{
@@ -41,6 +45,7 @@ pub use settings::{
     Identity, Schema, Server, Store, StoreUrl, Tls,
 };
 pub use transform::{Step, StepKind};
+pub use warnings::warnings;
 
 use reader::{Reader, Setting as _, Source};
 

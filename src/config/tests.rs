@@ -302,6 +302,79 @@ fn prefixes_follow_firehoses_rules() {
 }
 
 #[test]
+fn a_destination_prints_in_its_zone_and_a_backup_in_utc() {
+    let text = with_destination("time_zone: America/New_York, file_extension: .rows.pq")
+        + "    backup: {prefix: raw/}\n";
+    let config = load_good(&text);
+    let stream = &config.delivery_streams[&name("s")];
+    let Destination { prefix, error_prefix, file_extension, .. } = &stream.destination;
+    let zones = [prefix.zone().name(), error_prefix.zone().name()];
+    assert_eq!(zones, ["America/New_York"; 2]);
+    assert_eq!(file_extension.as_deref(), Some(".rows.pq"));
+    let backup = stream.backup.as_ref().expect("a backup");
+    assert_eq!(backup.prefix.zone().name(), "UTC");
+    let plain = load_good(&with_destination("prefix: a/"));
+    assert_eq!(plain.delivery_streams[&name("s")].destination.prefix.zone().name(), "UTC");
+}
+
+#[test]
+fn the_longest_time_of_a_prefix_counts() {
+    let prefix = |length: usize, zone: &str| {
+        let folder = "x".repeat(length - "Saturday".len());
+        let prefix = format!("{folder}!{{timestamp:EEEE}}/");
+        with_destination(&format!("prefix: '{prefix}', error_prefix: e/, time_zone: {zone}"))
+    };
+    for zone in ["UTC", "Pacific/Kiritimati"] {
+        load_good(&prefix(510, zone));
+        let faults = faults_of(&prefix(511, zone)).to_string();
+        assert!(faults.contains("has 513 characters"), "{faults}");
+    }
+}
+
+#[test]
+fn what_is_likely_not_meant_is_told() {
+    let told = |destination: &str, rest: &str| {
+        let text = with_destination(destination) + rest;
+        let warnings = warnings(&load_good(&text));
+        warnings.as_slice().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(told("store: lake", "    backup: {}\n"), [""; 0]);
+    assert_eq!(told("prefix: 'd=!{timestamp:yyyy}/', error_prefix: e/", ""), [""; 0]);
+    let errors = told("prefix: legacy/", "");
+    assert!(errors.len() == 1 && errors[0].contains("go to legacy/!{firehose"), "{errors:?}");
+    let slash = told("prefix: 'a/!{timestamp:yyyy}/', error_prefix: errors", "");
+    assert!(slash.len() == 1 && slash[0].contains("error_prefix: it has no slash"), "{slash:?}");
+    let raw =
+        told("prefix: 'a/!{timestamp:yyyy}/', error_prefix: e/", "    backup: {prefix: raw}\n");
+    assert!(raw.len() == 1 && raw[0].contains("backup.prefix: it has no slash"), "{raw:?}");
+    let week = told("prefix: 'y=!{timestamp:YYYY}/', error_prefix: e/", "");
+    assert!(week.len() == 1 && week[0].starts_with("4:"), "{week:?}");
+    let gzip = "    format: {records: {compression: gzip}}\n";
+    assert_eq!(told("file_extension: .json.gz", gzip), [""; 0]);
+    let hidden = told("file_extension: .json", gzip);
+    assert!(hidden.len() == 1 && hidden[0].contains("write .json.gz"), "{hidden:?}");
+}
+
+#[test]
+fn the_objects_of_an_hour_are_foretold() {
+    let clicks = |config: &Config| forecast(config)[1].clone();
+    let config = load_good(FULL);
+    assert_eq!(
+        clicks(&config),
+        "clicks: 60 objects an hour for each tenant while records keep coming: one every 1 min, more \
+         where 64 MiB come sooner; 2 tenants, so 120 in all"
+    );
+    let plain = load_good(
+        &(with_destination("prefix: a/") + "    buffering: {interval: 2 h}\n    backup: {}\n"),
+    );
+    assert_eq!(
+        forecast(&plain),
+        ["s: 1 object an hour while records keep coming: one every 2 h, more where 128 MiB come \
+          sooner; and 12 of the backup"]
+    );
+}
+
+#[test]
 fn secrets_are_never_printed() {
     let shown = format!("{:?}", load_good(FULL));
     assert!(shown.contains("***") && !shown.contains("hunter2"), "{shown}");

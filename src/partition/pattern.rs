@@ -23,6 +23,8 @@ use zone::ZoneName;
 const NUMBER_LETTERS_MAX: usize = 19;
 /// The most letters that a fraction of a second may have.
 const FRACTION_LETTERS_MAX: usize = 9;
+/// No word, name of a zone or number is longer, apart from the zeros and spaces in front of it.
+const WORD_BYTES_MAX: usize = 64;
 /// So many letters of a faulty field are repeated.
 const LETTERS_SHOWN_MAX: usize = 20;
 
@@ -229,6 +231,16 @@ impl Field {
             };
         is_plain.then_some((self.letter, self.count))
     }
+
+    /// A bound on the bytes that it prints.
+    pub(super) fn bytes_max(self) -> usize {
+        WORD_BYTES_MAX + self.count.max(self.width)
+    }
+
+    /// The letter of the pattern.
+    pub(super) fn letter(self) -> char {
+        self.letter
+    }
 }
 
 /// What a letter that stands `count` times prints; `None` for a letter that has no meaning.
@@ -358,5 +370,7 @@ fn content(letter: char, count: usize) -> Result<Option<Content>, &'static str> 
     Ok(Some(content))
 }
 
+#[cfg(test)]
+mod java_tests;
 #[cfg(test)]
 mod tests;

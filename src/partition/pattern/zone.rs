@@ -151,6 +151,7 @@ mod tests {
                 let count = zone.names.split('|').filter(|name| !name.is_empty()).count();
                 assert_eq!(count, 6, "{name}");
                 assert!(!zone.names.contains(['/', '=', '%']), "{name}");
+                assert!(zone.names.split('|').all(|name| name.len() <= 64), "{name}");
             }
         }
         // It is younger than the tables of that Java.
