@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::settings::{Buffering, Config, DeliveryStream};
-use super::units::{show_size, show_time};
+use super::units::show_size;
 use crate::partition::Slot;
 use crate::record::StreamName;
 
@@ -39,10 +39,10 @@ fn line(config: &Config, name: &StreamName, stream: &DeliveryStream) -> String {
         (Some(_), keys) => format!(" for each tenant and value of {}", keys.join(", ")),
     };
     let Buffering { size_bytes, interval } = stream.buffering;
-    let (size, interval) = (show_size(size_bytes), show_time(interval));
+    let (size, interval) = (show_size(size_bytes), interval.as_secs());
     let _ = write!(
         line,
-        "{each} while records keep coming: one every {interval}, more where {size} come sooner"
+        "{each} while records keep coming: one every {interval} s, more where {size} come sooner"
     );
     if let (Some(tenants), []) = (tenants, keys.as_slice()) {
         let _ = write!(line, "; {tenants} tenants, so {} in all", hourly * tenants);

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::convert::ParquetOptions;
-use crate::record::StreamName;
+use crate::partition::{Group, Template};
+use crate::record::{ErrorOutputType, StreamName, UnixMillis};
 use crate::table::{Column, HiveType};
 
 #[derive(Debug)]
@@ -301,6 +302,66 @@ fn prefixes_follow_firehoses_rules() {
     assert!(registers);
 }
 
+/// The table of Firehose's documentation, corrected by what it was measured to do: no slash before the
+/// date, `dd` is the day.
+#[test]
+fn the_examples_of_firehoses_documentation_hold() {
+    // 2018-08-27T10:30:05Z
+    let instant = UnixMillis(1_535_365_805_000);
+    let random = 0x046b_6c7f_0b27_4b02_8a1f_0011_2233_4455;
+    let print = |template: &Template, error| {
+        let evaluated = template.evaluate(instant, &Group::default(), error, &mut || random);
+        evaluated.expect("a short prefix").prefix
+    };
+    for (destination, data, failed) in [
+        (
+            "prefix: '', error_prefix: 'myFirehoseFailures/!{firehose:error-output-type}/'",
+            "2018/08/27/10/",
+            "myFirehoseFailures/processing-failed/",
+        ),
+        (
+            "prefix: 'myFirehose/DeliveredYear=!{timestamp:yyyy}/anyMonth/rand=!{firehose:random-string}', \
+             error_prefix: 'myFirehoseFailures/!{firehose:error-output-type}/!{timestamp:yyyy}/anyMonth/!{timestamp:dd}'",
+            "myFirehose/DeliveredYear=2018/anyMonth/rand=046b6c7f-0b",
+            "myFirehoseFailures/processing-failed/2018/anyMonth/27",
+        ),
+        (
+            "prefix: 'myPrefix/year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/hour=!{timestamp:HH}/', \
+             error_prefix: 'myErrorPrefix/year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/hour=!{timestamp:HH}/!{firehose:error-output-type}'",
+            "myPrefix/year=2018/month=08/day=27/hour=10/",
+            "myErrorPrefix/year=2018/month=08/day=27/hour=10/processing-failed",
+        ),
+        (
+            "prefix: myFirehosePrefix",
+            "myFirehosePrefix2018/08/27/10/",
+            "myFirehosePrefixprocessing-failed/2018/08/27/10/",
+        ),
+        (
+            "prefix: 'a/', \
+             error_prefix: 'myPrefix/result=!{firehose:error-output-type}/!{timestamp:yyyy/MM/dd}'",
+            "a/2018/08/27/10/",
+            "myPrefix/result=processing-failed/2018/08/27",
+        ),
+        (
+            "prefix: 'myPrefix/!{firehose:random-string}/', error_prefix: e/",
+            "myPrefix/046b6c7f-0b/2018/08/27/10/",
+            "e/",
+        ),
+    ] {
+        let config = load_good(&with_destination(destination));
+        let Destination { prefix, error_prefix, .. } =
+            &config.delivery_streams[&name("s")].destination;
+        assert_eq!(print(prefix, None), data, "{destination}");
+        let error = Some(ErrorOutputType::ProcessingFailed);
+        assert_eq!(print(error_prefix, error), failed, "{destination}");
+    }
+    let faults = faults_of(&with_destination("prefix: '!{timestamp:yyyy/MM/dd}'")).to_string();
+    assert!(
+        faults.contains("error_prefix: it is needed because prefix has expressions"),
+        "{faults}"
+    );
+}
+
 #[test]
 fn a_destination_prints_in_its_zone_and_a_backup_in_utc() {
     let text = with_destination("time_zone: America/New_York, file_extension: .rows.pq")
@@ -361,7 +422,7 @@ fn the_objects_of_an_hour_are_foretold() {
     let config = load_good(FULL);
     assert_eq!(
         clicks(&config),
-        "clicks: 60 objects an hour for each tenant while records keep coming: one every 1 min, more \
+        "clicks: 60 objects an hour for each tenant while records keep coming: one every 60 s, more \
          where 64 MiB come sooner; 2 tenants, so 120 in all"
     );
     let plain = load_good(
@@ -369,8 +430,10 @@ fn the_objects_of_an_hour_are_foretold() {
     );
     assert_eq!(
         forecast(&plain),
-        ["s: 1 object an hour while records keep coming: one every 2 h, more where 128 MiB come \
-          sooner; and 12 of the backup"]
+        [
+            "s: 1 object an hour while records keep coming: one every 7200 s, more where 128 MiB come \
+          sooner; and 12 of the backup"
+        ]
     );
 }
 

@@ -129,7 +129,7 @@ def test_check_foretells_the_objects_of_an_hour_in_one_line_a_stream(tmp_path, f
     assert done.returncode == 0 and "warning: /" not in done.stderr, done
     [line] = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("clicks:")]
     assert line == (
-        "clicks: 4 objects an hour while records keep coming: one every 15 min, more where 4 MiB come sooner"
+        "clicks: 4 objects an hour while records keep coming: one every 900 s, more where 4 MiB come sooner"
     ), done.stdout
 
 
