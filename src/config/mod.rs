@@ -12,6 +12,8 @@
 
 mod check;
 mod destination;
+#[cfg(test)]
+mod destination_tests;
 mod environment;
 mod faults;
 mod formats;

@@ -1,8 +1,8 @@
 //! Prefixes that people write, and the values that producers and hooks put into them.
 
 use crate::partition::{
-    Evaluated, FailedKind, Group, GroupPlace, KEY_BYTES_MAX, ObjectName, Place, Template, Zone,
-    escape, renamed, unescape,
+    Evaluated, Group, GroupPlace, KEY_BYTES_MAX, ObjectName, Place, Template, Zone, escape,
+    renamed, unescape,
 };
 use crate::record::{ErrorOutputType, StreamName, Tenant, UnixMillis};
 
@@ -72,13 +72,10 @@ pub(super) fn partition_value(data: &[u8]) {
     assert_eq!(found.partition, expected);
 }
 
-/// A group whose tenant and whose every key is `value`; without a place where that is empty.
+/// A group whose tenant and whose every slot is `value`.
 fn group_of(template: &Template, value: &str) -> Group {
-    let tenant = Tenant::new(value).ok();
-    if value.is_empty() && template.slots().iter().any(|slot| slot.key().is_some()) {
-        return Group::failed(tenant, FailedKind::Unplaced);
-    }
-    Group { tenant, place: GroupPlace::Placed(template.example(value, UnixMillis(0))) }
+    let values = template.slots().iter().map(|_| value.into());
+    Group { tenant: Tenant::new(value).ok(), place: GroupPlace::Placed(values.collect()) }
 }
 
 /// What stores refuse is not there, neither in the prefix nor in the keys below it.

@@ -5,7 +5,9 @@
 //! zones in `zone`. Does not own where patterns stand or which instant they print.
 //!
 //! Invariants: a field prints at least one character, and no `/`, `=`, `%` or control character; so
-//! none can add a path segment or be taken for an escape. What prints the name of a zone as it is
+//! none can add a path segment or be taken for an escape. Nothing of it is escaped, not the `:` of
+//! `XXX` either: a key is byte for byte what Firehose makes, stores take it, and the value of a
+//! `name=` folder reads back as the text that a catalog is told. What prints the name of a zone as it is
 //! written (`VV`), with its `/`, becomes literal text when the pattern is read. Times are printed to
 //! the second: fractions are zero, as Firehose's are.
 

@@ -10,7 +10,7 @@ import yaml
 
 import kit
 
-IDENTITY = kit.Identity("acme", ("clicks", "plain"))
+IDENTITY = kit.Identity("acme", ("clicks",))
 PREFIX = "clicks/at=!{timestamp:yyyy-MM-dd'T'HHXXX}/!{timestamp:EEEE}/"
 ERRORS = "errors/!{firehose:error-output-type}/!{timestamp:yyyy-MM-dd'T'HHXXX}/"
 ZONE = "Asia/Calcutta"
@@ -22,10 +22,11 @@ def placed(**destination):
 
 
 def sent(new_lakehose, lake, streams, records):
-    server = new_lakehose([IDENTITY], lake, streams).start()
+    identity = kit.Identity("acme", tuple(streams))
+    server = new_lakehose([identity], lake, streams).start()
     began = datetime.now(timezone.utc)
     for stream in streams:
-        kit.send(server.firehose(IDENTITY), stream, records)
+        kit.send(server.firehose(identity), stream, records)
         server.flush(stream)
     return server, began, datetime.now(timezone.utc)
 
@@ -58,6 +59,11 @@ def test_times_are_those_of_the_zone_and_the_backup_stays_in_utc(new_lakehose, f
         named = named.replace(tzinfo=zoneinfo.ZoneInfo(zone))
         assert began - timedelta(seconds=2) <= named <= ended, (key, zone)
 
+    [told] = server.firehose(IDENTITY).describe_delivery_stream(DeliveryStreamName="clicks")[
+        "DeliveryStreamDescription"
+    ]["Destinations"]
+    assert told["ExtendedS3DestinationDescription"]["CustomTimeZone"] == ZONE
+
     # The catalog is told the text of the folder, and the folder can be found by it.
     catalog = server.settings_file.parent / "catalog"
 
@@ -66,20 +72,16 @@ def test_times_are_those_of_the_zone_and_the_backup_stays_in_utc(new_lakehose, f
 
     value = data.split("/")[1].removeprefix("at=")
     assert registered() == {(value,): f"{folder_lake.url}/clicks/at={value}"}
+    server.terminate()
     (catalog / "lakehose" / "clicks.partitions.json").unlink()
     repaired = server.run("partitions", "repair", "--config", server.settings_file, "--stream", "clicks")
     assert repaired.returncode == 0, repaired
     assert registered() == {(value,): f"{folder_lake.url}/clicks/at={value}"}
 
-    [told] = server.firehose(IDENTITY).describe_delivery_stream(DeliveryStreamName="clicks")[
-        "DeliveryStreamDescription"
-    ]["Destinations"]
-    assert told["ExtendedS3DestinationDescription"]["CustomTimeZone"] == ZONE
-
 
 def test_a_file_extension_takes_the_place_of_the_formats_own(new_lakehose, folder_lake):
     streams = {
-        "clicks": placed(prefix="c/!{timestamp:yyyy}/", error_prefix=ERRORS, file_extension=".rows.v2"),
+        "clicks": placed(prefix="c/y=!{timestamp:yyyy}/", error_prefix=ERRORS, file_extension=".rows.v2"),
         "plain": {
             "destination": {"store": "lake", "file_extension": ".custom.log"},
             "format": {"records": {"compression": "gzip"}},
@@ -102,7 +104,7 @@ def test_a_file_extension_takes_the_place_of_the_formats_own(new_lakehose, folde
     assert raw.endswith(".gz")
 
     # Who recounts the store knows them all the same.
-    server.stop()
+    server.terminate()
     audited = server.run("audit", "--config", server.settings_file, "--json")
     found = json.loads(audited.stdout)
     assert audited.returncode == 0, found
