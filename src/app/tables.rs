@@ -175,6 +175,7 @@ pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe 
         catalog_region: None,
         prefix: backup.prefix.clone(),
         error_prefix: backup.prefix.clone(),
+        file_extension: None,
         target: config.stores[&backup.store].target(&backup.store),
         register_in: None,
         partitioning: Partitioning::default(),
@@ -207,6 +208,7 @@ fn assemble(
         completion: completion.transpose()?,
         prefix: stream.destination.prefix.clone(),
         error_prefix: stream.destination.error_prefix.clone(),
+        file_extension: stream.destination.file_extension.clone(),
         target: outside.target,
         register_in: catalog.filter(|_| stream.register_partitions),
         table,
@@ -318,22 +320,44 @@ fn check_partition_keys(
     table: &Table,
     folders: &[String],
 ) -> Result<(), Fault> {
+    let Some(difference) = different_keys(table, folders) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{difference}: name a folder key=... in the prefix for each key and no other, or make a table with the keys of \
+         the prefix (lakehose infer --glue, with --tenants for the key tenant), or have nothing \
+         registered: partitions: {{register: false}} beside the stream's schema"
+    );
+    Err(Fault::new(stream.destination.prefix_place.clone(), message))
+}
+
+/// The same where nothing is registered: then it is no fault.
+pub(super) fn unregistered_keys(stream: &DeliveryStream, table: &Table) -> Option<Fault> {
+    if stream.register_partitions {
+        return None;
+    }
+    let prefix = &stream.destination.prefix;
+    let difference = different_keys(table, &prefix.partition_keys())?;
+    let message = format!(
+        "{difference}: whoever registers the partitions, such as a crawler or MSCK REPAIR TABLE, \
+         finds none that fits: name a folder key=... in the prefix for each key and no other"
+    );
+    Some(Fault::new(stream.destination.prefix_place.clone(), message))
+}
+
+/// In words, how the keys of a table and the folders of a prefix differ.
+fn different_keys(table: &Table, folders: &[String]) -> Option<String> {
     let keys: Vec<&str> = table.partition_keys.iter().map(|key| key.name.as_str()).collect();
     let has_folder = |key: &&str| folders.iter().any(|folder| folder.eq_ignore_ascii_case(key));
     if keys.iter().all(has_folder) && keys.len() == folders.len() {
-        return Ok(());
+        return None;
     }
-    let message = format!(
-        "the partition keys of table {}.{} are {}, the folders of the prefix are {}: name a \
-         folder key=... in the prefix for each key and no other, or make a table with the keys of \
-         the prefix (lakehose infer --glue, with --tenants for the key tenant), or have nothing \
-         registered: partitions: {{register: false}} beside the stream's schema",
-        table.database,
-        table.name,
+    let Table { database, name, .. } = table;
+    Some(format!(
+        "the partition keys of table {database}.{name} are {}, the folders of the prefix are {}",
         listed(&keys),
         listed(folders),
-    );
-    Err(Fault::new(stream.destination.prefix_place.clone(), message))
+    ))
 }
 
 fn listed<T: AsRef<str>>(names: &[T]) -> String {

@@ -6,6 +6,7 @@ use super::{REGION, tables};
 use crate::config::{self, Config, DeliveryStream, StepKind, StoreUrl};
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
 use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
+use crate::partition::Zone;
 use crate::record::UnixMillis;
 use crate::transform::{LogForm, SubRecords};
 
@@ -21,6 +22,10 @@ pub(super) fn description(
         bucket: bucket(&store.url),
         prefix: settings.destination.prefix_text.clone(),
         error_prefix: settings.destination.error_prefix_text.clone(),
+        time_zone: Some(settings.destination.prefix.zone())
+            .filter(|zone| **zone != Zone::UTC)
+            .map(|zone| zone.name().to_owned()),
+        file_extension: settings.destination.file_extension.clone(),
         buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
         buffering_seconds: settings.buffering.interval.as_secs(),
         content: content(config, settings),

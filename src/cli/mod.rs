@@ -242,14 +242,12 @@ async fn check(file: &std::path::Path) -> ExitCode {
         Err(code) => return code,
     };
     match crate::app::check(&config).await {
-        Ok(()) => {
+        Ok(warnings) => {
             let streams = counted(config.delivery_streams.len() as u64, "delivery stream");
             println!("{}: no faults, {streams}", file.display());
-            if !config.warnings.as_slice().is_empty() {
-                let file = file.display().to_string();
-                for warning in config.warnings.in_file(&file).to_string().lines() {
-                    eprintln!("warning: {warning}");
-                }
+            config::forecast(&config).iter().for_each(|line| println!("    {line}"));
+            for warning in warnings.as_slice() {
+                eprintln!("warning: {}:{warning}", file.display());
             }
             // It may be checked elsewhere than it is used.
             if let Err(error) = crate::app::check_directory(&config) {

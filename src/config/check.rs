@@ -448,7 +448,12 @@ fn stream(
         let mut prefixes = prefixes(name, at, writers, reader);
         let prefix = prefixes.as_mut().map(|prefixes| &mut prefixes.data);
         placed = partitioning(&section.partitioning, prefix, transform.as_deref(), reader);
-        Some(destination(store?, prefixes?))
+        let file_extension = match &at.value.file_extension {
+            Field::Given(at) => Some((Some(at.value.0.clone()), at.place.clone())),
+            Field::Absent => Some((None, at.place.below("file_extension"))),
+            Field::Faulty => None,
+        };
+        Some(destination(store?, prefixes?, file_extension?))
     });
     let backup = match &section.backup {
         Field::Given(at) => backup(name, at, &file.stores, writers, reader).map(Some),
@@ -509,7 +514,11 @@ fn backup(
     })
 }
 
-fn destination(store: String, prefixes: Prefixes) -> Destination {
+fn destination(
+    store: String,
+    prefixes: Prefixes,
+    (file_extension, file_extension_place): (Option<String>, Place),
+) -> Destination {
     let Prefixes { data, error } = prefixes;
     Destination {
         store,
@@ -519,6 +528,8 @@ fn destination(store: String, prefixes: Prefixes) -> Destination {
         error_prefix: error.template,
         error_prefix_text: error.text,
         error_prefix_place: error.place,
+        file_extension,
+        file_extension_place,
     }
 }
 

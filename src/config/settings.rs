@@ -310,4 +310,8 @@ pub struct Destination {
     pub error_prefix_text: String,
     /// Where `error_prefix` stands, or what lacks it.
     pub error_prefix_place: Place,
+    /// What the names of converted objects end with, with its dot, in place of the format's own.
+    pub file_extension: Option<String>,
+    /// Where `file_extension` stands, or what lacks it.
+    pub file_extension_place: Place,
 }

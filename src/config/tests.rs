@@ -51,7 +51,7 @@ impl Environment for TestEnvironment {
     }
 }
 
-const FULL: &str = r#"
+pub(super) const FULL: &str = r#"
 server: {listen: 0.0.0.0:4573, admin: 127.0.0.1:9000}
 data_dir: /var/lib/lakehose
 disk_budget: 1 GiB
@@ -81,23 +81,23 @@ delivery_streams:
     destination: {store: disk}
 "#;
 
-fn load_good(text: &str) -> Config {
+pub(super) fn load_good(text: &str) -> Config {
     match load(text, &TestEnvironment::new()) {
         Ok(config) => config,
         Err(faults) => panic!("{}", faults.in_file("test.yaml")),
     }
 }
 
-fn faults_of(text: &str) -> Faults {
+pub(super) fn faults_of(text: &str) -> Faults {
     load(text, &TestEnvironment::new()).expect_err(text)
 }
 
-fn name(text: &str) -> StreamName {
+pub(super) fn name(text: &str) -> StreamName {
     StreamName::new(text).expect(text)
 }
 
 /// A file of one stream with the given destination.
-fn with_destination(destination: &str) -> String {
+pub(super) fn with_destination(destination: &str) -> String {
     format!(
         "delivery_streams:\n  s:\n    schema: {{table: t}}\n    destination: {{{destination}}}\n"
     )

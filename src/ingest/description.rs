@@ -34,6 +34,10 @@ pub struct Description {
     pub prefix: String,
     /// The prefix of error objects, with its expressions.
     pub error_prefix: String,
+    /// The time zone of both, unless it is UTC.
+    pub time_zone: Option<String>,
+    /// What the names of data objects end with, where that is not the format's own.
+    pub file_extension: Option<String>,
     /// The size at which an object is closed, in MiB.
     pub buffering_mib: u64,
     /// The age at which an object is closed, in seconds.
@@ -178,6 +182,10 @@ struct ExtendedS3Destination<'a> {
     dynamic_partitioning_configuration: Option<Enabled>,
     data_format_conversion_configuration: Conversion<'a>,
     processing_configuration: Processing<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_extension: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_time_zone: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -317,6 +325,8 @@ impl<'a> Answer<'a> {
                             .then_some(Enabled { enabled: true }),
                         data_format_conversion_configuration: Conversion::new(&facts.content),
                         processing_configuration: Processing::new(facts),
+                        file_extension: facts.file_extension.as_deref(),
+                        custom_time_zone: facts.time_zone.as_deref(),
                     },
                 }],
                 has_more_destinations: false,

@@ -20,7 +20,7 @@ use crate::record::{ErrorOutputType, UnixMillis};
 const TEMPLATE_CHARS_MAX: usize = 1_024;
 /// The most characters that an evaluated prefix may have, Firehose's bound.
 const EVALUATED_CHARS_MAX: usize = 512;
-/// What a field of the time, a random string or an error type has at most.
+/// What a random string or an error type has at most.
 const PRINTED_BYTES_MAX: usize = 64;
 /// The date that Firehose appends to a prefix without a time.
 const IMPLICIT_DATE: &str = "yyyy/MM/dd/HH/";
@@ -47,7 +47,7 @@ pub struct Template {
     has_timestamp: bool,
     has_expressions: bool,
     /// Where the implicit date begins among the pieces; the bound does not count it.
-    implicit_from: Option<usize>,
+    pub(super) implicit_from: Option<usize>,
     zone: Zone,
 }
 
@@ -338,7 +338,8 @@ impl Template {
         let values = group.values().map_or(&[][..], |values| values);
         let lengths = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(text) => text.len(),
-            Piece::Time(_) | Piece::RandomString | Piece::ErrorOutputType => PRINTED_BYTES_MAX,
+            Piece::Time(field) => field.bytes_max(),
+            Piece::RandomString | Piece::ErrorOutputType => PRINTED_BYTES_MAX,
             Piece::Tenant => group
                 .tenant
                 .as_ref()

@@ -48,6 +48,8 @@ pub struct Recipe {
     pub prefix: Template,
     /// Where failed records go.
     pub error_prefix: Template,
+    /// What the names of rows' objects end with, in place of the format's own.
+    pub file_extension: Option<String>,
     /// The store of both.
     pub target: Target,
     /// The catalog that partitions are registered in.

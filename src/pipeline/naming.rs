@@ -46,7 +46,10 @@ pub(super) fn name(
     let format = &recipe.format;
     // Lines of failures are written plainly whatever the data is.
     let (kind, template, extension, content_encoding) = match error {
-        None => (ObjectKind::Data, &recipe.prefix, format.extension(), format.content_encoding()),
+        None => {
+            let extension = recipe.file_extension.as_deref().unwrap_or(format.extension());
+            (ObjectKind::Data, &recipe.prefix, extension, format.content_encoding())
+        }
         Some(_) => (ObjectKind::Error, &recipe.error_prefix, "", None),
     };
     let mut random = || Uuid::new_v4().as_u128();

@@ -6,7 +6,7 @@ use super::StreamAudit;
 use super::coverage::Coverage;
 use super::name::Name;
 use super::reading::{Read, read};
-use super::roots::{Role, Root, role_of};
+use super::roots::{Role, Root, has_footer, role_of};
 use crate::config::{Config, DeliveryStream};
 use crate::convert::{Counted, Provenance};
 use crate::deliver::contents::{self, Listed};
@@ -116,7 +116,8 @@ impl<'a> Recount<'a> {
                     let Some(role) = role else {
                         return Ok(None);
                     };
-                    let read = read(stores, target, &object, role, stream).await?;
+                    let kind = (role, has_footer(mine, role, &object.key));
+                    let read = read(stores, target, &object, kind, stream).await?;
                     Ok::<_, ListError>(Some((object, role, read)))
                 }
             });

@@ -617,6 +617,7 @@ pub(in crate::pipeline) fn recipe() -> Recipe {
             "errors/!{firehose:error-output-type}/tenant=!{lakehose:tenant}/",
             Place::ErrorPrefix,
         ),
+        file_extension: None,
         target: target(),
         register_in: Some("glue".into()),
         partitioning: Partitioning::default(),
