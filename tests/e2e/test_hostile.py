@@ -386,7 +386,7 @@ STEPS = {
     "jq": {"jq": ". | {id: .id}"},
     "parsed": {"jq": "{id: (.text | fromjson | tostring)}"},
     "filter": {"filter": ".id != null"},
-    "fields": {"fields": {"drop": ["x"], "rename": {"id": "id"}, "add": {"y": 1}}},
+    "fields": {"fields": {"drop": ["x"], "rename": {"a": "b"}, "add": {"y": 1}}},
 }
 
 
