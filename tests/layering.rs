@@ -46,7 +46,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 23] = [
+const HOMES: [Home; 24] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],

@@ -324,11 +324,11 @@ impl Collector {
 /// were passed.
 pub(super) fn as_runs(lost: &Positions, surroundings: &Surroundings) -> Vec<intake::Run> {
     let arrival = surroundings.clock.now();
-    let run = |run: &positions::Run| intake::Run {
+    let run = |run: positions::Run| intake::Run {
         group: Group::default(),
         first: run.first,
         lengths: vec![0; run.count as usize],
         arrival,
     };
-    lost.runs().iter().map(run).collect()
+    lost.runs().map(run).collect()
 }

@@ -302,7 +302,7 @@ impl Owners {
         let runs = batches
             .iter()
             .enumerate()
-            .flat_map(|(index, batch)| batch.positions.runs().iter().map(move |run| (*run, index)));
+            .flat_map(|(index, batch)| batch.positions.runs().map(move |run| (run, index)));
         let mut runs: Vec<_> = runs.collect();
         runs.sort_unstable_by_key(|(run, _)| run.first);
         Self { runs, at: 0 }
