@@ -25,6 +25,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("yaml", settings::yaml),
     ("definition", settings::definition),
     ("hook_answer", crate::transform::fuzzing::hook_answer),
+    ("processor", crate::transform::fuzzing::processor),
     ("record", records::record),
     ("hive_type", records::hive_type),
     ("control", crate::journal::fuzzing::control),

@@ -46,7 +46,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 24] = [
+const HOMES: [Home; 26] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -112,9 +112,19 @@ const HOMES: [Home; 24] = [
         instead: "ask partition::Zone",
     },
     Home {
-        what: &["flate2", "zstd"],
+        what: &["flate2"],
+        homes: &["convert/", "ingest/", "transform/decompress.rs"],
+        instead: "unpack bodies in ingest, records in transform::decompress, and pack objects in convert",
+    },
+    Home {
+        what: &["zstd"],
         homes: &["convert/", "ingest/"],
         instead: "unpack bodies in ingest and pack objects in convert",
+    },
+    Home {
+        what: &["prost", "md5"],
+        homes: &["transform/kpl.rs"],
+        instead: "take records of the Kinesis Producer Library apart in transform::kpl",
     },
     Home { what: &["snap"], homes: &["convert/"], instead: "pack objects in convert" },
     Home {

@@ -7,6 +7,7 @@ use crate::config::{self, Config, DeliveryStream, StepKind, StoreUrl};
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
 use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
 use crate::record::UnixMillis;
+use crate::transform::{LogForm, SubRecords};
 
 /// What is said of a stream that was made at `created`.
 pub(super) fn description(
@@ -50,8 +51,20 @@ fn processor(step: &StepKind) -> Option<Processor> {
             buffer_interval: buffering.interval,
         }),
         StepKind::AppendDelimiter(_) => Some(Processor::AppendDelimiter),
+        StepKind::Decompress => Some(Processor::Decompression),
+        StepKind::CloudWatchLogs(LogForm::Messages { .. }) => {
+            Some(Processor::CloudWatchLogProcessing)
+        }
+        StepKind::Deaggregate(SubRecords::Json) => {
+            Some(Processor::RecordDeAggregation { delimiter: None })
+        }
+        StepKind::Deaggregate(SubRecords::Delimited(delimiter)) => {
+            Some(Processor::RecordDeAggregation { delimiter: Some(delimiter.clone()) })
+        }
         StepKind::Http { .. }
         | StepKind::Command { .. }
+        | StepKind::Kpl
+        | StepKind::CloudWatchLogs(LogForm::Events)
         | StepKind::Jq(_)
         | StepKind::Filter(_)
         | StepKind::Fields(_) => None,

@@ -245,6 +245,12 @@ async fn check(file: &std::path::Path) -> ExitCode {
         Ok(()) => {
             let streams = counted(config.delivery_streams.len() as u64, "delivery stream");
             println!("{}: no faults, {streams}", file.display());
+            if !config.warnings.as_slice().is_empty() {
+                let file = file.display().to_string();
+                for warning in config.warnings.in_file(&file).to_string().lines() {
+                    eprintln!("warning: {warning}");
+                }
+            }
             // It may be checked elsewhere than it is used.
             if let Err(error) = crate::app::check_directory(&config) {
                 eprintln!("warning: a start would be refused here: {error}");

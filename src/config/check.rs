@@ -8,16 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::faults::{Place, listed, shown};
+use super::faults::{Faults, Place, listed, shown};
 use super::formats::format;
 use super::overlap::check_overlaps;
 use super::partitioning::partitioning;
 use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
+use super::processors::{check_order, fold_delimiter};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::secret::Secret;
 use super::settings::{
-    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Glue, Identity,
-    Schema, Server, Store, StoreUrl, Tls,
+    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,
+    Identity, Schema, Server, Store, StoreUrl, Tls,
 };
 use super::shape::{
     BackupSection, BufferingSection, CatalogSection, File, IdentitySection, SchemaSection,
@@ -67,6 +68,7 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
         catalogs,
         delivery_streams,
         definitions: BTreeMap::new(),
+        warnings: Faults::new(Vec::new()),
     })
 }
 
@@ -86,6 +88,7 @@ pub(super) fn check_kept(file: &File, reader: &mut Reader<'_>) -> Option<Config>
         catalogs,
         delivery_streams,
         definitions: BTreeMap::new(),
+        warnings: Faults::new(Vec::new()),
     })
 }
 
@@ -426,13 +429,19 @@ fn stream(
     reader: &mut Reader<'_>,
 ) -> Option<DeliveryStream> {
     let buffering = section.buffering.value().and_then(buffering);
-    let format = section.format.given().and_then(|at| format(at, section, place, reader));
+    let mut format = section.format.given().and_then(|at| format(at, section, place, reader));
     let schema = match &section.schema {
         Field::Given(at) => schema_of(name, at, &file.catalogs, reader).map(Some),
         Field::Absent => Some(None),
         Field::Faulty => None,
     };
-    let transform = steps(&section.transform, reader);
+    let mut transform = steps(&section.transform, reader);
+    if let Some(steps) = &mut transform {
+        check_order(steps, format.as_ref(), reader);
+        if let Some(Format::Records(options)) = &mut format {
+            fold_delimiter(steps, options);
+        }
+    }
     let mut placed = None;
     let destination = section.destination.given().and_then(|at| {
         let store = one_of((&at.value.store, &at.place), "store", &file.stores, reader);

@@ -20,6 +20,7 @@ mod kept;
 mod overlap;
 mod partitioning;
 mod prefixes;
+mod processors;
 mod reader;
 mod secret;
 mod settings;
@@ -64,9 +65,11 @@ pub fn load(text: &str, environment: &dyn Environment) -> Result<Config, Faults>
     let source = Source { node: &tree.root, path: String::new() };
     let file = shape::File::read(&source, &mut reader);
     let config = file.and_then(|file| check::check(&file, &mut reader));
+    let warnings = Faults::new(reader.take_warnings());
     let faults = reader.into_faults();
     match config {
         Some(mut config) if faults.is_empty() => {
+            config.warnings = warnings;
             config.definitions = kept::definitions(&tree.root, &config);
             Ok(config)
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::faults::Place;
+use super::faults::{Faults, Place};
 use super::kept::LastDefinition;
 use super::secret::{Secret, read_file};
 use super::transform::Step;
@@ -40,6 +40,8 @@ pub struct Config {
     pub delivery_streams: BTreeMap<StreamName, DeliveryStream>,
     /// What is kept of each of them beside its data.
     pub definitions: BTreeMap<StreamName, LastDefinition>,
+    /// What may be meant and is more likely a mistake.
+    pub warnings: Faults,
 }
 
 /// Where the service listens.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::convert::ParquetOptions;
+use crate::convert::{Delimiter, ParquetOptions};
 use crate::record::StreamName;
 use crate::table::{Column, HiveType};
+use crate::transform::{LogForm, SubRecords};
 
 #[derive(Debug)]
 struct TestEnvironment {
@@ -187,6 +188,10 @@ delivery_streams:
       - filter: .a > 1
       - fields: {drop: [a], rename: {b: c}, add: {d: e}}
       - append_delimiter: {}
+      - kpl: {}
+      - deaggregate: {delimiter: "\n"}
+      - deaggregate: {json: {}}
+      - cloudwatch_logs: {}
 "#,
     );
     let steps = &config.delivery_streams[&name("s")].transform;
@@ -221,8 +226,81 @@ delivery_streams:
         (&"a".to_owned(), &"c".to_owned(), &"e".to_owned())
     );
     assert_eq!(*kinds[6], StepKind::AppendDelimiter("\n".into()));
+    assert_eq!(*kinds[7], StepKind::Kpl);
+    assert_eq!(*kinds[8], StepKind::Deaggregate(SubRecords::Delimited("\n".into())));
+    assert_eq!(*kinds[9], StepKind::Deaggregate(SubRecords::Json));
+    let form = LogForm::Messages { drops_control: false };
+    assert_eq!(*kinds[10], StepKind::CloudWatchLogs(form));
     assert_eq!(steps[3].place.path, "delivery_streams.s.transform[3]");
     assert!(!format!("{steps:?}").contains("hunter2"));
+}
+
+fn stream_with(transform: &str, format: &str) -> String {
+    format!(
+        "delivery_streams:\n  s:\n    schema: {{table: t}}\n    format: {format}\n    transform: [{transform}]\n"
+    )
+}
+
+#[test]
+fn orders_that_firehose_has_not_are_warned_of() {
+    let unpack = "decompress: {format: gzip}";
+    let logs = "cloudwatch_logs: {control_messages: drop}";
+    let rows = "{parquet: {}}";
+    for (steps, format, expected) in [
+        (format!("kpl: {{}}, {unpack}, {logs}, deaggregate: {{json: {{}}}}"), rows, &[][..]),
+        (format!("{unpack}, cloudwatch_logs: {{as: events}}, jq: ."), rows, &[]),
+        (format!("{unpack}, cloudwatch_logs: {{}}"), "{records: {}}", &[]),
+        (format!("{unpack}, cloudwatch_logs: {{}}, jq: ."), rows, &[]),
+        (format!("{unpack}, cloudwatch_logs: {{}}"), rows, &["write control_messages: drop"]),
+        (logs.to_owned(), rows, &["add decompress: {format: gzip}"]),
+        (
+            format!("deaggregate: {{delimiter: x}}, {unpack}"),
+            rows,
+            &["decompress before deaggregate"],
+        ),
+        (format!("{unpack}, kpl: {{}}"), rows, &["kpl before decompress"]),
+        (
+            "command: {argv: [a]}, deaggregate: {json: {}}".to_owned(),
+            rows,
+            &["deaggregate before command"],
+        ),
+    ] {
+        let steps: Vec<_> = steps.split(", ").map(|step| format!("{{{step}}}")).collect();
+        let config = load_good(&stream_with(&steps.join(", "), format));
+        let warnings = config.warnings.as_slice();
+        assert_eq!(warnings.len(), expected.len(), "{steps:?}: {}", config.warnings);
+        for (warning, part) in warnings.iter().zip(expected) {
+            assert!(warning.message().contains(part), "{steps:?}: {warning}");
+            assert!(warning.place().path.starts_with("delivery_streams.s.transform["), "{warning}");
+        }
+    }
+}
+
+#[test]
+fn a_line_feed_appended_last_is_what_stands_between_records() {
+    for (steps, format, left, expected) in [
+        ("{append_delimiter: {}}", "{records: {}}", 0, Delimiter::Newline),
+        (
+            "{jq: .}, {append_delimiter: {}}, {append_delimiter: {}}",
+            "{records: {}}",
+            1,
+            Delimiter::Newline,
+        ),
+        (
+            "{append_delimiter: {}}",
+            "{records: {delimiter: newline_at_end}}",
+            0,
+            Delimiter::NewlineAtEnd,
+        ),
+        ("{append_delimiter: {delimiter: ;}}", "{records: {}}", 1, Delimiter::None),
+        ("{append_delimiter: {}}, {jq: .}", "{records: {}}", 2, Delimiter::None),
+    ] {
+        let config = load_good(&stream_with(steps, format));
+        let stream = &config.delivery_streams[&name("s")];
+        assert_eq!(stream.transform.len(), left, "{steps}");
+        let Format::Records(options) = &stream.format else { panic!("{steps}") };
+        assert_eq!(options.delimiter, expected, "{steps}");
+    }
 }
 
 /// The columns of a table as `schemas/` describes it to AWS Glue.

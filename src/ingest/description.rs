@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::reply::ACCOUNT;
@@ -62,6 +64,15 @@ pub enum Processor {
     },
     /// Ends every record with a delimiter.
     AppendDelimiter,
+    /// Unpacks records.
+    Decompression,
+    /// Keeps the messages of what CloudWatch Logs sends.
+    CloudWatchLogProcessing,
+    /// Takes records apart.
+    RecordDeAggregation {
+        /// What stands between sub-records; none for JSON.
+        delimiter: Option<String>,
+    },
 }
 
 /// Where the source records of a stream are kept.
@@ -391,21 +402,42 @@ impl<'a> Processing<'a> {
 
 impl<'a> ShownProcessor<'a> {
     fn new(processor: &'a Processor) -> Self {
-        let Processor::Lambda { arn, retries, buffer_bytes, buffer_interval } = processor else {
-            return Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() };
-        };
         let parameter =
             |parameter_name, parameter_value| Parameter { parameter_name, parameter_value };
-        let buffer_mib = *buffer_bytes as f64 / f64::from(1 << 20);
         // In Firehose's order, which tools compare.
-        let parameters = vec![
-            parameter("LambdaArn", Cow::from(arn)),
-            parameter("NumberOfRetries", retries.to_string().into()),
-            parameter("RoleArn", role_arn().into()),
-            parameter("BufferSizeInMBs", buffer_mib.to_string().into()),
-            parameter("BufferIntervalInSeconds", buffer_interval.as_secs_f64().to_string().into()),
-        ];
-        Self { r#type: "Lambda", parameters }
+        match processor {
+            Processor::Lambda { arn, retries, buffer_bytes, buffer_interval } => {
+                let buffer_mib = *buffer_bytes as f64 / f64::from(1 << 20);
+                let seconds = buffer_interval.as_secs_f64();
+                let parameters = vec![
+                    parameter("LambdaArn", Cow::from(arn)),
+                    parameter("NumberOfRetries", retries.to_string().into()),
+                    parameter("RoleArn", role_arn().into()),
+                    parameter("BufferSizeInMBs", buffer_mib.to_string().into()),
+                    parameter("BufferIntervalInSeconds", seconds.to_string().into()),
+                ];
+                Self { r#type: "Lambda", parameters }
+            }
+            Processor::AppendDelimiter => {
+                Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() }
+            }
+            Processor::Decompression => Self {
+                r#type: "Decompression",
+                parameters: vec![parameter("CompressionFormat", "GZIP".into())],
+            },
+            Processor::CloudWatchLogProcessing => Self {
+                r#type: "CloudWatchLogProcessing",
+                parameters: vec![parameter("DataMessageExtraction", "true".into())],
+            },
+            Processor::RecordDeAggregation { delimiter } => {
+                let what = if delimiter.is_some() { "DELIMITED" } else { "JSON" };
+                let delimiter = delimiter.as_ref().map(|text| STANDARD.encode(text));
+                let delimiter = delimiter.map(|text| parameter("Delimiter", text.into()));
+                let parameters = [parameter("SubRecordType", what.into())];
+                let parameters = parameters.into_iter().chain(delimiter).collect();
+                Self { r#type: "RecordDeAggregation", parameters }
+            }
+        }
     }
 }
 

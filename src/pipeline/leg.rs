@@ -363,7 +363,8 @@ impl Leg {
             }
         }
         // A freeze would only put a due checkpoint off.
-        if self.awaited.is_none() && self.collector.has_closed() {
+        let has_work = self.collector.has_closed() || self.transforms.has_rest();
+        if self.awaited.is_none() && has_work {
             if self.transformer.is_some() {
                 self.start_transforms();
             } else if !self.freezing && !checkpoint_due && !self.is_held() {

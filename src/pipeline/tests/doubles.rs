@@ -465,6 +465,8 @@ pub(super) struct FickleHook {
     pub(super) drops_all: bool,
     /// Is away so many times.
     pub(super) away: Mutex<u32>,
+    /// Answers for no more than so many of the records that it is given at once.
+    pub(super) answers_max: Option<usize>,
 }
 
 impl Transform for FickleHook {
@@ -476,7 +478,8 @@ impl Transform for FickleHook {
                 let reason = "the hook is away".to_owned();
                 return Err(Unavailable { reason, action: Action::Retry });
             }
-            Ok(items.iter().map(|item| self.verdict(item)).collect())
+            let answers_max = self.answers_max.unwrap_or(items.len());
+            Ok(items.iter().take(answers_max).map(|item| self.verdict(item)).collect())
         })
     }
 }

@@ -69,7 +69,9 @@ impl Schedule {
     }
 
     async fn run(&mut self) {
-        let hook = self.chance.one_in(2).then(|| Arc::new(FickleHook::default()));
+        let answers_max = self.chance.one_in(3).then_some(2);
+        let hook = FickleHook { answers_max, ..FickleHook::default() };
+        let hook = self.chance.one_in(2).then(|| Arc::new(hook));
         let has_backup = self.chance.one_in(2);
         self.tell(format!("hook: {}, backup: {has_backup}", hook.is_some()));
         let mut world = World { hook, has_backup, ..World::new() };
