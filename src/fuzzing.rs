@@ -21,6 +21,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("signature", crate::ingest::signatures::signature),
     ("prefix", prefixes::prefix),
     ("partition_value", prefixes::partition_value),
+    ("event_time", prefixes::event_time),
     ("yaml", settings::yaml),
     ("definition", settings::definition),
     ("hook_answer", crate::transform::fuzzing::hook_answer),

@@ -261,7 +261,7 @@ def endless_headers():
 def test_s26_floods_of_http2_frames_end_their_own_connection_and_nothing_else(pieces, server):
     code = flood(server, pieces())
     # A reset may overtake the word.
-    assert code in (ENHANCE_YOUR_CALM, None) or pieces is endless_headers, code
+    assert code in (ENHANCE_YOUR_CALM, None), code
     assert_serves(server)
     assert server.memory_bytes()["VmHWM"] < 256 << 20
     assert stored(server) == 1
@@ -386,7 +386,7 @@ STEPS = {
     "jq": {"jq": ". | {id: .id}"},
     "parsed": {"jq": "{id: (.text | fromjson | tostring)}"},
     "filter": {"filter": ".id != null"},
-    "fields": {"fields": {"drop": ["x"], "rename": {"id": "id"}, "add": {"y": 1}}},
+    "fields": {"fields": {"drop": ["x"], "rename": {"a": "b"}, "add": {"y": 1}}},
 }
 
 
