@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use crate::partition::{Absent, Beyond, Bound, EventForm};
 use super::*;
 use crate::convert::{Delimiter, ParquetOptions};
+use crate::partition::{Absent, Beyond, Bound, EventForm};
 use crate::record::StreamName;
 use crate::table::{Column, HiveType};
 use crate::transform::{LogForm, SubRecords};

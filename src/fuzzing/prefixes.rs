@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use crate::partition::{
-    Absent, Beyond, Bound, Evaluated, EventForm, EventTime, FieldPath, Group, GroupPlace, Horizon,
+    Absent, Beyond, Bound, Evaluated, EventForm, EventTime, FieldPath, Group, GroupPlace,
     KEY_BYTES_MAX, ObjectName, Place, Stamped, Template, TextPattern, Verdict, Zone, escape,
     renamed, unescape,
 };
+use crate::plan::Horizon;
 use crate::record::{ErrorOutputType, Position, StreamName, Tenant, UnixMillis};
 
 /// A prefix with its patterns: what is accepted evaluates to folders that stores take, and a value
@@ -102,7 +103,14 @@ pub(super) fn event_time(data: &[u8]) {
         },
     };
     let field = FieldPath::parse("meta.at").expect("a path");
-    let anything = EventTime { field, form, late: None, early: None, absent: Absent::Error };
+    let anything = EventTime {
+        field,
+        form,
+        late: None,
+        early: None,
+        absent: Absent::Error,
+        late_folder: "late/".to_owned(),
+    };
     let arrival = UnixMillis(1_510_254_469_499);
     let stamped = Stamped { data: record, position: Position(7), arrival };
     let judged = anything.judge(stamped, Horizon::default());
