@@ -149,7 +149,7 @@ const HOMES: [Home; 26] = [
         instead: "take a loaded configuration as an argument",
     },
     Home {
-        what: &["jaq_core", "jaq_json", "jaq_std"],
+        what: &["jaq_core", "jaq_json", "jaq_std", "regex_bites"],
         homes: &["jq/"],
         instead: "evaluate jq by jq::Program",
     },

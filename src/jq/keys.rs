@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use jaq_json::Val;
 
-use super::Program;
+use super::{Bounds, Numbers, Program, operators, text};
 
 /// The most keys that a query may give, as in Firehose.
 pub const KEYS_MAX: usize = 50;
@@ -25,34 +25,62 @@ impl Program {
     /// The keys that this query makes of `record`, which is one JSON document.
     ///
     /// # Errors
-    /// In words, when the record is not exactly one document, when the query fails, or does not give
-    /// exactly one object of at most [`KEYS_MAX`] texts, numbers, booleans and nulls.
+    /// In words, when the record is not exactly one document, when the query fails or exceeds its
+    /// bounds, or does not give exactly one object of at most [`KEYS_MAX`] texts, numbers, booleans
+    /// and nulls.
     pub fn keys(&self, record: &[u8]) -> Result<BTreeMap<String, KeyValue>, String> {
         let document = one_document(record)?;
-        let mut output = None;
-        self.run(document, &mut |found| match output.replace(found.json()?) {
-            Some(_) => Err("the query gives more than one output".to_owned()),
-            None => Ok(()),
-        })?;
-        let output = output.ok_or("the query gives no output")?;
-        let Ok(Value::Object(object)) = serde_json::from_slice(&output) else {
-            return Err("the query gives no object".to_owned());
-        };
-        if object.len() > KEYS_MAX {
-            return Err(format!("the query gives {} keys, more than {KEYS_MAX}", object.len()));
-        }
-        object.into_iter().map(|(key, value)| Ok((key.clone(), key_value(&key, value)?))).collect()
+        let input = super::read(document.as_bytes(), Numbers::Doubles)?;
+        let mut keys = None;
+        let mut bounds = Bounds::for_record(record.len());
+        self.evaluate(
+            input,
+            None,
+            &mut bounds,
+            &mut |output| match keys.replace(of(&output.0)?) {
+                Some(_) => Err("the query gives more than one output".to_owned()),
+                None => Ok(()),
+            },
+        )?;
+        keys.ok_or_else(|| "the query gives no output".to_owned())
     }
 }
 
-fn key_value(key: &str, value: Value) -> Result<KeyValue, String> {
+fn of(output: &Val) -> Result<BTreeMap<String, KeyValue>, String> {
+    let Val::Obj(object) = output else {
+        return Err(format!("the query gives no object but {}", a_kind(output)));
+    };
+    if object.len() > KEYS_MAX {
+        return Err(format!("the query gives {} keys, more than {KEYS_MAX}", object.len()));
+    }
+    let key = |(key, value)| {
+        let key = text::plain(key)?;
+        let value = key_value(&key, value)?;
+        Ok((key, value))
+    };
+    object.iter().map(key).collect()
+}
+
+fn key_value(key: &str, value: &Val) -> Result<KeyValue, String> {
     Ok(match value {
-        Value::Null => KeyValue::Null,
-        Value::String(text) => KeyValue::Text(text),
-        Value::Bool(_) | Value::Number(_) => KeyValue::Text(value.to_string()),
-        Value::Array(_) => return Err(format!("the query gives an array for {key}")),
-        Value::Object(_) => return Err(format!("the query gives an object for {key}")),
+        Val::Null => KeyValue::Null,
+        Val::Num(number) if operators::double(number).is_nan() => KeyValue::Null,
+        Val::Arr(_) | Val::Obj(_) => {
+            return Err(format!("the query gives {} for {key}", a_kind(value)));
+        }
+        _ => KeyValue::Text(text::plain(value)?),
     })
+}
+
+fn a_kind(value: &Val) -> &'static str {
+    match value {
+        Val::Null => "null",
+        Val::Bool(_) => "a boolean",
+        Val::Num(_) => "a number",
+        Val::TStr(_) | Val::BStr(_) => "a text",
+        Val::Arr(_) => "an array",
+        Val::Obj(_) => "an object",
+    }
 }
 
 /// The record as the one document that it must be.

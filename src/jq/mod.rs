@@ -1,30 +1,75 @@
 //! jq: the language in which queries for partition keys and two of the steps are written.
 //!
-//! Owns compiling a program and running it over one JSON document, and how deep a document may be
-//! nested. Does not own what becomes of outputs: parts and filters are `transform`'s, places are the
-//! pipeline's.
+//! Owns compiling a program and running it over one JSON document within [`Bounds`], and how deep a
+//! document may be nested. Does not own what becomes of outputs: parts and filters are
+//! `transform`'s, places are the pipeline's.
+//!
+//! The interpreter is jaq's. A program is rewritten before it is compiled ([`guard`]), so that all
+//! it does is paid for ([`meter`]): one that runs away fails its record, at the same place on every
+//! machine, and never the process. What jq 1.6 does otherwise than jaq, and a partition key may show,
+//! is mended by natives and by `definitions.jq`; `tests/jq` compares the two and its README lists
+//! what is left.
+//!
+//! Not bounded to the step: one search of a regular expression, which takes time that is linear in
+//! the text, and sorting, which is paid for by the size of what is sorted.
 //!
 //! `env`, `$ENV`, `input`, `halt`, `include` and `import` do not exist here: a program sees its
-//! record and nothing else.
+//! record and nothing else. `now` is the arrival of the record, so that a repetition gives the same.
 
+mod guard;
 mod keys;
+mod matching;
+mod meter;
+mod natives;
+mod operators;
 #[cfg(test)]
 mod tests;
+mod text;
+mod times;
+mod update;
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use jaq_core::compile::Undefined;
 use jaq_core::data::JustLut;
 use jaq_core::load::{self, Arena, File, Loader};
-use jaq_core::native::{self, Fun, bome};
-use jaq_core::{Compiler, Ctx, DataT, Vars};
-use jaq_json::{Val, read, write};
+use jaq_core::{Compiler, Ctx, Vars};
+use jaq_json::{Num, Val};
 
 pub use self::keys::{KEYS_MAX, KeyValue};
+pub use self::meter::Bounds;
 
 /// The deepest nesting of a document that is read.
 pub const DEPTH_MAX: usize = 128;
+/// The longest program, in bytes. Reading one recurses as deeply as it is nested.
+const PROGRAM_BYTES_MAX: usize = 16 << 10;
+/// The stack on which a program is read: enough for the deepest of that length.
+const COMPILE_STACK_BYTES: usize = 256 << 20;
+/// How long an error of a program may be, in characters.
+const TOLD_CHARS_MAX: usize = 1_000;
+/// What a program is called when it is compiled as a definition.
+const MAIN: &str = "__main";
+
+/// Definitions of the library that do not exist here, or use what does not.
+const ABSENT: [&str; 15] = [
+    "capture_of_match",
+    "debug",
+    "halt",
+    "halt_error",
+    "@htmld",
+    "logb",
+    "pick",
+    "scan",
+    "scan_",
+    "significand",
+    "stderr",
+    "toboolean",
+    "totype",
+    "@urid",
+    "todate",
+];
 
 type Data = JustLut<Val>;
 
@@ -53,64 +98,115 @@ pub struct ProgramError {
     pub message: String,
 }
 
+/// What numbers of a document are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Numbers {
+    /// Doubles, as in jq.
+    Doubles,
+    /// As they are written, until a program calculates with them.
+    Written,
+}
+
 impl Program {
     /// Compiles a program.
     ///
     /// # Errors
     /// The first fault of the text.
     pub fn compile(text: &str) -> Result<Self, ProgramError> {
-        let known = |fun: &Fun<Data>| !["env", "halt", "fromjson"].contains(&fun.0);
-        let funs = jaq_core::funs().chain(jaq_std::funs()).chain(jaq_json::funs());
-        let funs = funs.filter(known).chain([from_json::<Data>()]);
-        // What is defined by something left out is left out too.
-        let known = |def: &load::parse::Def<&'static str>| !def.name.starts_with("halt");
-        let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).filter(known);
-        let arena = Arena::default();
-        let file = File { code: text, path: () };
-        let modules = Loader::new(defs).load(&arena, file).map_err(|errors| {
-            let first = errors.into_iter().next().map(|(_, error)| error);
-            load_error(text, first)
-        })?;
-        let filter = Compiler::default().with_funs(funs).compile(modules).map_err(|errors| {
-            let first = errors.into_iter().flat_map(|(_, errors)| errors).next();
-            let (name, what) = first.map_or(("", None), |(name, what)| (name, Some(what)));
-            let what = match what {
-                Some(Undefined::Filter(arity)) => format!("function of {arity} arguments"),
-                Some(what) => what.as_str().to_owned(),
-                None => "name".to_owned(),
-            };
-            error_at(text, name, format!("there is no {what} called {name}"))
-        })?;
-        Ok(Self { text: text.into(), filter: Arc::new(filter) })
+        if text.len() > PROGRAM_BYTES_MAX {
+            let what = format!("the program has more than {PROGRAM_BYTES_MAX} bytes");
+            return Err(error_at(text, text, what));
+        }
+        // Reading a program recurses as deeply as it is nested.
+        let compiled = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(COMPILE_STACK_BYTES);
+            let thread = thread.spawn_scoped(scope, || compile(text)).ok()?;
+            thread.join().ok()
+        });
+        let failed = || error_at(text, text, "it could not be read, since the compiler broke down");
+        Ok(Self { text: text.into(), filter: Arc::new(compiled.ok_or_else(failed)??) })
     }
 
-    /// Hands the outputs for one document to `take`, which may end the run.
+    /// Hands the outputs for one document to `take`, which may end the run. What it uses of `bounds`
+    /// is gone for the record's next document. `now` is what the program calls so, in seconds since
+    /// 1970.
     ///
     /// # Errors
-    /// In words, when `document` is not one JSON value, when the program fails, and what `take` says.
+    /// In words, when `document` is not one JSON value, when the program fails or exceeds its bounds,
+    /// and what `take` says.
     pub fn run(
         &self,
         document: &str,
+        now: Option<f64>,
+        bounds: &mut Bounds,
         take: &mut dyn FnMut(Output) -> Result<(), String>,
     ) -> Result<(), String> {
-        if !is_shallow(document.as_bytes()) {
-            return Err(format!("the record has more than {DEPTH_MAX} levels"));
-        }
-        let input = read::parse_single(document.as_bytes());
+        let input = read(document.as_bytes(), Numbers::Written);
         let input = input.map_err(|error| format!("the record is no JSON: {error}"))?;
-        let context = Ctx::<Data>::new(&self.filter.lut, Vars::new([]));
-        for output in self.filter.id.run((context, input)) {
-            let output = output.map_err(|exception| match exception.get_err() {
-                // A text is shown as it is, anything else as JSON.
-                Ok(error) => match error.into_val() {
-                    Val::TStr(text) => String::from_utf8_lossy(&text).into_owned(),
-                    value => value.to_string(),
-                },
-                Err(_) => "the program was ended by itself".to_owned(),
-            })?;
-            take(Output(output))?;
+        self.evaluate(input, now, bounds, take)
+    }
+
+    /// Runs the program over a value.
+    fn evaluate(
+        &self,
+        input: Val,
+        now: Option<f64>,
+        bounds: &mut Bounds,
+        take: &mut dyn FnMut(Output) -> Result<(), String>,
+    ) -> Result<(), String> {
+        meter::begin(*bounds, now);
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            let context = Ctx::<Data>::new(&self.filter.lut, Vars::new([]));
+            for output in self.filter.id.run((context, input)) {
+                take(Output(output.map_err(told)?))?;
+            }
+            Ok(())
+        }));
+        *bounds = meter::left();
+        ended.unwrap_or_else(|panic| match panic.downcast::<meter::Stopped>() {
+            Ok(stopped) => Err(format!("the program was stopped: {}", stopped.0)),
+            // A fault of the interpreter costs the record and not the stream.
+            Err(_) => Err("the program broke down".to_owned()),
+        })
+    }
+}
+
+/// A document as a value.
+fn read(document: &[u8], numbers: Numbers) -> Result<Val, String> {
+    if !is_shallow(document) {
+        return Err(format!("it has more than {DEPTH_MAX} levels"));
+    }
+    let value = jaq_json::read::parse_single(document).map_err(|error| error.to_string())?;
+    Ok(if numbers == Numbers::Doubles { doubles(value) } else { value })
+}
+
+/// A value with all its numbers as doubles.
+fn doubles(value: Val) -> Val {
+    match value {
+        Val::Num(Num::Int(small)) if small.unsigned_abs() < 1 << 53 => value,
+        Val::Num(number) => operators::plain(number),
+        Val::Arr(list) => jaq_json::Rc::unwrap_or_clone(list).into_iter().map(doubles).collect(),
+        Val::Obj(object) => {
+            let mut object = jaq_json::Rc::unwrap_or_clone(object);
+            for value in object.values_mut() {
+                *value = doubles(std::mem::take(value));
+            }
+            Val::obj(object)
         }
-        Ok(())
+        other => other,
+    }
+}
+
+/// An error of a program in words: a text is shown as it is, anything else as JSON.
+fn told(exception: jaq_core::Exn<'_, Val>) -> String {
+    let Ok(error) = exception.get_err() else {
+        return "the program broke off to no label".to_owned();
+    };
+    let text = text::plain(&error.into_val());
+    let text = text.unwrap_or_else(|why| why);
+    match text.char_indices().nth(TOLD_CHARS_MAX) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
     }
 }
 
@@ -125,19 +221,46 @@ impl Output {
         !matches!(self.0, Val::Null | Val::Bool(false))
     }
 
-    /// It as JSON.
+    /// It as JSON in one line, as jq prints it; numbers that only passed through keep their digits.
+    /// To be called while its program runs, which pays for the text.
     ///
     /// # Errors
-    /// In words, of what JSON does not know, such as `nan`.
-    pub fn json(&self) -> Result<Vec<u8>, String> {
-        let mut json = Vec::new();
-        write::write(&mut json, &write::Pp::default(), 0, &self.0)
-            .map_err(|error| error.to_string())?;
-        let text = std::str::from_utf8(&json).map_err(|_| "the output is not UTF-8".to_owned())?;
-        let read: Result<serde::de::IgnoredAny, _> = serde_json::from_str(text);
-        read.map_err(|error| format!("the output is no JSON: {error}"))?;
-        Ok(json)
+    /// In words, of what is no JSON, such as an object with a key that is no text.
+    pub fn json(&self) -> Result<String, String> {
+        text::json(&self.0)
     }
+}
+
+/// Reads and compiles a program, and what it calls.
+fn compile(text: &str) -> Result<jaq_core::Filter<Data>, ProgramError> {
+    let arena = Arena::default();
+    let main = guard::program(text, &arena).map_err(|error| load_error(text, error))?;
+    let main = load::parse::Def { name: MAIN, args: Vec::new(), body: main };
+    let own = load::parse(include_str!("definitions.jq"), |parser| parser.defs());
+    let own = own.unwrap_or_default();
+    let is_ours = |def: &load::parse::Def<&str>| {
+        let args = def.args.len();
+        natives::is_own(def.name, args)
+            || own.iter().any(|own| own.name == def.name && own.args.len() == args)
+    };
+    let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    let defs: Vec<_> = defs.filter(|def| !ABSENT.contains(&def.name) && !is_ours(def)).collect();
+    let defs = defs.into_iter().chain(own);
+    let defs = defs.map(|def| guard::definition(def, &arena)).chain([main]);
+    let failed = |name: &str, what: String| error_at(text, name, what);
+    let file = File { code: MAIN, path: () };
+    let modules = Loader::new(defs).load(&arena, file);
+    let modules = modules.map_err(|_| failed(text, "it cannot be read".to_owned()))?;
+    Compiler::default().with_funs(natives::all()).compile(modules).map_err(|errors| {
+        let first = errors.into_iter().flat_map(|(_, errors)| errors).next();
+        let (name, what) = first.map_or(("", None), |(name, what)| (name, Some(what)));
+        let what = match what {
+            Some(Undefined::Filter(arity)) => format!("function of {arity} arguments"),
+            Some(what) => what.as_str().to_owned(),
+            None => "name".to_owned(),
+        };
+        failed(name, format!("there is no {what} called {name}"))
+    })
 }
 
 /// Whether no more than [`DEPTH_MAX`] lists and objects are open anywhere. Of what is no JSON it
@@ -161,38 +284,24 @@ pub fn is_shallow(data: &[u8]) -> bool {
     true
 }
 
-/// `fromjson` that does not recurse into what a producer has nested without end.
-fn from_json<D: for<'a> DataT<V<'a> = Val>>() -> Fun<D> {
-    native::run(("fromjson", [].into(), |cv| {
-        bome(cv.1.try_as_utf8_bytes_owned().and_then(|text| {
-            if !is_shallow(&text) {
-                return Err(jaq_core::Error::str("the text is nested too deeply"));
-            }
-            let value = read::parse_single(&text);
-            value.map_err(|error| jaq_core::Error::str(format!("cannot parse as JSON: {error}")))
-        }))
-    }))
-}
-
-fn load_error(text: &str, error: Option<load::Error<&str>>) -> ProgramError {
+fn load_error(text: &str, error: load::Error<&str>) -> ProgramError {
     match error {
-        Some(load::Error::Lex(errors)) => match errors.into_iter().next() {
+        load::Error::Lex(errors) => match errors.into_iter().next() {
             Some((expected, found)) => {
                 error_at(text, found, format!("expected {}", expected.as_str()))
             }
             None => error_at(text, text, "it cannot be read"),
         },
-        Some(load::Error::Parse(errors)) => match errors.into_iter().next() {
+        load::Error::Parse(errors) => match errors.into_iter().next() {
             Some((expected, found)) => {
                 error_at(text, found, format!("expected {}", expected.as_str()))
             }
             None => error_at(text, text, "it cannot be read"),
         },
-        Some(load::Error::Io(errors)) => {
+        load::Error::Io(errors) => {
             let path = errors.first().map_or("", |(path, _)| *path);
             error_at(text, path, "a program cannot load other files")
         }
-        None => error_at(text, text, "it cannot be read"),
     }
 }
 

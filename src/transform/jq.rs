@@ -5,33 +5,18 @@
 //! record by itself; of a filtered record the documents that pass keep their bytes. Does not own the
 //! language, which is [`crate::jq`].
 //!
-//! Bounds, and what they cannot hold. Outputs are counted and measured, and the time of a record
-//! ([`RECORD_PATIENCE`]) is looked at between two outputs; what exceeds either fails the record. A
-//! program that never comes to an output cannot be stopped: after [`RUN_PATIENCE`] the step says
-//! that it is away and raises the alarm, the one thread stays busy, and the stream waits; no second
-//! run begins before the first has ended. A program that builds values without end takes the memory
-//! of the process, one that calls itself without end its stack: both are the writer's to avoid. What
-//! producers send cannot do any of this to a program that does not: nesting is bounded, also for
-//! `fromjson`.
-
-use std::panic::AssertUnwindSafe;
-use std::time::Duration;
+//! Bounds. What a record may cost is counted by the language itself; it fails where that is used up.
+//! Outputs are counted and measured here. A program that is out of its bounds fails its record and
+//! nothing else.
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::documents::documents;
 use super::{Item, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform, Unavailable, Verdict};
 use crate::fault::Action;
-use crate::jq::Program;
-
-/// How long a program may take over one record.
-const RECORD_PATIENCE: Duration = Duration::from_secs(10);
-/// How long a batch is waited for before the alarm is raised.
-const RUN_PATIENCE: Duration = Duration::from_secs(60);
+use crate::jq::{Bounds, Program};
+use crate::record::UnixMillis;
 
 /// What is done with the outputs.
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +37,7 @@ impl Jq {
     /// A step that runs `program`.
     #[must_use]
     pub fn new(program: Program) -> Self {
-        Self(Runner { program, outputs: Use::Parts, running: Mutex::default() })
+        Self(Runner { program, outputs: Use::Parts })
     }
 }
 
@@ -60,7 +45,7 @@ impl Filter {
     /// A step that keeps what any output of `program` is true of: neither `false` nor `null`.
     #[must_use]
     pub fn new(program: Program) -> Self {
-        Self(Runner { program, outputs: Use::Filter, running: Mutex::default() })
+        Self(Runner { program, outputs: Use::Filter })
     }
 }
 
@@ -76,74 +61,47 @@ impl Transform for Filter {
     }
 }
 
-/// Runs a program beside the tasks of the process, one batch at a time.
+/// Runs a program beside the tasks of the process.
 #[derive(Debug)]
 struct Runner {
     program: Program,
     outputs: Use,
-    running: Mutex<Option<Run>>,
-}
-
-/// A batch that is being worked on, whether or not somebody still waits for it.
-#[derive(Debug)]
-struct Run {
-    items: Vec<Item>,
-    end: JoinHandle<Vec<Verdict>>,
 }
 
 impl Runner {
     async fn apply(&self, items: &[Item]) -> Result<Vec<Verdict>, Unavailable> {
-        let unavailable = |reason: String| Unavailable { reason, action: Action::Alarm };
-        let deadline = tokio::time::Instant::now() + RUN_PATIENCE;
-        let late = || {
-            let seconds = RUN_PATIENCE.as_secs();
-            unavailable(format!("the jq program has not come to an end within {seconds} s"))
-        };
-        let running = tokio::time::timeout_at(deadline, self.running.lock()).await;
-        let mut running = running.map_err(|_| late())?;
-        loop {
-            let run = running.get_or_insert_with(|| self.start(items.to_vec()));
-            let ended = tokio::time::timeout_at(deadline, &mut run.end).await;
-            let ended = ended.map_err(|_| late())?;
-            // A batch that was given up is still to be waited for, and is not this one.
-            let is_ours = running.take().is_some_and(|run| run.items == items);
-            match ended {
-                Ok(verdicts) if is_ours => return Ok(verdicts),
-                Err(error) if is_ours => {
-                    return Err(unavailable(format!("the jq program broke down: {error}")));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    fn start(&self, items: Vec<Item>) -> Run {
-        let (program, outputs, batch) = (self.program.clone(), self.outputs, items.clone());
-        let end = tokio::task::spawn_blocking(move || {
-            batch.iter().map(|item| verdict(&program, outputs, &item.part)).collect()
-        });
-        Run { items, end }
+        let (program, outputs, batch) = (self.program.clone(), self.outputs, items.to_vec());
+        let run = move || batch.iter().map(|item| verdict(&program, outputs, item)).collect();
+        let ended = tokio::task::spawn_blocking(run).await;
+        ended.map_err(|error| Unavailable {
+            reason: format!("the jq program broke down: {error}"),
+            action: Action::Alarm,
+        })
     }
 }
 
-fn verdict(program: &Program, outputs: Use, part: &Part) -> Verdict {
-    // A fault of the interpreter costs the record and not the stream.
-    let verdict = std::panic::catch_unwind(AssertUnwindSafe(|| match outputs {
-        Use::Parts => parts(program, part),
-        Use::Filter => kept(program, part),
-    }));
-    let verdict = verdict.unwrap_or_else(|_| Err("the program broke down".to_owned()));
+fn verdict(program: &Program, outputs: Use, item: &Item) -> Verdict {
+    let verdict = match outputs {
+        Use::Parts => parts(program, item),
+        Use::Filter => kept(program, item),
+    };
     verdict.unwrap_or_else(|why| Verdict::failed("Transform.JqFailed", why))
 }
 
-fn parts(program: &Program, part: &Part) -> Result<Verdict, String> {
+/// What `now` stands for: the arrival of the record, so that a repetition gives the same.
+#[allow(clippy::cast_precision_loss)]
+fn now(arrival: UnixMillis) -> Option<f64> {
+    Some(arrival.0 as f64 / 1000.0)
+}
+
+fn parts(program: &Program, item: &Item) -> Result<Verdict, String> {
+    let Item { arrival, part, .. } = item;
     let (text, documents) = documents(&part.data)?;
-    let mut clock = Timer::start();
+    let mut bounds = Bounds::for_record(text.len());
     let mut parts = Vec::new();
     let mut size_bytes = 0;
     for place in documents {
-        program.run(&text[place], &mut |output| {
-            clock.check()?;
+        program.run(&text[place], now(*arrival), &mut bounds, &mut |output| {
             let data = output.json()?;
             size_bytes += data.len();
             if parts.len() == PARTS_MAX || size_bytes > PARTS_BYTES_MAX {
@@ -157,15 +115,15 @@ fn parts(program: &Program, part: &Part) -> Result<Verdict, String> {
     Ok(if parts.is_empty() { Verdict::Dropped } else { Verdict::Parts(parts) })
 }
 
-fn kept(program: &Program, part: &Part) -> Result<Verdict, String> {
+fn kept(program: &Program, item: &Item) -> Result<Verdict, String> {
+    let Item { arrival, part, .. } = item;
     let (text, documents) = documents(&part.data)?;
-    let mut clock = Timer::start();
+    let mut bounds = Bounds::for_record(text.len());
     let count = documents.len();
     let mut kept = Vec::new();
     for place in documents {
         let mut passes = false;
-        program.run(&text[place.clone()], &mut |output| {
-            clock.check()?;
+        program.run(&text[place.clone()], now(*arrival), &mut bounds, &mut |output| {
             passes |= output.is_true();
             Ok(())
         })?;
@@ -178,22 +136,4 @@ fn kept(program: &Program, part: &Part) -> Result<Verdict, String> {
     }
     let data = if kept.len() == count { part.data.clone() } else { Bytes::from(kept.join("\n")) };
     Ok(Verdict::Parts(vec![Part { data, partition_keys: part.partition_keys.clone() }]))
-}
-
-struct Timer {
-    deadline: Instant,
-}
-
-impl Timer {
-    fn start() -> Self {
-        Self { deadline: tokio::time::Instant::now() + RECORD_PATIENCE }
-    }
-
-    fn check(&mut self) -> Result<(), String> {
-        if tokio::time::Instant::now() > self.deadline {
-            let seconds = RECORD_PATIENCE.as_secs();
-            return Err(format!("the program took more than {seconds} s"));
-        }
-        Ok(())
-    }
 }

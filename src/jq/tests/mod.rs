@@ -1,5 +1,9 @@
 //! What programs and queries say of documents.
 
+mod differential;
+mod foreign;
+mod runaway;
+
 use super::*;
 
 fn keys(query: &str, record: &str) -> Result<Vec<(String, String)>, String> {
@@ -59,7 +63,7 @@ fn programs_that_do_not_compile_say_where() {
         ("halt", (1, 1), "called halt"),
         ("$ENV", (1, 1), "called $ENV"),
         ("input", (1, 1), "called input"),
-        ("import \"a\" as a; .", (1, 9), "cannot load"),
+        ("import \"a\" as a; .", (1, 1), "cannot load"),
     ] {
         let error = Program::compile(program).expect_err(program);
         assert!(error.message.contains(part), "{program}: {error}");
