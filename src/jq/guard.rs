@@ -97,7 +97,11 @@ impl<'a> Guard<'a> {
     }
 
     fn term(&self, term: Term<&'a str>, level: usize) -> Term<&'a str> {
-        if level % LEVELS_PER_TICK == 0 { self.body(term, level) } else { self.plain(term, level) }
+        if level.is_multiple_of(LEVELS_PER_TICK) {
+            self.body(term, level)
+        } else {
+            self.plain(term, level)
+        }
     }
 
     fn boxed(&self, term: Term<&'a str>, level: usize) -> Box<Term<&'a str>> {
