@@ -252,7 +252,7 @@ fn format(stream: &DeliveryStream, table: Option<&Table>) -> Result<Format, Faul
         (config::Format::Parquet(options), table) => {
             let columns = table.map_or(&[][..], |table| &table.columns);
             let place = stream.schema.as_ref().map_or(&stream.partitions_place, |s| &s.place);
-            let schema = Schema::with_options(columns, *options);
+            let schema = Schema::with_options(columns, options.clone());
             let schema = schema.map_err(|error| Fault::new(place.clone(), error))?;
             Ok(Format::Parquet(Arc::new(schema)))
         }

@@ -226,7 +226,7 @@ pub struct DeliveryStream {
 }
 
 /// What the objects of a stream contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Rows of the stream's table.
     Parquet(ParquetOptions),

@@ -49,7 +49,9 @@ pub use browser::is_from_a_web_page;
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
 pub use bearer::Token;
 pub use counters::Counters;
-pub use description::{BackupDescription, Content, Description, Processor, stream_arn};
+pub use description::{
+    BackupDescription, Content, Description, Deserializer, ParquetSettings, Processor, stream_arn,
+};
 pub use record_id::{RECORD_ID_CHARS, RecordId};
 pub use server::{ConnectionLimits, Listener, serve};
 pub use split::{elements_of, without_mark};
