@@ -175,6 +175,7 @@ pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe 
         error_prefix: backup.prefix.clone(),
         target: config.stores[&backup.store].target(&backup.store),
         register_in: None,
+        object_bytes: backup.buffering.object_bytes,
     }
 }
 
@@ -202,6 +203,7 @@ fn assemble(
         error_prefix: stream.destination.error_prefix.clone(),
         target: outside.target,
         register_in: catalog.filter(|_| stream.register_partitions),
+        object_bytes: stream.buffering.object_bytes,
         table,
     })
 }

@@ -122,11 +122,11 @@ fn openx(
     let mut keys = BTreeMap::new();
     for NamedEntry { name, place, field } in mappings {
         let name = name.to_lowercase();
-        let is_column = |columns: &Named<HiveType>| {
-            columns.names().any(|column| column.to_lowercase() == name)
-        };
+        let is_column =
+            |columns: &Named<HiveType>| columns.names().any(|column| column.to_lowercase() == name);
         if !columns.is_none_or(is_column) {
-            let message = format_args!("the stream has no column {}: write one of its", shown(&name));
+            let message =
+                format_args!("the stream has no column {}: write one of its", shown(&name));
             reader.fault(place.clone(), message);
         }
         keys.insert(name, field.value()?.0.clone());

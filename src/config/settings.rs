@@ -256,6 +256,8 @@ pub struct Backup {
 pub struct Buffering {
     /// By the bytes of its records.
     pub size_bytes: u64,
+    /// By the bytes that it is expected to have itself.
+    pub object_bytes: Option<u64>,
     /// By the age of its oldest record.
     pub interval: Duration,
 }

@@ -23,8 +23,12 @@ use crate::table::HiveType;
 /// Less than this could not hold one large object twice and the journal behind it.
 const DISK_BUDGET_BYTES_MIN: u64 = 64 << 20;
 const BUFFER_BYTES_MIN: u64 = 1 << 10;
-/// The largest object is kept in memory while it is converted.
-const BUFFER_BYTES_MAX: u64 = 512 << 20;
+/// The largest object is kept in memory while it is converted, and may be as large as its records.
+pub(super) const BUFFER_BYTES_MAX: u64 = 512 << 20;
+/// Records that become an object of a known size, as they do not take memory themselves.
+pub(super) const TARGETED_BYTES_MAX: u64 = 16 << 30;
+const OBJECT_BYTES_MIN: u64 = 1 << 20;
+const OBJECT_BYTES_MAX: u64 = 1 << 30;
 const BUFFER_SECONDS_MAX: u64 = 86_400;
 /// Smaller row groups cost more than they hold; larger ones are more than a reader wants at once.
 const ROW_GROUP_BYTES_MIN: u64 = 1 << 20;
@@ -162,8 +166,10 @@ section! {
 section! {
     /// When an object is closed; the defaults are Firehose's for converted records.
     BufferingSection expects "a mapping with size and interval" {
-        /// By the bytes of its records.
-        size: Size<BUFFER_BYTES_MIN, BUFFER_BYTES_MAX> = Default("128 MiB"),
+        /// By the bytes of its records; 128 MiB if absent, or twenty times target_object_size.
+        size: Size<BUFFER_BYTES_MIN, TARGETED_BYTES_MAX> = Optional,
+        /// By the bytes that the object is expected to have, learnt from those before it.
+        target_object_size: Size<OBJECT_BYTES_MIN, OBJECT_BYTES_MAX> = Optional,
         /// By the age of its oldest record.
         interval: TimeUpTo<BUFFER_SECONDS_MAX> = Default("300 s"),
     }

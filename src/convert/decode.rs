@@ -101,7 +101,8 @@ impl Decoder<'_, '_> {
             (Kind::Number, _) => {
                 let at = self.cursor.at();
                 let text = self.cursor.number()?;
-                scalar(&node.shape, self.input, text).map_err(|why| mismatch(at, &node.hive_type, why))
+                scalar(&node.shape, self.input, text)
+                    .map_err(|why| mismatch(at, &node.hive_type, why))
             }
             (Kind::True, Shape::Boolean) => {
                 self.cursor.literal("true")?;

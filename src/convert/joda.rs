@@ -13,8 +13,18 @@ use super::number::{Excess, Number};
 use super::time::{in_range, micros_at};
 
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september",
-    "october", "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
 const WEEKDAYS: [(&str, Weekday); 7] = [
     ("monday", Weekday::Mon),
@@ -292,7 +302,8 @@ fn take_number(rest: &mut &str, digits_max: usize) -> Option<(u32, u32)> {
 fn take_name<T>(rest: &mut &str, mut names: impl Iterator<Item = (&'static str, T)>) -> Option<T> {
     let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (word, behind) = rest.split_at(length);
-    let means = |name: &str| word.eq_ignore_ascii_case(name) || word.eq_ignore_ascii_case(&name[..3]);
+    let means =
+        |name: &str| word.eq_ignore_ascii_case(name) || word.eq_ignore_ascii_case(&name[..3]);
     let (_, meant) = names.find(|(name, _)| means(name))?;
     *rest = behind;
     Some(meant)

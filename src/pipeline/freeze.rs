@@ -47,6 +47,8 @@ pub struct Recipe {
     pub target: Target,
     /// The catalog that partitions are registered in.
     pub register_in: Option<String>,
+    /// The size that objects are to have; none where the size of their records alone counts.
+    pub object_bytes: Option<u64>,
 }
 
 /// Everything that the step touches.

@@ -61,18 +61,27 @@ pub(super) struct Reading {
     pub(super) keys: Vec<String>,
 }
 
-/// Looks at what arrived from `from` on, until about as many bytes as one look takes on or the durable
-/// end. Records are not read for it; what entries are stands in their bytes.
+/// Looks at what arrived from `from` on, until about as many bytes as one look takes on, `bytes_max`
+/// at the most, or the durable end. Records are not read for it; what entries are stands in their bytes.
 ///
 /// # Errors
 /// What the disk answers.
-pub(super) fn look(log: &Journal, reading: &Reading, from: Position) -> io::Result<Stretch> {
+pub(super) fn look(
+    log: &Journal,
+    reading: &Reading,
+    from: Position,
+    bytes_max: usize,
+) -> io::Result<Stretch> {
     let end = *log.end().borrow();
     let mut stretch = Stretch::default();
     stretch.next = match reading.kind {
-        Kind::Records => log.outline(from, end, OUTLINE_BYTES, &mut |seen| stretch.outline(seen)),
+        Kind::Records => {
+            let bytes_max = bytes_max.min(OUTLINE_BYTES);
+            log.outline(from, end, bytes_max, &mut |seen| stretch.outline(seen))
+        }
         Kind::Entries => {
-            log.walk(from, end, ENTRIES_BYTES, &mut |seen| stretch.take(&reading.keys, &seen))
+            let bytes_max = bytes_max.min(ENTRIES_BYTES);
+            log.walk(from, end, bytes_max, &mut |seen| stretch.take(&reading.keys, &seen))
         }
     }?;
     Ok(stretch)

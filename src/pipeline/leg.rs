@@ -36,12 +36,13 @@ use super::caution::Caution;
 use super::collector::Collector;
 use super::conversion::Converter;
 use super::delivery::{Room, note_set_aside};
-use super::freeze::Freezer;
+use super::freeze::{Freezer, Recipe};
 use super::handle::{LegHandle, Request, TableTrouble};
 use super::intake::{Kind, Reading};
 use super::ledger::Alarm;
 use super::orders::{Logs, Orders, Role, Surroundings};
 use super::registration::Registrations;
+use super::sizes::SizesFile;
 use super::state::{State, missing_plans};
 use super::transformer::Transformer;
 use super::transforms::Transforms;
@@ -91,6 +92,7 @@ pub(super) struct Leg {
 
     state: State,
     collector: Collector,
+    sizes: SizesFile,
     transforms: Transforms,
     registrations: Registrations,
     /// What is wrong with the table that this leg freezes into.
@@ -183,7 +185,7 @@ impl Leg {
             logs.held.map_or((journal.clone(), None), |(records, hold)| (records, Some(hold)));
         let kind = if role == Role::Transformed { Kind::Entries } else { Kind::Records };
         let reading = Reading { kind, keys: orders.keys().to_vec() };
-        let caution = Arc::new(Caution::begin(disk, directory, *records.end().borrow()));
+        let caution = Arc::new(Caution::begin(disk.clone(), directory, *records.end().borrow()));
         let converter = Converter {
             stream: surroundings.stream.clone(),
             records: records.clone(),
@@ -195,8 +197,11 @@ impl Leg {
         let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
         let checkpointed_mark = journal.mark();
         let around = surroundings.clone();
-        let collector =
+        let mut collector =
             Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
+        let sizes = SizesFile::new(disk, directory);
+        let is_transformed = orders.transformer.is_some();
+        *collector.aim() = sizes.aim(&freezer.converter.recipe).filter(|_| !is_transformed);
         let leg = Self {
             role,
             records,
@@ -209,6 +214,7 @@ impl Leg {
             catalogs: orders.catalogs,
             state,
             collector,
+            sizes,
             transforms: Transforms::default(),
             registrations: Registrations::default(),
             table_trouble: None,
@@ -401,7 +407,8 @@ impl Leg {
 
     fn give(&mut self, orders: Orders) {
         self.collector.change_keys(orders.keys());
-        self.freezer.converter.recipe = orders.recipe;
+        let before = std::mem::replace(&mut self.freezer.converter.recipe, orders.recipe);
+        self.aim_again(&before, orders.transformer.is_some());
         self.collector.change_hints(orders.hints);
         self.transformer = orders.transformer;
         self.catalogs = orders.catalogs;
@@ -411,6 +418,21 @@ impl Leg {
         // Hooks that never answer must not hold up the ones that take their place.
         for ticket in self.transforms.begin_again() {
             self.start_transform(ticket);
+        }
+    }
+
+    /// Takes up the size that objects are to have by the present recipe, unless nothing about it has
+    /// changed. What is known of sizes is left for it.
+    fn aim_again(&mut self, before: &Recipe, is_transformed: bool) {
+        let recipe = &self.freezer.converter.recipe;
+        let is_new = before.object_bytes != recipe.object_bytes
+            || before.format.fingerprint() != recipe.format.fingerprint()
+            || self.collector.aim().is_some() == is_transformed;
+        if is_new {
+            if let Some(aim) = self.collector.aim() {
+                self.sizes.leave(aim, before);
+            }
+            *self.collector.aim() = self.sizes.aim(recipe).filter(|_| !is_transformed);
         }
     }
 

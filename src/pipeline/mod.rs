@@ -34,6 +34,7 @@ mod transforms;
 mod naming;
 mod freeze;
 mod caution;
+mod sizes;
 mod conversion;
 mod turns;
 mod delivery;

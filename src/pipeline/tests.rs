@@ -17,4 +17,5 @@ mod ledger;
 mod logged;
 mod outage;
 mod schedules;
+mod sizes;
 mod world;

@@ -15,8 +15,9 @@ use proptest::prelude::*;
 
 use super::{columns, convert, rows, schema};
 use crate::convert::{
-    BinaryText, Delimiter, Dictionary, Encoded, Encoder, Format, ParquetCompression, ParquetOptions,
-    RecordsCompression, RecordsOptions, Schema, TimestampForm, WriterVersion, int96,
+    BinaryText, Delimiter, Dictionary, Encoded, Encoder, Format, ParquetCompression,
+    ParquetOptions, RecordsCompression, RecordsOptions, Schema, TimestampForm, WriterVersion,
+    int96,
 };
 
 fn schema_with(types: &[(&str, &str)], options: ParquetOptions) -> Arc<Schema> {

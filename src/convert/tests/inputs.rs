@@ -42,7 +42,8 @@ fn value(hive_type: &str, input: JsonInput, json: &str) -> Result<String, String
 #[test]
 fn keys_are_compared_as_they_are_when_case_counts() {
     let types = [("id", "int"), ("s", "struct<n:int>")];
-    let records = [r#"{"ID":1,"s":{"N":1}}"#, r#"{"id":2,"s":{"n":2}}"#, r#"{"\u0069d":3,"S":{"n":3}}"#];
+    let records =
+        [r#"{"ID":1,"s":{"N":1}}"#, r#"{"id":2,"s":{"n":2}}"#, r#"{"\u0069d":3,"S":{"n":3}}"#];
     let exact = OpenXOptions { case_insensitive: false, ..OpenXOptions::default() };
     assert_eq!(rows_of(&types, openx(exact), &records), ["null|(null)", "2|(2)", "3|null"]);
     let any = OpenXOptions::default();
@@ -52,8 +53,11 @@ fn keys_are_compared_as_they_are_when_case_counts() {
 #[test]
 fn dots_of_keys_are_underscores_at_every_depth_when_asked_for() {
     let types = [("a_b", "int"), ("s", "struct<c_d:int>")];
-    let records =
-        [r#"{"a.b":1,"s":{"c.d":1}}"#, r#"{"A.b":2,"s":{"c\u002ed":2}}"#, r#"{"a_b":3,"s":{"c_d":3}}"#];
+    let records = [
+        r#"{"a.b":1,"s":{"c.d":1}}"#,
+        r#"{"A.b":2,"s":{"c\u002ed":2}}"#,
+        r#"{"a_b":3,"s":{"c_d":3}}"#,
+    ];
     let dots = OpenXOptions { dots_to_underscores: true, ..OpenXOptions::default() };
     assert_eq!(rows_of(&types, openx(dots), &records), ["1|(1)", "2|(2)", "3|(3)"]);
     let none = rows_of(&types, openx(OpenXOptions::default()), &records[..1]);
@@ -63,16 +67,14 @@ fn dots_of_keys_are_underscores_at_every_depth_when_asked_for() {
 #[test]
 fn a_mapped_column_is_read_from_its_key_and_no_other() {
     let types = [("ts", "bigint"), ("n", "int"), ("s", "struct<ts:int>")];
-    let records = [
-        r#"{"timestamp":1,"n":1,"s":{"ts":7}}"#,
-        r#"{"n":2,"Timestamp":2}"#,
-        r#"{"ts":3,"n":3}"#,
-    ];
+    let records =
+        [r#"{"timestamp":1,"n":1,"s":{"ts":7}}"#, r#"{"n":2,"Timestamp":2}"#, r#"{"ts":3,"n":3}"#];
     let keys = [("ts".to_owned(), "Timestamp".to_owned())];
     let any = OpenXOptions { keys: keys.clone().into(), ..OpenXOptions::default() };
     let wanted = ["1|1|(7)", "2|2|null", "null|3|null"];
     assert_eq!(rows_of(&types, openx(any), &records), wanted);
-    let exact = OpenXOptions { keys: keys.into(), case_insensitive: false, ..OpenXOptions::default() };
+    let exact =
+        OpenXOptions { keys: keys.into(), case_insensitive: false, ..OpenXOptions::default() };
     let wanted = ["null|1|(7)", "2|2|null", "null|3|null"];
     assert_eq!(rows_of(&types, openx(exact), &records), wanted);
 }
@@ -96,10 +98,13 @@ fn no_key_belongs_to_two_columns() {
 #[test]
 fn hive_takes_no_numbers_out_of_strings_and_makes_no_text_of_json() {
     for hive_type in ["tinyint", "int", "bigint", "float", "double", "decimal(5,2)"] {
-        assert_eq!(value(hive_type, hive(&[]), "7").unwrap().trim_end_matches(".0"), match hive_type {
-            "decimal(5,2)" => "7.00",
-            _ => "7",
-        });
+        assert_eq!(
+            value(hive_type, hive(&[]), "7").unwrap().trim_end_matches(".0"),
+            match hive_type {
+                "decimal(5,2)" => "7.00",
+                _ => "7",
+            }
+        );
         let error = value(hive_type, hive(&[]), "\"7\"").unwrap_err();
         assert!(error.contains("found \"7\": Hive's JSON SerDe reads no numbers"), "{error}");
         assert!(value(hive_type, JsonInput::default(), "\"7\"").is_ok());
@@ -138,7 +143,11 @@ fn hive_reads_timestamps_by_the_first_pattern_that_fits() {
         (&["yyyyMMdd"], "20260208", "2026-02-08T00:00:00Z"),
         (&["MM/dd/yyyy hh:mm a"], r#""2/8/2026 12:07 am""#, "2026-02-08T00:07:00Z"),
         (&["MM/dd/yyyy hh:mm a"], r#""2/8/2026 12:07 PM""#, "2026-02-08T12:07:00Z"),
-        (&["EEE MMM dd HH:mm:ss Z yyyy"], r#""Sun Feb 08 03:04:05 +0000 2026""#, "2026-02-08T03:04:05Z"),
+        (
+            &["EEE MMM dd HH:mm:ss Z yyyy"],
+            r#""Sun Feb 08 03:04:05 +0000 2026""#,
+            "2026-02-08T03:04:05Z",
+        ),
         (&["d MMMM YYYY, H:m z"], r#""8 feb 2026, 3:4 UTC""#, "2026-02-08T03:04:00Z"),
         (&["'at' yyyy-MM-dd 'o''clock'"], r#""at 2026-02-08 o'clock""#, "2026-02-08T00:00:00Z"),
     ] {

@@ -9,6 +9,7 @@ use super::super::freeze::{Batch, FreezeError};
 use super::super::intake::Stretch;
 use super::super::orders::Surroundings;
 use super::super::registration::{RegisterError, Report};
+use super::super::sizes::planned;
 use super::super::turns::{Rest, TurnEnd};
 use super::Leg;
 use crate::catalog::Registration;
@@ -79,6 +80,7 @@ impl Leg {
                     self.checkpoints_due = 2;
                     // What was lost as a whole was told when it was looked for.
                     self.report_lost(&plan.damaged.without(&lost));
+                    planned(&self.surroundings.stream, &batches, &plan, self.collector.aim());
                     self.turns.open(&plan, false);
                     self.state.planned(plan);
                     self.freezer.converter.caution.planned(self.state.progress.low());
