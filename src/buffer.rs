@@ -239,6 +239,12 @@ impl<G: Clone + Eq + Hash> Buffer<G> {
         self.by_due.first().map(|(due, _)| *due)
     }
 
+    /// Whether a batch of a group is open.
+    #[must_use]
+    pub fn has(&self, group: &G) -> bool {
+        self.open.contains_key(group)
+    }
+
     /// How many batches are open.
     #[must_use]
     pub fn batch_count(&self) -> usize {

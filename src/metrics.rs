@@ -41,6 +41,10 @@ pub struct Metrics {
     pub draining: Family<Labels, Gauge>,
     /// Batches closed by `stream` and `trigger`: size, target, interval, flush, pressure.
     pub closed_batches: Family<Labels, Counter>,
+    /// Partitions of a `stream` with records that are buffered, or closed and not planned.
+    pub active_partitions: Family<Labels, Gauge>,
+    /// 1 while records of a `stream` fail that would open more partitions than it may have.
+    pub partitions_exceeded: Family<Labels, Gauge>,
     /// Objects in their store by `stream` and `kind`: data, error, backup.
     pub delivered_objects: Family<Labels, Counter>,
     /// Bytes of those objects.
@@ -78,6 +82,8 @@ impl Metrics {
             blocked: Family::default(),
             draining: Family::default(),
             closed_batches: Family::default(),
+            active_partitions: Family::default(),
+            partitions_exceeded: Family::default(),
             delivered_objects: Family::default(),
             delivered_bytes: Family::default(),
             failed_puts: Family::default(),
@@ -128,6 +134,16 @@ impl Metrics {
             m.draining,
         );
         registry.register("closed_batches", "Batches by what closed them", m.closed_batches);
+        registry.register(
+            "active_partitions",
+            "Partitions with records that are buffered, or closed and not planned",
+            m.active_partitions,
+        );
+        registry.register(
+            "partitions_exceeded",
+            "1 while records fail that would open more partitions than the stream may have",
+            m.partitions_exceeded,
+        );
         registry.register("delivered_objects", "Objects in their store", m.delivered_objects);
         registry.register(
             "delivered_bytes",
@@ -186,6 +202,8 @@ impl Metrics {
             &self.degraded,
             &self.blocked,
             &self.draining,
+            &self.active_partitions,
+            &self.partitions_exceeded,
         ] {
             family.remove(&labels);
         }

@@ -1,6 +1,12 @@
 //! Sets of positions, kept as runs: `[3..8, 20..21]`.
 //!
 //! Owns the set, its arithmetic, its bytes and its text. Does not know what the positions stand for.
+//!
+//! The records of one of many partitions lie scattered, each a run of its own, and there are millions
+//! of them in memory. So runs are packed, all but the last: a byte that tells whether the run has one
+//! position, whether more of the gap since the run before follows, and six bits of it; the rest of the
+//! gap and the count as LEB128. That is three bytes for one record of twenty thousand. A look into the
+//! middle of a set therefore begins at its front.
 
 use std::fmt;
 use std::str::FromStr;
@@ -30,7 +36,44 @@ impl Run {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Positions {
-    runs: Vec<Run>,
+    /// All runs but the last.
+    packed: Vec<u8>,
+    /// Where the last of them ends.
+    packed_end: u64,
+    packed_runs: usize,
+    packed_count: u64,
+    /// The smallest position of the set.
+    first: Position,
+    /// The last run, which may still grow.
+    last: Option<Run>,
+}
+
+/// The runs of a set in order.
+#[derive(Clone, Debug)]
+pub struct Runs<'a> {
+    packed: &'a [u8],
+    end: u64,
+    last: Option<Run>,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        // Nothing but `push_run` has written them.
+        let Some((&front, rest)) = self.packed.split_first() else {
+            return self.last.take();
+        };
+        self.packed = rest;
+        let mut gap = u64::from(front >> 1 & 0x3f);
+        if front & 0x80 != 0 {
+            gap |= take_varint(&mut self.packed).unwrap_or(0) << 6;
+        }
+        let count = if front & 1 == 1 { take_varint(&mut self.packed).unwrap_or(1) } else { 1 };
+        let first = self.end + gap;
+        self.end = first + count;
+        Some(Run { first: Position(first), count })
+    }
 }
 
 /// Why bytes are not a set of positions.
@@ -41,7 +84,7 @@ pub struct PositionsError;
 /// Sorted runs for people and footers: `0-99,105,200-299`; the empty set is the empty text.
 impl fmt::Display for Positions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, run) in self.runs.iter().enumerate() {
+        for (index, run) in self.runs().enumerate() {
             let comma = if index == 0 { "" } else { "," };
             write!(f, "{comma}{}", run.first)?;
             if run.count > 1 {
@@ -98,26 +141,59 @@ impl Positions {
         if count == 0 {
             return;
         }
-        match self.runs.last_mut() {
+        match &mut self.last {
             Some(last) if last.end() == first => last.count += count,
             Some(last) => {
                 assert!(last.end() < first, "positions are added in order");
-                self.runs.push(Run { first, count });
+                let run = std::mem::replace(last, Run { first, count });
+                self.pack(run);
             }
-            None => self.runs.push(Run { first, count }),
+            None => {
+                self.first = first;
+                self.last = Some(Run { first, count });
+            }
         }
+    }
+
+    fn pack(&mut self, run: Run) {
+        let gap = run.first.0 - self.packed_end;
+        let front = (gap as u8 & 0x3f) << 1 | u8::from(run.count > 1);
+        if gap >> 6 == 0 {
+            self.packed.push(front);
+        } else {
+            self.packed.push(front | 0x80);
+            put_varint(&mut self.packed, gap >> 6);
+        }
+        if run.count > 1 {
+            put_varint(&mut self.packed, run.count);
+        }
+        self.packed_end = run.end().0;
+        self.packed_runs += 1;
+        self.packed_count += run.count;
     }
 
     /// The runs in order.
     #[must_use]
-    pub fn runs(&self) -> &[Run] {
-        &self.runs
+    pub fn runs(&self) -> Runs<'_> {
+        Runs { packed: &self.packed, end: 0, last: self.last }
+    }
+
+    /// How many runs there are.
+    #[must_use]
+    pub fn run_count(&self) -> usize {
+        self.packed_runs + usize::from(self.last.is_some())
     }
 
     /// How many positions the set holds.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.runs.iter().map(|run| run.count).sum()
+        self.packed_count + self.last.map_or(0, |run| run.count)
+    }
+
+    /// The first position after all of the set; 0 for the empty one.
+    #[must_use]
+    pub fn end(&self) -> Position {
+        self.last.map_or(Position(0), Run::end)
     }
 
     /// The first `count` of them, and the others.
@@ -125,7 +201,7 @@ impl Positions {
     pub fn split_at(&self, count: u64) -> (Self, Self) {
         let (mut first, mut others) = (Self::default(), Self::default());
         let mut left = count;
-        for run in &self.runs {
+        for run in self.runs() {
             let taken = run.count.min(left);
             left -= taken;
             first.push_run(run.first, taken);
@@ -137,49 +213,60 @@ impl Positions {
     /// Whether the set holds nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+        self.last.is_none()
     }
 
     /// The smallest position.
     #[must_use]
     pub fn first(&self) -> Option<Position> {
-        self.runs.first().map(|run| run.first)
+        self.last.map(|_| self.first)
     }
 
     /// Whether `position` is in the set.
     #[must_use]
     pub fn contains(&self, position: Position) -> bool {
-        let after = self.runs.partition_point(|run| run.first <= position);
-        after > 0 && position < self.runs[after - 1].end()
+        self.run_before_end_of(position).is_some_and(|run| run.first <= position)
     }
 
     /// Whether every position of `from .. to` is in the set.
     #[must_use]
     pub fn contains_range(&self, from: Position, to: Position) -> bool {
-        let after = self.runs.partition_point(|run| run.first <= from);
-        to <= from || (after > 0 && to <= self.runs[after - 1].end())
+        let run = self.run_before_end_of(from);
+        to <= from || run.is_some_and(|run| run.first <= from && to <= run.end())
+    }
+
+    /// The first run that ends behind `position`.
+    fn run_before_end_of(&self, position: Position) -> Option<Run> {
+        match self.last {
+            Some(last) if last.first <= position => Some(last).filter(|run| position < run.end()),
+            _ => self.runs().find(|run| position < run.end()),
+        }
     }
 
     /// The positions that are in this set or in `other`.
     #[must_use]
     pub fn with(&self, other: &Self) -> Self {
-        let mut runs: Vec<Run> = self.runs.iter().chain(&other.runs).copied().collect();
-        runs.sort_unstable_by_key(|run| run.first);
+        let (mut one, mut two) = (self.runs().peekable(), other.runs().peekable());
         let mut all = Self::default();
-        for run in runs {
-            let end = all.runs.last().map_or(Position(0), |last| last.end());
-            let first = run.first.max(end);
+        loop {
+            let is_one = match (one.peek(), two.peek()) {
+                (Some(run), Some(other)) => run.first <= other.first,
+                (run, _) => run.is_some(),
+            };
+            let Some(run) = (if is_one { one.next() } else { two.next() }) else {
+                return all;
+            };
+            let first = run.first.max(all.end());
             all.push_run(first, run.end().0.saturating_sub(first.0));
         }
-        all
     }
 
     /// The positions that are in this set and not in `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         let mut rest = Self::default();
-        let mut covers = other.runs.iter().copied().peekable();
-        for run in &self.runs {
+        let mut covers = other.runs().peekable();
+        for run in self.runs() {
             let mut first = run.first;
             while covers.next_if(|cover| cover.end() <= first).is_some() {}
             while let Some(cover) = covers.peek()
@@ -199,21 +286,21 @@ impl Positions {
 
     /// Every position in order.
     pub fn iter(&self) -> impl Iterator<Item = Position> + '_ {
-        self.runs.iter().flat_map(|run| (run.first.0..run.end().0).map(Position))
+        self.runs().flat_map(|run| (run.first.0..run.end().0).map(Position))
     }
 
-    /// Bytes of memory that the runs take.
+    /// Bytes of memory that the runs take on the heap.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.runs.capacity() * size_of::<Run>()
+        self.packed.capacity()
     }
 
     /// Appends the set to `out`: the number of runs, then for each run the gap since the end of the
     /// run before and its count, all as LEB128.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.runs.len() as u64);
+        put_varint(out, self.run_count() as u64);
         let mut end = 0;
-        for run in &self.runs {
+        for run in self.runs() {
             put_varint(out, run.first.0 - end);
             put_varint(out, run.count);
             end = run.end().0;

@@ -160,8 +160,11 @@ pub struct Record<'a> {
 pub enum ErrorOutputType {
     /// The record does not fit the table.
     FormatConversionFailed,
-    /// A hook could not make anything of the record.
+    /// A hook could not make anything of the record, or it has no place under the prefix.
     ProcessingFailed,
+    /// The record would have opened one partition more than may be active.
+    #[serde(rename = "activePartitionExceeded")]
+    ActivePartitionExceeded,
 }
 
 impl ErrorOutputType {
@@ -171,6 +174,7 @@ impl ErrorOutputType {
         match self {
             Self::FormatConversionFailed => "format-conversion-failed",
             Self::ProcessingFailed => "processing-failed",
+            Self::ActivePartitionExceeded => "activePartitionExceeded",
         }
     }
 }

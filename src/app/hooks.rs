@@ -11,10 +11,11 @@ use crate::config::{
     Config, Credentials, DeliveryStream, Fault, Secret, Step, StepKind, find_program,
 };
 use crate::ingest::stream_arn;
+use crate::jq::Program;
 use crate::record::StreamName;
 use crate::transform::{
     AppendDelimiter, Chain, Command, CommandSettings, Fields, Filter, HookName, Http, HttpSettings,
-    Jq, Keys, Lambda, LambdaSettings, Origin, Patience, Program, Transform,
+    Jq, Keys, Lambda, LambdaSettings, Origin, Patience, Transform,
 };
 
 /// The chain of a stream, which speaks to nobody before its first batch; nothing without steps.

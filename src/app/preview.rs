@@ -112,7 +112,7 @@ pub async fn preview(
     }
     if !skipped.is_empty() {
         // Nobody gives the keys.
-        recipe.prefix = recipe.prefix.with_keys_shown();
+        recipe.prefix = recipe.prefix.with_hook_keys_shown();
     }
     let (heard, mut refusals) = watch::channel(None);
     let steps = hooks::steps(stream, &settings).await;

@@ -14,7 +14,7 @@ use crate::convert::{Format, Schema};
 use crate::deliver::backoff;
 use crate::disk::Disk;
 use crate::fault::Action;
-use crate::pipeline::Recipe;
+use crate::pipeline::{Partitioning, Recipe};
 use crate::plan::Target;
 use crate::record::StreamName;
 use crate::table::{Column, HiveType, Table};
@@ -176,6 +176,7 @@ pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe 
         target: config.stores[&backup.store].target(&backup.store),
         register_in: None,
         object_bytes: backup.buffering.object_bytes,
+        partitioning: Partitioning::default(),
     }
 }
 
@@ -199,6 +200,7 @@ fn assemble(
     Ok(Recipe {
         format: format(stream, table.as_ref())?,
         catalog_region: outside.catalog_region,
+        partitioning: stream.partitioning.clone(),
         prefix: stream.destination.prefix.clone(),
         error_prefix: stream.destination.error_prefix.clone(),
         target: outside.target,

@@ -289,7 +289,7 @@ impl Verifier<'_> {
             let note = format!("streams/{name}/backup/{BACKUP_END_NAME}");
             let note = self.json::<BackupEnd>(&note, &words::BACKUP_END, Some(name));
             let backup_end = note.map(|note| note.end);
-            let settled_until = backup.settled.runs().last().map_or(Position(0), |run| run.end());
+            let settled_until = backup.settled.end();
             let known_end = settled_until.max(backup_end.unwrap_or_default());
             if known_end > end {
                 let run = Run { first: end, count: known_end.0 - end.0 };

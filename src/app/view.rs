@@ -30,7 +30,12 @@ pub(super) fn description(
         buffering_seconds: settings.buffering.interval.as_secs(),
         content: content(config, settings),
         processors: settings.transform.iter().filter_map(|step| processor(&step.kind)).collect(),
-        is_partitioned_by_keys: !settings.destination.prefix.hook_keys().is_empty(),
+        is_partitioned_by_keys: settings
+            .destination
+            .prefix
+            .slots()
+            .iter()
+            .any(|slot| slot.key().is_some()),
         backup: settings.backup.as_ref().map(|backup| BackupDescription {
             bucket: bucket(&config.stores[&backup.store].url),
             prefix: backup.prefix_text.clone(),

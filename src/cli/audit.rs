@@ -134,11 +134,12 @@ fn line(difference: &Difference) -> String {
 }
 
 fn shortened(positions: &Positions) -> String {
-    let runs = positions.runs();
-    if runs.len() <= RUNS_SHOWN {
+    let run_count = positions.run_count();
+    if run_count <= RUNS_SHOWN {
         return positions.to_string();
     }
     let mut shown = Positions::default();
-    runs.iter().take(RUNS_SHOWN).for_each(|run| shown.push_run(run.first, run.count));
-    format!("{shown} and {} more stretches", runs.len() - RUNS_SHOWN)
+    let first = positions.runs().take(RUNS_SHOWN);
+    first.for_each(|run| shown.push_run(run.first, run.count));
+    format!("{shown} and {} more stretches", run_count - RUNS_SHOWN)
 }

@@ -18,6 +18,7 @@ use crate::app::{PreviewError, Previewed, PreviewedObject, preview};
 use crate::config::{Buffering, Config};
 use crate::convert::{StoredTable, stored_table};
 use crate::ingest::{elements_of, without_mark};
+use crate::partition::Slot;
 use crate::plan::ObjectKind;
 use crate::record::{RECORD_BYTES_MAX, StreamName, Tenant};
 
@@ -96,8 +97,10 @@ pub(super) async fn run(question: Question) -> ExitCode {
     for index in &previewed.skipped {
         println!("left out: transform[{index}] calls others, which only --run-hooks does");
     }
-    for key in config.delivery_streams[stream].destination.prefix.hook_keys() {
-        if !previewed.skipped.is_empty() {
+    for slot in config.delivery_streams[stream].destination.prefix.slots() {
+        if let Slot::HookKey(key) = slot
+            && !previewed.skipped.is_empty()
+        {
             println!("left out: the values of the key {key}, which a hook gives: <{key}> below");
         }
     }

@@ -12,7 +12,8 @@ use super::buffering::{buffering, check_memory};
 use super::faults::{Place, listed, shown};
 use super::formats::format;
 use super::overlap::check_overlaps;
-use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, check_keys, prefixes};
+use super::partitioning::partitioning;
+use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::secret::Secret;
 use super::settings::{
@@ -434,15 +435,14 @@ fn stream(
         Field::Faulty => None,
     };
     let transform = steps(&section.transform, reader);
+    let mut placed = None;
     let destination = section.destination.given().and_then(|at| {
         let store = one_of((&at.value.store, &at.place), "store", &file.stores, reader);
-        let prefixes = prefixes(name, at, writers, reader);
+        let mut prefixes = prefixes(name, at, writers, reader);
+        let prefix = prefixes.as_mut().map(|prefixes| &mut prefixes.data);
+        placed = partitioning(&section.partitioning, prefix, transform.as_deref(), reader);
         Some(destination(store?, prefixes?))
     });
-    if let (Some(destination), Some(transform)) = (&destination, &transform) {
-        let Destination { prefix, prefix_place, .. } = destination;
-        check_keys(prefix, prefix_place, transform, reader);
-    }
     let backup = match &section.backup {
         Field::Given(at) => backup(name, at, &file.stores, writers, reader).map(Some),
         Field::Absent => Some(None),
@@ -468,6 +468,7 @@ fn stream(
         schema: schema?,
         destination: destination?,
         backup: backup?,
+        partitioning: placed?,
         register_partitions: register?,
         partitions_place: partitions?.place.clone(),
     })

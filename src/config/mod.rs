@@ -19,6 +19,7 @@ mod file;
 mod json_schema;
 mod kept;
 mod overlap;
+mod partitioning;
 mod prefixes;
 mod reader;
 mod secret;

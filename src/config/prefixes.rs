@@ -4,14 +4,12 @@
 //! not own the language of prefixes (`partition`).
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use super::faults::{Place, listed};
 use super::reader::{At, Field, List, Reader};
 use super::shape::{BackupSection, DestinationSection, IdentitySection};
-use super::transform::Step;
 use super::values::Text;
-use crate::partition::{self, Group, ObjectName, Template, escape};
+use crate::partition::{self, Group, GroupPlace, ObjectName, Slot, Template, escape};
 use crate::record::{ErrorOutputType, StreamName, Tenant, UnixMillis};
 
 const TENANT: &str = "!{lakehose:tenant}";
@@ -131,11 +129,16 @@ pub(super) fn backup_prefix(
     let default = format!("raw/{stream}/{tenant_folder}{DATE_FOLDERS}");
     let prefix = prefix_or(default, &section.prefix, place, reader);
     if let Some(prefix) = &prefix
-        && let Some(key) = prefix.template.hook_keys().first()
+        && let Some(slot) = prefix.template.slots().first()
     {
+        let (expression, origin) = match slot {
+            Slot::HookKey(key) => (format!("partitionKeyFromLambda:{key}"), "a hook"),
+            Slot::QueryKey(key) => (format!("partitionKeyFromQuery:{key}"), "the query"),
+            Slot::Event(_) => ("event:...".to_owned(), "what the record holds"),
+        };
         let message = format_args!(
-            "{} comes from a hook, and the backup has records as they were before: remove it",
-            key_expression(key)
+            "!{{{expression}}} comes from {origin}, and the backup has records as they were before: \
+             remove it"
         );
         reader.fault(prefix.place.clone(), message);
     }
@@ -149,29 +152,6 @@ pub(super) fn backup_prefix(
         }
     }
     prefix
-}
-
-/// Keys come from hooks outside this process; one that is never given would fail every record.
-pub(super) fn check_keys(
-    prefix: &Template,
-    place: &Place,
-    transform: &[Step],
-    reader: &mut Reader<'_>,
-) {
-    if let Some(key) = prefix.hook_keys().first()
-        && !transform.iter().any(|step| step.kind.is_outside())
-    {
-        let message = format_args!(
-            "{} comes from a hook, and the stream has none that gives keys: add an http, lambda or \
-             command step to transform, or remove it",
-            key_expression(key)
-        );
-        reader.fault(place.clone(), message);
-    }
-}
-
-fn key_expression(key: &str) -> String {
-    format!("!{{partitionKeyFromLambda:{key}}}")
 }
 
 struct Defaults<'a> {
@@ -217,7 +197,7 @@ fn prefix_or(
         Field::Given(At { value: Text(text), place }) => {
             let mut prefix = parse(text.clone(), kind, place.clone(), reader)?;
             // Nor does Firehose give a date to a prefix with keys.
-            if !prefix.template.has_timestamp() && prefix.template.hook_keys().is_empty() {
+            if !prefix.template.has_timestamp() && prefix.template.slots().is_empty() {
                 prefix.template = prefix.template.with_implicit_date();
                 prefix.text.push_str(DATE);
             }
@@ -334,8 +314,8 @@ fn check_length(
     for tenant in [longest(|text| text.chars().count()), longest(str::len)] {
         let error = Some(ErrorOutputType::FormatConversionFailed);
         // Values that are too long fail their records; the shortest have to fit.
-        let keys = prefix.template.hook_keys().iter().map(|key| (key.clone(), "0".to_owned()));
-        let group = Group { tenant: tenant.cloned(), keys: Arc::new(keys.collect()) };
+        let place = GroupPlace::Placed(prefix.template.example("0", WIDEST_INSTANT));
+        let group = Group { tenant: tenant.cloned(), place };
         let message = match prefix.template.evaluate(WIDEST_INSTANT, &group, error, &mut || 0) {
             Err(error) => error.to_string(),
             Ok(evaluated) => {
@@ -343,6 +323,7 @@ fn check_length(
                     stream,
                     version: WIDEST_VERSION,
                     instant: WIDEST_INSTANT,
+                    zone: prefix.template.zone(),
                     random: 0,
                     extension: ".parquet",
                 };

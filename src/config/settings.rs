@@ -14,6 +14,7 @@ use super::secret::{Secret, read_file};
 use super::transform::Step;
 use crate::convert::{ParquetOptions, RecordsOptions};
 use crate::partition::Template;
+use crate::pipeline::Partitioning;
 use crate::plan::Target;
 use crate::record::{StreamName, Tenant};
 use crate::table::Column;
@@ -215,6 +216,8 @@ pub struct DeliveryStream {
     pub schema: Option<Schema>,
     /// What is made of records before anything else, step by step.
     pub transform: Vec<Step>,
+    /// What sets records apart besides their tenant.
+    pub partitioning: Partitioning,
     /// Where its objects go.
     pub destination: Destination,
     /// Where its records go besides, as they were sent.

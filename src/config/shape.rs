@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use super::partitioning::PartitioningSection;
 use super::reader::Presence::{Default, Optional, Required};
 use super::reader::{List, Named, section};
 use super::secret::{PlainOrReference, Secret};
@@ -152,6 +153,8 @@ section! {
         format: FormatSection = Default("{}"),
         /// What is made of records before anything else, step by step.
         transform: List<StepSection> = Default("[]"),
+        /// What sets records apart besides their tenant.
+        partitioning: PartitioningSection = Default("{}"),
         /// The table that records are converted to.
         schema: SchemaSection = Optional,
         /// Where its objects go.

@@ -457,7 +457,7 @@ delivery_streams:
         let interval = Duration::from_secs(seconds);
         Buffering { size_bytes, object_bytes: Some(object_bytes), interval }
     };
-    assert_eq!(of("rows").buffering, buffering(20 * 128 << 20, 128 << 20, 900));
+    assert_eq!(of("rows").buffering, buffering((20 * 128) << 20, 128 << 20, 900));
     assert_eq!(of("huge").buffering, buffering(2 << 30, 600 << 20, 300));
     assert_eq!(of("packed").buffering, buffering(3 << 30, 512 << 20, 300));
     let backup = of("packed").backup.as_ref().unwrap();

@@ -15,7 +15,8 @@ use super::reader::{At, Field, List, Named, Reader, Scalar, Setting, Source, sec
 use super::secret::{PlainOrReference, REFERENCE_PATTERN, Secret, looks_like_reference};
 use super::settings::{Buffering, Credentials};
 use super::values::{Endpoint, Region, Size, Text, TimeUpTo};
-use crate::transform::{FieldsSettings, FunctionArn, Program, is_header};
+use crate::jq::Program;
+use crate::transform::{FieldsSettings, FunctionArn, is_header};
 
 /// Firehose's bounds of a Lambda processor.
 const RETRIES_MAX: u32 = 300;

@@ -11,15 +11,15 @@ use std::collections::HashSet;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::DATA_BYTES_MAX;
 use super::cells::{Cell, Cells, Span, VALUES_MAX};
 use super::format::BinaryText;
 use super::input::JsonInput;
 use super::joda::TimestampFormat;
-use super::json::{self, Cursor, Kind, StringToken, SyntaxError};
-use super::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
 use super::rejection::{Failure, Rejection, Step, mismatch, too_long};
 use super::schema::{Fields, MapNodes, Node, Shape};
-use super::{DATA_BYTES_MAX, time};
+use crate::json::{self, Cursor, Kind, StringToken, SyntaxError};
+use crate::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
 
 const HIVE_NUMBERS: Why = "Hive's JSON SerDe reads no numbers out of strings";
 const HIVE_TEXT: Why = "Hive's JSON SerDe makes no text of objects and arrays";
@@ -305,9 +305,9 @@ fn scalar(shape: &Shape, input: &JsonInput, text: &str) -> Result<Cell, Why> {
             finite(value.is_finite(), Cell::Double(value))
         }
         Shape::Decimal { precision, scale } => decimal(text, precision, scale),
-        Shape::Date => time::days_of_text(text).map(|days| Cell::Integer(days.into())),
+        Shape::Date => crate::time::days_of_text(text).map(|days| Cell::Integer(days.into())),
         Shape::Timestamp(_) => match input {
-            JsonInput::OpenX(_) => time::micros_of_text(text),
+            JsonInput::OpenX(_) => crate::time::micros_of_text(text),
             JsonInput::Hive(formats) => listed_timestamp(formats, text),
         }
         .map(Cell::Integer),
@@ -319,7 +319,7 @@ fn scalar(shape: &Shape, input: &JsonInput, text: &str) -> Result<Cell, Why> {
 /// Microseconds since 1970 by the first form that a text has.
 fn listed_timestamp(formats: &[TimestampFormat], text: &str) -> Result<i64, Why> {
     let found = match formats {
-        [] => time::micros_of_java(text),
+        [] => crate::time::micros_of_java(text),
         formats => formats.iter().find_map(|format| format.micros(text)),
     };
     found.ok_or("not a timestamp of a form that is listed")

@@ -63,9 +63,8 @@ impl Origin<'_> {
     /// The pairs for the footer; a tenant that there is not has none.
     #[must_use]
     pub fn pairs(&self) -> Vec<(String, String)> {
-        let runs = self.positions.runs();
-        let first = runs.first().map_or(0, |run| run.first.0);
-        let last = runs.last().map_or(0, |run| run.end().0.saturating_sub(1));
+        let first = self.positions.first().map_or(0, |first| first.0);
+        let last = self.positions.end().0.saturating_sub(1);
         let journal = u64::from_be_bytes(self.journal);
         let mut pairs = vec![
             ("lakehose.stream", self.stream.to_string()),
@@ -80,7 +79,7 @@ impl Origin<'_> {
             ("lakehose.schema.version", self.schema_version.to_owned()),
         ];
         pairs.push(("lakehose.position.of", self.counted.as_str().to_owned()));
-        if runs.len() <= RUNS_MAX {
+        if self.positions.run_count() <= RUNS_MAX {
             pairs.push(("lakehose.positions", self.positions.to_string()));
         }
         pairs.extend(self.tenant.map(|tenant| ("lakehose.tenant", tenant.as_str().to_owned())));

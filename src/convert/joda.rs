@@ -9,8 +9,8 @@ use std::fmt;
 
 use chrono::{Datelike as _, NaiveDate, Weekday};
 
-use super::number::{Excess, Number};
-use super::time::{in_range, micros_at};
+use crate::number::{Excess, Number};
+use crate::time::{in_range, micros_at};
 
 const MONTHS: [&str; 12] = [
     "january",

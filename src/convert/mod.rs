@@ -52,10 +52,6 @@ mod format;
 mod input;
 mod joda;
 
-mod json;
-mod number;
-mod time;
-
 mod cells;
 mod decode;
 mod rejection;

@@ -9,8 +9,8 @@
 use std::fmt::{self, Write as _};
 
 use super::DATA_BYTES_MAX;
-use super::json::{self, Cursor, SyntaxError};
-use super::number::Why;
+use crate::json::{self, Cursor, SyntaxError};
+use crate::number::Why;
 
 /// How much of a value, and of a map's key, a message quotes.
 const FOUND_BYTES_MAX: usize = 100;

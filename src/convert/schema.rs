@@ -12,8 +12,8 @@ use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
 
 use super::format::{BinaryText, ParquetOptions, TimestampForm};
 use super::input::OpenXOptions;
-use super::json::{StringToken, unescape};
 use super::parquet::{Int96As, arrow_schema, parquet_schema};
+use crate::json::{StringToken, unescape};
 use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
 
 /// A table's columns, ready to convert records by.

@@ -467,6 +467,10 @@ fn incomplete(text: impl Into<String>) -> AuthError {
     AuthError::Incomplete(text.into())
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "auth_fuzzing.rs"]
+pub(crate) mod signatures;
+
 #[cfg(test)]
 #[path = "auth_tests.rs"]
 mod tests;

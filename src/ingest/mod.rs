@@ -14,6 +14,8 @@ mod body;
 mod browser;
 mod counters;
 mod description;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod operations;
 mod plain;
 mod plain_reply;
@@ -46,6 +48,8 @@ use tokio::sync::watch;
 pub use body::Bodies;
 pub use browser::is_from_a_web_page;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use auth::signatures;
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
 pub use bearer::Token;
 pub use counters::Counters;

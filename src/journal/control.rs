@@ -147,7 +147,7 @@ pub(super) struct Beside {
 }
 
 impl Checkpoint {
-    fn encode(&self, beside: &Beside) -> Vec<u8> {
+    pub(super) fn encode(&self, beside: &Beside) -> Vec<u8> {
         let text = CheckpointText {
             end: self.end,
             last_plan: self.last_plan,

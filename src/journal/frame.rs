@@ -226,15 +226,27 @@ impl<'a> BatchView<'a> {
 
     /// Each record with its position; `None` for one whose bytes are damaged.
     pub(super) fn records(&self) -> impl Iterator<Item = (Position, Option<&'a [u8]>)> {
+        self.chosen(|_| true)
+    }
+
+    /// The same of those that `is_chosen` picks, which is asked for each in order; the others are not
+    /// looked at.
+    pub(super) fn chosen(
+        &self,
+        mut is_chosen: impl FnMut(Position) -> bool,
+    ) -> impl Iterator<Item = (Position, Option<&'a [u8]>)> {
         let (first, salt, data) = (self.first, self.salt, self.data);
         let mut start = 0;
-        self.meta.entries.chunks_exact(ENTRY_BYTES).zip(0..).map(move |(entry, index)| {
+        let entries = self.meta.entries.chunks_exact(ENTRY_BYTES).zip(0..);
+        entries.filter_map(move |(entry, index)| {
             let end = start + u32_at(entry, 0) as usize;
             let record = &data[start..end];
             start = end;
             let position = first.advanced_by(index);
-            let whole = record_crc(salt, position, record) == u32_at(entry, 4);
-            (position, whole.then_some(record))
+            is_chosen(position).then(|| {
+                let whole = record_crc(salt, position, record) == u32_at(entry, 4);
+                (position, whole.then_some(record))
+            })
         })
     }
 }

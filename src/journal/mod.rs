@@ -58,6 +58,8 @@ mod committer;
 mod control;
 mod formats;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod log;
 mod reader;
 mod recovery;

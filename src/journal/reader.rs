@@ -174,7 +174,7 @@ impl Journal {
         let Some(first) = positions.first() else {
             return Ok(());
         };
-        let mut wanted = positions.runs().iter().copied().peekable();
+        let mut wanted = positions.runs().peekable();
         let mut walk = Walk::new(self, first);
         while let Some(run) = wanted.peek().copied() {
             walk.skip_to(run.first);
@@ -183,9 +183,10 @@ impl Journal {
             };
             let stretch = match step {
                 Step::Lost(lost) => {
-                    for position in lost.first.0..lost.end().0 {
-                        if positions.contains(Position(position)) {
-                            visit(Position(position), None);
+                    let mut chosen = Chosen::new(wanted.clone());
+                    for position in (lost.first.0..lost.end().0).map(Position) {
+                        if chosen.contains(position) {
+                            visit(position, None);
                         }
                     }
                     lost
@@ -193,11 +194,9 @@ impl Journal {
                 Step::Frame(header) => {
                     let view = walk.view(&header)?;
                     let mut chosen = Chosen::new(wanted.clone());
-                    for (position, data) in view.records() {
-                        if chosen.contains(position) {
-                            let arrival = header.arrival;
-                            visit(position, data.map(|data| Record { position, arrival, data }));
-                        }
+                    let arrival = header.arrival;
+                    for (position, data) in view.chosen(|position| chosen.contains(position)) {
+                        visit(position, data.map(|data| Record { position, arrival, data }));
                     }
                     Run { first: header.first, count: u64::from(header.count) }
                 }

@@ -6,7 +6,7 @@
 use chrono::{Datelike, Timelike};
 use uuid::Uuid;
 
-use super::pattern::civil;
+use super::pattern::Zone;
 use crate::record::{StreamName, UnixMillis};
 
 /// The most bytes that a key may have, S3's bound.
@@ -21,6 +21,8 @@ pub struct ObjectName<'a> {
     pub version: u64,
     /// The instant that the prefix was evaluated with.
     pub instant: UnixMillis,
+    /// The zone that it is printed in, the prefix's own.
+    pub zone: &'a Zone,
     /// Random bits; they make the name unique across instances.
     pub random: u128,
     /// The end of the name with its dot, such as `.parquet`; may be empty.
@@ -43,7 +45,7 @@ impl ObjectName<'_> {
     /// When it has more than [`KEY_BYTES_MAX`] bytes; keys are never cut.
     pub fn key(&self, prefix: &str) -> Result<String, KeyTooLong> {
         let Self { stream, version, extension, .. } = self;
-        let time = civil(self.instant);
+        let time = self.zone.at(self.instant).local;
         let (_, year) = time.year_ce();
         let key = format!(
             "{prefix}{stream}-{version}-{year:04}-{:02}-{:02}-{:02}-{:02}-{:02}-{}{extension}",
@@ -93,6 +95,7 @@ mod tests {
             stream: &stream,
             version: 1,
             instant: UnixMillis(1_533_632_585_999),
+            zone: &Zone::UTC,
             random: 0xa9fa_96af_e4e4_009f_3ac3_1f80_4714_faaa,
             extension: ".parquet",
         };

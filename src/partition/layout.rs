@@ -27,7 +27,8 @@ pub struct Folder {
 pub enum Part {
     /// Text as it is.
     Literal(String),
-    /// A field of the time: a letter of Java's patterns, and how often it stands there.
+    /// Digits of the time that can be read back: one of the letters `y M d H m s` of Java's patterns,
+    /// and how often it stands there.
     Time(char, usize),
     /// The tenant, escaped.
     Tenant,
@@ -52,10 +53,10 @@ impl Layout {
                     }
                     continue;
                 }
-                Piece::Time(field) => {
-                    let (letter, count) = field.letters();
-                    Part::Time(letter, count)
-                }
+                Piece::Time(field) => match field.digits() {
+                    Some((letter, count)) => Part::Time(letter, count),
+                    None => Part::Any,
+                },
                 Piece::Tenant => Part::Tenant,
                 _ => Part::Any,
             };

@@ -5,21 +5,23 @@
 //!
 //! Invariants: whatever the inputs, an evaluated prefix has the folders that the template shows: no
 //! value can add one, since times and random strings have no `/`, and tenants and keys are escaped.
+//! The one exception is asked for: [`Template::with_slashes`].
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
-
-use super::Group;
 use super::escape::{DEFAULT_PARTITION, escape, unescape};
+use super::group::{Group, Values};
 use super::key::uuid_v4;
-use super::pattern::{self, PatternError, civil};
+use super::pattern::{self, Moment, PatternError, Zone};
+use super::slot::{EventField, Slot};
 use crate::record::{ErrorOutputType, UnixMillis};
 
 /// The most characters that a template may have, Firehose's bound.
 const TEMPLATE_CHARS_MAX: usize = 1_024;
 /// The most characters that an evaluated prefix may have, Firehose's bound.
 const EVALUATED_CHARS_MAX: usize = 512;
+/// What a field of the time, a random string or an error type has at most.
+const PRINTED_BYTES_MAX: usize = 64;
 /// The date that Firehose appends to a prefix without a time.
 const IMPLICIT_DATE: &str = "yyyy/MM/dd/HH/";
 /// How many characters of a random string are taken from its UUID.
@@ -38,12 +40,15 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     pub(super) pieces: Vec<Piece>,
-    /// The keys of hooks in it, each once.
-    hook_keys: Vec<String>,
+    /// What records fill, each slot once.
+    slots: Vec<Slot>,
+    /// Whether a `/` in a key makes folders.
+    allows_slashes: bool,
     has_timestamp: bool,
     has_expressions: bool,
     /// Where the implicit date begins among the pieces; the bound does not count it.
     implicit_from: Option<usize>,
+    zone: Zone,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +58,8 @@ pub(super) enum Piece {
     RandomString,
     ErrorOutputType,
     Tenant,
-    /// What hooks say of this key.
-    HookKey(String),
+    /// The slot of this number.
+    Slot(usize),
 }
 
 /// A prefix for one object.
@@ -82,21 +87,13 @@ pub enum TemplateError {
     NoColon(String),
     /// A namespace that does not exist.
     #[error(
-        "unknown namespace '{0}': write timestamp, firehose, lakehose or partitionKeyFromLambda"
+        "unknown namespace '{0}': write timestamp, event, firehose, lakehose, \
+         partitionKeyFromQuery or partitionKeyFromLambda"
     )]
     Namespace(String),
-    /// Keys that a query takes out of records.
-    #[error(
-        "!{{partitionKeyFromQuery:...}} is not supported yet: let a hook give the key, and write \
-         !{{partitionKeyFromLambda:...}}"
-    )]
-    KeyFromQuery,
-    /// A key of hooks outside a prefix of records that hooks have passed.
-    #[error(
-        "!{{partitionKeyFromLambda:{0}}} has a value in the prefix of delivered records only: \
-         remove it here"
-    )]
-    KeyOutsidePrefix(String),
+    /// What only records with a place have, outside their prefix.
+    #[error("!{{{0}}} has a value in the prefix of delivered records only: remove it here")]
+    OnlyInPrefix(String),
     /// A value that the namespace does not have.
     #[error("unknown expression '!{{{namespace}:{value}}}': write {allowed}")]
     Value {
@@ -152,28 +149,38 @@ pub enum EvaluateError {
     /// The template asks for the error type, and there is no error.
     #[error("the prefix has !{{firehose:error-output-type}} and the object has no error type")]
     NoErrorOutputType,
-    /// The template asks for a key, and the group has none; in Firehose's words.
-    #[error("partitionKeys values must not be null or empty: there is none for '{0}'")]
-    NoKey(String),
+    /// The template has slots, and the group has no values for them.
+    #[error("the records have no place in the prefix")]
+    NoPlace,
 }
 
 impl Template {
-    /// Reads the text of a prefix.
+    /// Reads the text of a prefix that prints times in UTC.
+    ///
+    /// # Errors
+    /// As [`Template::parse_in`].
+    pub fn parse(text: &str, place: Place) -> Result<Self, TemplateError> {
+        Self::parse_in(text, place, Zone::UTC)
+    }
+
+    /// Reads the text of a prefix that prints times in `zone`.
     ///
     /// # Errors
     /// When an expression cannot be read or stands in the wrong place, or when the keys would be
     /// such that stores refuse them; says what to write instead.
-    pub fn parse(text: &str, place: Place) -> Result<Self, TemplateError> {
+    pub fn parse_in(text: &str, place: Place, zone: Zone) -> Result<Self, TemplateError> {
         let length = text.chars().count();
         if length > TEMPLATE_CHARS_MAX {
             return Err(TemplateError::TooLong(length));
         }
         let mut template = Self {
             pieces: Vec::new(),
-            hook_keys: Vec::new(),
+            slots: Vec::new(),
+            allows_slashes: false,
             has_timestamp: false,
             has_expressions: false,
             implicit_from: None,
+            zone,
         };
         let mut rest = text;
         while let Some((literal, expression)) = rest.split_once("!{") {
@@ -190,6 +197,12 @@ impl Template {
         }
         template.check_folders()?;
         Ok(template)
+    }
+
+    /// The zone that it prints times in.
+    #[must_use]
+    pub fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// Whether the time is in it, by an expression or implicitly.
@@ -226,22 +239,97 @@ impl Template {
         self.pieces.contains(&Piece::Tenant)
     }
 
-    /// The keys of hooks that it has, each once.
+    /// What records fill, each slot once, in the order of their first places.
     #[must_use]
-    pub fn hook_keys(&self) -> &[String] {
-        &self.hook_keys
+    pub fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// The first key of hooks that it has.
+    #[must_use]
+    pub fn hook_key(&self) -> Option<&str> {
+        self.slots.iter().find(|slot| matches!(slot, Slot::HookKey(_)))?.key()
+    }
+
+    /// Values that fill the slots for a look at the template: `key` for each key, and the instant.
+    #[must_use]
+    pub fn example(&self, key: &str, instant: UnixMillis) -> Values {
+        let value = |slot: &Slot| match slot {
+            Slot::QueryKey(_) | Slot::HookKey(_) => key.to_owned(),
+            Slot::Event(field) => self.event_value(field, instant),
+        };
+        self.slots.iter().map(|slot| value(slot).into_boxed_str()).collect()
+    }
+
+    /// The value of a slot for a record that names this instant.
+    #[must_use]
+    pub fn event_value(&self, EventField(field): &EventField, instant: UnixMillis) -> String {
+        let mut value = String::new();
+        field.print(&self.zone.at(instant), &mut value);
+        value
     }
 
     /// The template with `<key>` in the place of each key of hooks.
     #[must_use]
-    pub fn with_keys_shown(mut self) -> Self {
-        for piece in &mut self.pieces {
-            if let Piece::HookKey(key) = piece {
-                *piece = Piece::Literal(escape(&format!("<{key}>")));
+    pub fn with_hook_keys_shown(self) -> Self {
+        let mut shown = Self { pieces: Vec::new(), slots: Vec::new(), ..self };
+        for (index, piece) in self.pieces.into_iter().enumerate() {
+            if shown.implicit_from == Some(index) {
+                shown.implicit_from = Some(shown.pieces.len());
+            }
+            match piece {
+                Piece::Slot(number) => match &self.slots[number] {
+                    Slot::HookKey(key) => {
+                        shown.pieces.push(Piece::Literal(escape(&format!("<{key}>"))));
+                    }
+                    slot => shown.push_slot(slot.clone()),
+                },
+                piece => shown.pieces.push(piece),
             }
         }
-        self.hook_keys.clear();
+        shown
+    }
+
+    /// The template in which a `/` in the value of a key makes folders, each of them escaped by
+    /// itself. In a `name=value` folder it does not: a partition has one value.
+    #[must_use]
+    pub fn with_slashes(mut self) -> Self {
+        self.allows_slashes = true;
         self
+    }
+
+    /// Whether a `/` in the value of a slot makes folders.
+    #[must_use]
+    pub fn splits(&self, slot: usize) -> bool {
+        let mut is_in_partition = false;
+        self.allows_slashes
+            && self.slots[slot].key().is_some()
+            && self.pieces.iter().any(|piece| {
+                if let Piece::Literal(text) = piece {
+                    let folder = text.rsplit('/').next().unwrap_or_default();
+                    is_in_partition =
+                        folder.contains('=') || (is_in_partition && !text.contains('/'));
+                }
+                *piece == Piece::Slot(slot) && !is_in_partition
+            })
+    }
+
+    /// Whether the evaluated prefix is within its bound whatever the time.
+    #[must_use]
+    pub fn is_surely_short(&self, group: &Group) -> bool {
+        // An escape has three characters for each byte.
+        let of_value = |value: &str| 3 * value.len();
+        let values = group.values().map_or(&[][..], |values| values);
+        let lengths = self.pieces.iter().map(|piece| match piece {
+            Piece::Literal(text) => text.len(),
+            Piece::Time(_) | Piece::RandomString | Piece::ErrorOutputType => PRINTED_BYTES_MAX,
+            Piece::Tenant => group
+                .tenant
+                .as_ref()
+                .map_or(DEFAULT_PARTITION.len(), |tenant| of_value(tenant.as_str())),
+            Piece::Slot(number) => values.get(*number).map_or(0, |value| of_value(value)),
+        });
+        lengths.sum::<usize>() <= EVALUATED_CHARS_MAX
     }
 
     /// The template with the date appended that Firehose gives to a prefix without a time:
@@ -275,7 +363,7 @@ impl Template {
         error: Option<ErrorOutputType>,
         random: &mut dyn FnMut() -> u128,
     ) -> Result<Evaluated, EvaluateError> {
-        let time = civil(instant);
+        let time = self.zone.at(instant);
         let (written, implicit) =
             self.pieces.split_at(self.implicit_from.unwrap_or(self.pieces.len()));
         let mut prefix = String::new();
@@ -290,10 +378,9 @@ impl Template {
                     Some(tenant) => prefix.push_str(&escape(tenant.as_str())),
                     None => prefix.push_str(DEFAULT_PARTITION),
                 },
-                Piece::HookKey(key) => {
-                    let value = group.keys.get(key).filter(|value| !value.is_empty());
-                    let value = value.ok_or_else(|| EvaluateError::NoKey(key.clone()))?;
-                    prefix.push_str(&escape(value));
+                Piece::Slot(number) => {
+                    let value = group.values().and_then(|values| values.get(*number));
+                    self.print_value(value.ok_or(EvaluateError::NoPlace)?, &mut prefix);
                 }
                 Piece::Literal(_) | Piece::Time(_) => piece.print(&time, &mut prefix),
             }
@@ -313,6 +400,25 @@ impl Template {
         }
         let partition_folder = prefix[..folder_end].to_owned();
         Ok(Evaluated { prefix, partition, partition_folder })
+    }
+
+    fn print_value(&self, value: &str, prefix: &mut String) {
+        let folder = prefix.rsplit('/').next().unwrap_or_default();
+        if self.allows_slashes && !folder.contains('=') {
+            let segments: Vec<_> = value.split('/').map(escape).collect();
+            prefix.push_str(&segments.join("/"));
+        } else {
+            prefix.push_str(&escape(value));
+        }
+    }
+
+    fn push_slot(&mut self, slot: Slot) {
+        let number = self.slots.iter().position(|known| *known == slot);
+        let number = number.unwrap_or_else(|| {
+            self.slots.push(slot);
+            self.slots.len() - 1
+        });
+        self.pieces.push(Piece::Slot(number));
     }
 
     fn push_expression(&mut self, expression: &str, place: Place) -> Result<(), TemplateError> {
@@ -338,6 +444,13 @@ impl Template {
                     allowed: "!{lakehose:tenant}",
                 });
             }
+            ("partitionKeyFromQuery", "") => {
+                return Err(TemplateError::Value {
+                    namespace: "partitionKeyFromQuery",
+                    value: String::new(),
+                    allowed: "the name of a key, such as !{partitionKeyFromQuery:customer}",
+                });
+            }
             ("partitionKeyFromLambda", "") => {
                 return Err(TemplateError::Value {
                     namespace: "partitionKeyFromLambda",
@@ -345,23 +458,30 @@ impl Template {
                     allowed: "the name of a key, such as !{partitionKeyFromLambda:customer}",
                 });
             }
-            ("partitionKeyFromLambda", key) if place == Place::ErrorPrefix => {
-                return Err(TemplateError::KeyOutsidePrefix(key.to_owned()));
+            ("partitionKeyFromQuery" | "partitionKeyFromLambda" | "event", _)
+                if place == Place::ErrorPrefix =>
+            {
+                return Err(TemplateError::OnlyInPrefix(expression.to_owned()));
             }
-            ("partitionKeyFromLambda", key) => {
-                if !self.hook_keys.iter().any(|known| known == key) {
-                    self.hook_keys.push(key.to_owned());
+            ("partitionKeyFromQuery", key) => self.push_slot(Slot::QueryKey(key.to_owned())),
+            ("partitionKeyFromLambda", key) => self.push_slot(Slot::HookKey(key.to_owned())),
+            ("event", pattern) => {
+                for part in pattern::parse(pattern, &self.zone)? {
+                    match part {
+                        pattern::Part::Literal(text) => self.push_literal(&text),
+                        pattern::Part::Field(field) => {
+                            self.push_slot(Slot::Event(EventField(field)));
+                        }
+                    }
                 }
-                self.pieces.push(Piece::HookKey(key.to_owned()));
             }
-            ("partitionKeyFromQuery", _) => return Err(TemplateError::KeyFromQuery),
             _ => return Err(TemplateError::Namespace(namespace.to_owned())),
         }
         Ok(())
     }
 
     fn push_pattern(&mut self, text: &str) -> Result<(), PatternError> {
-        for part in pattern::parse(text)? {
+        for part in pattern::parse(text, &self.zone)? {
             match part {
                 pattern::Part::Literal(text) => self.push_literal(&text),
                 pattern::Part::Field(field) => self.pieces.push(Piece::Time(field)),
@@ -426,11 +546,11 @@ impl Template {
 
 impl Piece {
     /// Prints a piece that depends on the time alone.
-    fn print(&self, time: &DateTime<Utc>, into: &mut String) {
+    fn print(&self, time: &Moment, into: &mut String) {
         match self {
             Self::Literal(text) => into.push_str(text),
             Self::Time(field) => field.print(time, into),
-            Self::RandomString | Self::ErrorOutputType | Self::Tenant | Self::HookKey(_) => {}
+            Self::RandomString | Self::ErrorOutputType | Self::Tenant | Self::Slot(_) => {}
         }
     }
 }

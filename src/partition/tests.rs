@@ -1,11 +1,9 @@
 //! Prefixes from end to end: what is refused, what is printed, and what no input can change.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 
 use super::*;
-use crate::record::{ErrorOutputType, UnixMillis};
+use crate::record::{ErrorOutputType, Tenant, UnixMillis};
 
 /// 2018-08-27T10:30:05Z, the instant of Firehose's own examples.
 const INSTANT: UnixMillis = UnixMillis(1_535_365_805_000);
@@ -21,14 +19,14 @@ fn evaluate(template: &Template, tenant: Option<&str>) -> Evaluated {
     evaluated.expect("a short prefix")
 }
 
-fn keys(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+fn placed(tenant: Option<Tenant>, values: &[&str]) -> Group {
+    let values: Values = values.iter().map(|value| Box::from(*value)).collect();
+    Group { tenant, place: GroupPlace::Placed(values) }
 }
 
-/// The prefix of a record without a tenant whose hooks gave `pairs`.
-fn keyed(template: &Template, pairs: &[(&str, &str)]) -> Result<Evaluated, EvaluateError> {
-    let group = Group::with_keys(None, template.hook_keys(), &keys(pairs));
-    template.evaluate(INSTANT, &group, None, &mut || 0)
+/// The prefix of a record without a tenant that has these values.
+fn filled(template: &Template, values: &[&str]) -> Result<Evaluated, EvaluateError> {
+    template.evaluate(INSTANT, &placed(None, values), None, &mut || 0)
 }
 
 fn counted_randoms() -> impl FnMut() -> u128 {
@@ -109,11 +107,12 @@ fn tenants_cannot_leave_their_folder() {
 }
 
 #[test]
-fn keys_of_hooks_are_folders_that_no_value_can_leave() {
-    let text = "c/!{partitionKeyFromLambda:area}/customer=!{partitionKeyFromLambda:customer}/\
+fn keys_are_folders_that_no_value_can_leave() {
+    let text = "c/!{partitionKeyFromLambda:area}/customer=!{partitionKeyFromQuery:customer}/\
                 day=!{timestamp:dd}/again-!{partitionKeyFromLambda:area}";
     let template = prefix(text);
-    assert_eq!(template.hook_keys(), ["area", "customer"], "each once");
+    let slots = [Slot::HookKey("area".into()), Slot::QueryKey("customer".into())];
+    assert_eq!(template.slots(), slots, "each once");
     assert_eq!(template.partition_keys(), ["customer", "day"]);
     for (value, printed) in [
         ("7", "7"),
@@ -122,39 +121,65 @@ fn keys_of_hooks_are_folders_that_no_value_can_leave() {
         ("a\n\u{85}b", "a%0A%C2%85b"),
         ("Zürich", "Zürich"),
     ] {
-        let given = [("area", value), ("customer", value), ("unused", "u")];
-        let evaluated = keyed(&template, &given).expect("all keys");
+        let evaluated = filled(&template, &[value, value]).expect("all keys");
         let folder = format!("c/{printed}/customer={printed}/day=27/");
         assert_eq!(evaluated.prefix, format!("{folder}again-{printed}"));
         assert_eq!(evaluated.partition_folder, folder);
         let customer = ("customer".to_owned(), value.to_owned());
         assert_eq!(evaluated.partition[0], customer, "catalogs get the value itself");
     }
-    let shown = evaluate(&template.with_keys_shown(), None).prefix;
-    assert_eq!(shown, "c/<area>/customer=<customer>/day=27/again-<area>");
+    let shown = template.with_hook_keys_shown();
+    assert_eq!(shown.slots(), [Slot::QueryKey("customer".into())]);
+    let shown = filled(&shown, &["7"]).expect("all keys").prefix;
+    assert_eq!(shown, "c/<area>/customer=7/day=27/again-<area>");
 }
 
 #[test]
-fn a_record_without_all_keys_has_no_place_and_is_told_from_no_other() {
-    let template = prefix("!{partitionKeyFromLambda:a}/!{partitionKeyFromLambda:b}/");
-    for (given, missing) in [
-        (&[][..], "a"),
-        (&[("b", "1")], "a"),
-        (&[("a", "1")], "b"),
-        (&[("a", "1"), ("b", "")], "b"),
-        (&[("a", "1"), ("B", "2")], "b"),
-    ] {
-        assert_eq!(missing_key(template.hook_keys(), &keys(given)), Some(missing));
-        let group = Group::with_keys(None, template.hook_keys(), &keys(given));
-        assert_eq!(group, Group::default());
-        assert_eq!(keyed(&template, given), Err(EvaluateError::NoKey("a".to_owned())));
+fn one_key_of_a_query_and_of_a_hook_are_two_slots() {
+    let template = prefix("!{partitionKeyFromLambda:k}/!{partitionKeyFromQuery:k}/");
+    assert_eq!(filled(&template, &["1", "2"]).expect("both").prefix, "1/2/");
+}
+
+#[test]
+fn the_fields_of_an_event_are_slots_and_their_slashes_are_folders() {
+    let template =
+        prefix("year=!{event:yyyy}/!{event:MM/dd}/!{timestamp:yyyy}/again-!{event:yyyy}");
+    assert_eq!(template.slots().len(), 3);
+    let values = template.example("", UnixMillis(0));
+    let values: Vec<&str> = values.iter().map(|value| &**value).collect();
+    assert_eq!(values, ["1970", "01", "01"]);
+    let evaluated = filled(&template, &values).expect("all fields");
+    assert_eq!(evaluated.prefix, "year=1970/01/01/2018/again-1970");
+}
+
+#[test]
+fn slashes_make_folders_outside_of_partitions_where_they_are_allowed() {
+    let text = "a/x-!{partitionKeyFromQuery:path}/b=!{partitionKeyFromQuery:path}/\
+                !{partitionKeyFromQuery:c}-!{partitionKeyFromQuery:path}";
+    let template = prefix(text);
+    assert!(!template.splits(0) && !template.splits(1));
+    let template = template.with_slashes();
+    assert!(template.splits(0) && template.splits(1));
+    let printed = filled(&template, &["p/../q=1", "c"]).expect("all keys");
+    assert_eq!(printed.prefix, "a/x-p/%2E%2E/q%3D1/b=p%2F..%2Fq%3D1/c-p/%2E%2E/q%3D1");
+    let partition = [("b".to_owned(), "p/../q=1".to_owned())];
+    assert_eq!(printed.partition, partition, "its value is what it was");
+    let only_partition = prefix("b=!{partitionKeyFromQuery:path}/").with_slashes();
+    assert!(!only_partition.splits(0));
+    let after_one = prefix("b=!{lakehose:tenant}-!{partitionKeyFromQuery:path}/").with_slashes();
+    assert!(!after_one.splits(0));
+}
+
+#[test]
+fn a_group_without_a_place_has_no_prefix() {
+    let template = prefix("!{partitionKeyFromLambda:a}/!{partitionKeyFromQuery:b}/");
+    for group in [Group::default(), placed(None, &["1"]), Group::failed(None, FailedKind::Unplaced)]
+    {
+        let evaluated = template.evaluate(INSTANT, &group, None, &mut || 0);
+        assert_eq!(evaluated, Err(EvaluateError::NoPlace));
     }
-    let group = |given: &[(&str, &str)]| Group::with_keys(None, template.hook_keys(), &keys(given));
-    let whole = group(&[("a", "1"), ("b", "2")]);
-    assert_eq!(whole, group(&[("a", "1"), ("b", "2"), ("unused", "3")]), "it sets nothing apart");
-    assert_ne!(whole, group(&[("a", "1"), ("b", "3")]));
     let long = "x".repeat(600);
-    assert_eq!(keyed(&template, &[("a", &long), ("b", "2")]), Err(EvaluateError::TooLong(603)));
+    assert_eq!(filled(&template, &[&long, "2"]), Err(EvaluateError::TooLong(603)));
 }
 
 #[test]
@@ -176,14 +201,16 @@ fn faulty_prefixes_are_refused_with_what_to_write() {
         ("a/!{timestamp:yyyy", "'}' is missing"),
         ("a/!{", "'}' is missing"),
         ("!{timestamp}/", "has no colon"),
-        ("!{time:yyyy}/", "unknown namespace 'time': write timestamp, firehose, lakehose or"),
+        ("!{time:yyyy}/", "unknown namespace 'time': write timestamp, event, firehose, lakehose,"),
         ("!{firehose:random}/", "write !{firehose:random-string}"),
         ("!{lakehose:stream}/", "write !{lakehose:tenant}"),
-        ("!{partitionKeyFromQuery:id}/", "not supported yet: let a hook give the key"),
+        ("!{partitionKeyFromQuery:}/", "write the name of a key"),
+        ("!{event:}/", "the time pattern is empty"),
+        ("!{event:yyyy}=x/", "name itself"),
         ("!{partitionKeyFromLambda:}/", "write the name of a key"),
         ("!{partitionKeyFromLambda:id}=x/", "name itself"),
         ("!{firehose:error-output-type}/", "error_prefix only"),
-        ("!{timestamp:YYYY}/", "y (year)"),
+        ("!{timestamp:T}/", "such as y (year)"),
         ("!{timestamp:!{timestamp:yyyy}}", "'{' has no meaning"),
         ("/a/", "begins with '/'"),
         ("!{timestamp:/yyyy}", "begins with '/'"),
@@ -207,6 +234,8 @@ fn faulty_prefixes_are_refused_with_what_to_write() {
         ("errors/!{timestamp:yyyy}/", "also needs !{firehose:error-output-type}"),
         ("!{firehose:type}/", "write !{firehose:error-output-type} or"),
         ("!{partitionKeyFromLambda:id}/", "!{partitionKeyFromLambda:id} has a value in the prefix"),
+        ("!{partitionKeyFromQuery:id}/", "!{partitionKeyFromQuery:id} has a value in the prefix"),
+        ("!{event:yyyy}/", "!{event:yyyy} has a value in the prefix"),
     ] {
         let error = Template::parse(text, Place::ErrorPrefix).expect_err(text).to_string();
         assert!(error.contains(part), "{text}: {error}");
@@ -221,6 +250,8 @@ fn template_text() -> impl Strategy<Value = String> {
         Just("!{timestamp:'x='MM'/'}".to_owned()),
         Just("!{lakehose:tenant}".to_owned()),
         Just("!{partitionKeyFromLambda:k}".to_owned()),
+        Just("!{partitionKeyFromQuery:k}".to_owned()),
+        Just("!{event:'d='dd}".to_owned()),
         Just("!{firehose:random-string}".to_owned()),
         Just("!{firehose:error-output-type}".to_owned()),
         "!\\{[a-z:'}/]{0,8}",
@@ -244,7 +275,8 @@ proptest! {
             let Ok(tenant) = Tenant::new(&tenant) else { continue };
             let at = UnixMillis(at);
             let group = |tenant, value: &str| {
-                Group::with_keys(Some(tenant), template.hook_keys(), &keys(&[("k", value)]))
+                let place = GroupPlace::Placed(template.example(value, at));
+                Group { tenant: Some(tenant), place }
             };
             let group_of_one = group(tenant, &key);
             let Ok(one) = template.evaluate(at, &group_of_one, Some(FAILED), &mut || seed) else {

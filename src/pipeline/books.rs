@@ -88,12 +88,11 @@ impl LegBooks {
     #[must_use]
     pub fn committed(&self) -> Positions {
         let mut open: Vec<_> =
-            self.open.iter().flat_map(|object| object.positions.runs()).copied().collect();
+            self.open.iter().flat_map(|object| object.positions.runs()).collect();
         open.sort_unstable_by_key(|run| run.first);
         let mut positions = Positions::default();
         for run in open {
-            let end = positions.runs().last().map_or(Position(0), |last| last.end());
-            let first = run.first.max(end);
+            let first = run.first.max(positions.end());
             positions.push_run(first, run.end().0.saturating_sub(first.0));
         }
         self.settled.without(&positions)
@@ -165,7 +164,7 @@ impl Books {
             odd(Oddity::Unbalanced { settled: settled.count(), counted });
         }
         if let Some(end) = end
-            && settled.runs().last().is_some_and(|run| run.end() > end)
+            && settled.end() > end
         {
             odd(Oddity::SettledBeyondEnd { end });
         }

@@ -9,15 +9,17 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
+use super::active::ActivePartitions;
 use super::freeze::{Batch, take_round};
 use super::intake::{self, Reading, Stretch};
 use super::orders::Surroundings;
+use super::placing::Placer;
 use super::progress::Progress;
 use super::{blocking, rest_after};
 use crate::buffer::{Aim, Arrival, Buffer, Hints, Trigger};
 use crate::journal::Journal;
-use crate::metrics::stream_labels_with;
-use crate::partition::Group;
+use crate::metrics::{stream_labels, stream_labels_with};
+use crate::partition::{FailedKind, Group};
 use crate::positions::{self, Positions};
 use crate::record::Position;
 
@@ -37,6 +39,7 @@ pub(super) struct Collector {
     surroundings: Surroundings,
     hints: Hints,
     buffer: Buffer<Group>,
+    active: ActivePartitions,
     /// The next position to read.
     next: Position,
     is_looking: bool,
@@ -62,6 +65,7 @@ impl Collector {
             surroundings,
             hints,
             buffer: Buffer::new(hints),
+            active: ActivePartitions::default(),
             next: progress.low(),
             is_looking: false,
             closed: VecDeque::new(),
@@ -113,9 +117,14 @@ impl Collector {
             self.buffer_run(&run, progress);
         }
         self.next = stretch.next;
+        self.show_partitions();
     }
 
     fn buffer_run(&mut self, run: &intake::Run, progress: &Progress) {
+        let end = run.first.advanced_by(run.lengths.len() as u64);
+        if progress.unsettled_between(run.first, end) == 0 {
+            return;
+        }
         let clock = &self.surroundings.clock;
         let (now, steady) = (clock.now(), clock.steady());
         // Age counts from the arrival, but a jump of the wall clock never makes it wait longer
@@ -123,6 +132,10 @@ impl Collector {
         let age_ms = u64::try_from(now.0 - run.arrival.0).unwrap_or(0);
         let left = self.hints.interval.saturating_sub(Duration::from_millis(age_ms));
         let settled = |index: usize| progress.is_settled(run.first.advanced_by(index as u64));
+        let kept_out = Group::failed(run.group.tenant.clone(), FailedKind::TooManyPartitions);
+        let is_admitted = self.active.admits(&run.group, self.max_active_partitions());
+        let group = if is_admitted { &run.group } else { &kept_out };
+        let was_open = self.buffer.has(group);
         let mut closed = Vec::new();
         let mut start = 0;
         while start < run.lengths.len() {
@@ -131,7 +144,7 @@ impl Collector {
             let end = start + alike.count();
             if !is_settled {
                 closed.extend(self.buffer.add(&Arrival {
-                    group: &run.group,
+                    group,
                     first: run.first.advanced_by(start as u64),
                     lengths: &run.lengths[start..end],
                     arrival: run.arrival,
@@ -140,7 +153,25 @@ impl Collector {
             }
             start = end;
         }
+        let is_open = self.buffer.has(group);
+        self.active.began(group, closed.len() + usize::from(is_open) - usize::from(was_open));
         self.enqueue(closed);
+    }
+
+    fn max_active_partitions(&self) -> Option<usize> {
+        self.placer().and_then(Placer::max_active_partitions)
+    }
+
+    fn show_partitions(&self) {
+        if !self.placer().is_some_and(Placer::has_slots) {
+            return;
+        }
+        let Surroundings { stream, metrics, .. } = &self.surroundings;
+        let labels = stream_labels(stream.as_str());
+        let count = self.active.count() as i64;
+        metrics.active_partitions.get_or_create(&labels).set(count);
+        let is_exceeded = i64::from(self.active.is_exceeded());
+        metrics.partitions_exceeded.get_or_create(&labels).set(is_exceeded);
     }
 
     /// Closes what is due, and what a flush waits for.
@@ -231,6 +262,24 @@ impl Collector {
         if budget.is_pressed() { budget.round_bytes_max() } else { u64::MAX }
     }
 
+    /// What [`Collector::take_round`] gave is planned.
+    pub(super) fn planned(&mut self, batches: &[Batch]) {
+        self.active.planned(batches, self.max_active_partitions());
+        self.show_partitions();
+    }
+
+    /// Divides batches that are larger than what a plan takes on.
+    pub(super) fn divide(&mut self, batches: Vec<Batch>) -> Vec<Batch> {
+        let mut divided = Vec::new();
+        for batch in batches {
+            let group = batch.group.clone();
+            let parts = batch.divided();
+            self.active.began(&group, parts.len() - 1);
+            divided.extend(parts);
+        }
+        divided
+    }
+
     /// Takes back what [`Collector::take_round`] gave.
     pub(super) fn give_back(&mut self, batches: Vec<Batch>, lost: &Positions) {
         batches.into_iter().rev().for_each(|batch| self.closed.push_front(batch));
@@ -248,19 +297,21 @@ impl Collector {
         self.buffer.aim()
     }
 
-    /// The keys of hooks that set groups apart.
-    pub(super) fn keys(&self) -> &[String] {
-        &self.reading.keys
+    /// What gives records their groups.
+    pub(super) fn placer(&self) -> Option<&Placer> {
+        self.reading.placer.as_ref()
     }
 
-    /// Sets groups apart by these keys of hooks; what was read before has to be read again.
-    pub(super) fn change_keys(&mut self, keys: &[String]) {
-        self.reading.keys = keys.to_vec();
+    /// Gives records their groups by this one; unless it gives the same, what was read before has to
+    /// be read again.
+    pub(super) fn change_placer(&mut self, placer: Option<Placer>) {
+        self.reading.placer = placer;
     }
 
     /// Forgets what was read, and reads everything again that is not settled.
     pub(super) fn start_over(&mut self, progress: &Progress) {
         self.buffer.clear();
+        self.active = ActivePartitions::default();
         self.closed.clear();
         self.lost = Positions::default();
         self.next = progress.low();
@@ -300,11 +351,11 @@ impl Collector {
 /// were passed.
 pub(super) fn as_runs(lost: &Positions, surroundings: &Surroundings) -> Vec<intake::Run> {
     let arrival = surroundings.clock.now();
-    let run = |run: &positions::Run| intake::Run {
+    let run = |run: positions::Run| intake::Run {
         group: Group::default(),
         first: run.first,
         lengths: vec![0; run.count as usize],
         arrival,
     };
-    lost.runs().iter().map(run).collect()
+    lost.runs().map(run).collect()
 }

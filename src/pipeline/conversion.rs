@@ -11,19 +11,20 @@ use super::entry::{Content, Entry};
 use super::freeze::{Batch, FreezeError, Recipe};
 use super::intake::Kind;
 use super::naming::{NameError, name};
+use super::placing::{Given, Placer, Unplaced};
 use crate::clock::Clock;
 use crate::convert::{
     Counted, EncodeError, Encoded, Encoder, FailureLine, Format, Origin, ProcessingFailureLine,
     PushError, TableName,
 };
 use crate::journal::Journal;
-use crate::partition::{EvaluateError, missing_key};
+use crate::partition::{FailedKind, GroupPlace};
 use crate::plan::{ObjectHeader, PlanId};
 use crate::positions::{Positions, Run};
 use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
 
-/// Firehose's code of records whose keys give them no place in the prefix.
-const NO_PLACE: &str = "DynamicPartitioning.MetadataExtractionFailed";
+/// So many bytes of lines of failed records are kept for a batch that can be divided.
+const FAILED_BYTES_MAX: usize = 384 << 20;
 /// The code of records that conversion does not survive.
 const POISON: &str = "Lakehose.Poison";
 
@@ -81,6 +82,7 @@ impl Converter {
     ) -> Result<Vec<Converted>, FreezeError> {
         let parts = batches.iter().map(|batch| {
             Ok(Parts {
+                batch,
                 name: self.name(batch, None),
                 encoder: Encoder::new(&self.recipe.format)?,
                 rows: Positions::default(),
@@ -92,24 +94,27 @@ impl Converter {
         let mut parts = parts.collect::<Result<Vec<_>, EncodeError>>()?;
         let mut owners = Owners::new(batches);
         let all = owners.positions();
-        let mut failure = None;
+        let mut failure: Option<FreezeError> = None;
+        let may_fail_too_much = batches.iter().any(Batch::is_divisible);
         let visit = &mut |position: Position, record: Option<Record<'_>>| {
             if failure.is_some() {
                 return;
             }
             let part = &mut parts[owners.of(position)];
             match record {
-                Some(record) => failure = self.take(part, record).err(),
+                Some(record) => failure = self.take(part, record).err().map(Into::into),
                 None => part.damaged.push(position),
+            }
+            if may_fail_too_much && failure.is_none() && part.failed_bytes() > FAILED_BYTES_MAX {
+                failure = Some(FreezeError::TooManyFailed);
             }
         };
         self.records.read(&all, visit).map_err(FreezeError::Read)?;
         if let Some(error) = failure {
-            return Err(error.into());
+            return Err(error);
         }
         self.caution.end_records();
-        let finish = |(batch, parts): (&Batch, Parts)| self.finish(id, batch, parts);
-        batches.iter().zip(parts).map(finish).collect()
+        parts.into_iter().map(|parts| self.finish(id, parts)).collect()
     }
 
     /// The header of an object: see [`name`].
@@ -118,7 +123,8 @@ impl Converter {
         batch: &Batch,
         error: Option<ErrorOutputType>,
     ) -> Result<ObjectHeader, NameError> {
-        name(&self.stream, self.records.stamp(), &self.recipe, batch, error)
+        let named = (&batch.group, batch.oldest_arrival);
+        name(&self.stream, self.records.stamp(), &self.recipe, named, error)
     }
 
     /// What the positions of its records count.
@@ -129,8 +135,8 @@ impl Converter {
         }
     }
 
-    fn finish(&self, id: PlanId, batch: &Batch, parts: Parts) -> Result<Converted, FreezeError> {
-        let Parts { name, encoder, rows, arrivals, failed, damaged } = parts;
+    fn finish(&self, id: PlanId, parts: Parts<'_>) -> Result<Converted, FreezeError> {
+        let Parts { batch, name, encoder, rows, arrivals, failed, damaged, .. } = parts;
         if rows.is_empty() {
             return Ok(Converted { rows: None, failed, damaged });
         }
@@ -152,20 +158,13 @@ impl Converter {
         Ok(Converted { rows: Some(rows), failed, damaged })
     }
 
-    fn take(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
+    fn take(&self, part: &mut Parts<'_>, record: Record<'_>) -> Result<(), EncodeError> {
         if self.kind == Kind::Records {
-            return self.convert_one(part, record);
+            return self.convert_placed(part, record, &BTreeMap::new());
         }
         match Entry::decode(record.data).map(|entry| entry.content) {
             Some(Content::Part { partition_keys, data }) => {
-                let record = Record { data, ..record };
-                match self.no_place(part, &partition_keys) {
-                    Some(why) => {
-                        self.fail(part, record, NO_PLACE, &why, 1);
-                        Ok(())
-                    }
-                    None => self.convert_one(part, record),
-                }
+                self.convert_placed(part, Record { data, ..record }, &partition_keys)
             }
             Some(Content::Failed { failure, raw }) => {
                 let line = ProcessingFailureLine {
@@ -189,19 +188,40 @@ impl Converter {
         }
     }
 
-    /// Why keys that hooks gave a record leave it without a place in the prefix, if they do.
-    fn no_place(&self, part: &Parts, given: &BTreeMap<String, String>) -> Option<String> {
-        let used = self.recipe.prefix.hook_keys();
-        if used.is_empty() {
-            return None;
-        }
-        let error = part.name.as_ref().err()?;
-        // One record of the batch may lack another key than the next.
-        let missing = missing_key(used, given).map(|key| EvaluateError::NoKey(key.to_owned()));
-        Some(missing.map_or_else(|| error.to_string(), |missing| missing.to_string()))
+    /// Converts a record, unless it has no place.
+    fn convert_placed(
+        &self,
+        part: &mut Parts<'_>,
+        record: Record<'_>,
+        hook_keys: &BTreeMap<String, String>,
+    ) -> Result<(), EncodeError> {
+        let group = &part.batch.group;
+        let (kind, why) = match (&group.place, &part.name) {
+            (GroupPlace::Failed(kind @ FailedKind::TooManyPartitions), _) => {
+                (*kind, Unplaced::too_many(&self.recipe.partitioning))
+            }
+            (GroupPlace::Failed(kind @ FailedKind::Unplaced), _) => {
+                let placer = Placer::new(self.stream.clone(), self.recipe.clone());
+                let (tenant, bytes) = (group.tenant.as_ref(), record.data);
+                let given = Given { tenant, arrival: record.arrival, bytes, hook_keys };
+                (*kind, placer.why_unplaced(&given))
+            }
+            (_, Err(error)) => (FailedKind::Unplaced, Unplaced::without_name(error)),
+            (_, Ok(_)) => return self.convert_one(part, record),
+        };
+        let failed = part.failed.entry(kind.error_type()).or_default();
+        self.fail(failed, record, why.code, &why.message, 1);
+        Ok(())
     }
 
-    fn fail(&self, part: &mut Parts, record: Record<'_>, code: &str, message: &str, attempts: u32) {
+    fn fail(
+        &self,
+        failed: &mut Failed,
+        record: Record<'_>,
+        code: &str,
+        message: &str,
+        attempts: u32,
+    ) {
         let attempt_ending = self.clock.now();
         let line = ProcessingFailureLine {
             record,
@@ -211,14 +231,14 @@ impl Converter {
             attempt_ending,
             lambda_arn: None,
         };
-        let failed = part.failed.entry(ErrorOutputType::ProcessingFailed).or_default();
         failed.push(record.position, |lines| line.append_to(lines));
     }
 
-    fn convert_one(&self, part: &mut Parts, record: Record<'_>) -> Result<(), EncodeError> {
+    fn convert_one(&self, part: &mut Parts<'_>, record: Record<'_>) -> Result<(), EncodeError> {
         let is_copied = matches!(self.recipe.format, Format::Records(_));
         if !is_copied && let Some(verdict) = self.caution.verdict(record.position) {
-            self.fail(part, record, POISON, &verdict.message, verdict.attempts);
+            let failed = part.failed.entry(ErrorOutputType::ProcessingFailed).or_default();
+            self.fail(failed, record, POISON, &verdict.message, verdict.attempts);
             return Ok(());
         }
         self.caution.begin_record(record.position);
@@ -264,9 +284,10 @@ impl Failed {
 }
 
 /// What becomes of one batch, while its records are read.
-struct Parts {
-    /// The object of its rows, without what their bytes say. Where keys of hooks give it no name,
-    /// there are no rows.
+struct Parts<'a> {
+    batch: &'a Batch,
+    /// The object of its rows, without what their bytes say. Where its place gives it no name, there
+    /// are no rows.
     name: Result<ObjectHeader, NameError>,
     encoder: Encoder,
     rows: Positions,
@@ -274,6 +295,12 @@ struct Parts {
     arrivals: Option<(UnixMillis, UnixMillis)>,
     failed: BTreeMap<ErrorOutputType, Failed>,
     damaged: Positions,
+}
+
+impl Parts<'_> {
+    fn failed_bytes(&self) -> usize {
+        self.failed.values().map(|failed| failed.lines.len()).sum()
+    }
 }
 
 /// Tells for ascending positions which batch they belong to.
@@ -287,7 +314,7 @@ impl Owners {
         let runs = batches
             .iter()
             .enumerate()
-            .flat_map(|(index, batch)| batch.positions.runs().iter().map(move |run| (*run, index)));
+            .flat_map(|(index, batch)| batch.positions.runs().map(move |run| (run, index)));
         let mut runs: Vec<_> = runs.collect();
         runs.sort_unstable_by_key(|(run, _)| run.first);
         Self { runs, at: 0 }

@@ -7,15 +7,18 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::entry::{Content, Entry};
-use crate::journal::{Journal, Outline, Outlined, Seen};
-use crate::partition::Group;
+use super::placing::{Given, Placer};
+use crate::journal::{Call, Journal, Outline, Outlined, Seen};
+use crate::partition::{FailedKind, Group};
 use crate::positions::Positions;
-use crate::record::{Position, UnixMillis};
+use crate::record::{Position, Tenant, UnixMillis};
 
 /// Bytes of records that one look takes on when it does not read them.
 const OUTLINE_BYTES: usize = 16 << 20;
-/// Bytes of entries that one look reads.
-const ENTRIES_BYTES: usize = 4 << 20;
+/// Bytes of records or entries that one look reads.
+const WALK_BYTES: usize = 4 << 20;
+/// What hooks said of a record that passed none.
+const NO_KEYS: &BTreeMap<String, String> = &BTreeMap::new();
 
 /// What the records of a log are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +60,13 @@ pub(super) struct Stretch {
 #[derive(Clone, Debug)]
 pub(super) struct Reading {
     pub(super) kind: Kind,
-    /// The keys of hooks that set groups apart.
-    pub(super) keys: Vec<String>,
+    /// What gives records their groups; none for records that are yet to be transformed.
+    pub(super) placer: Option<Placer>,
 }
 
 /// Looks at what arrived from `from` on, until about as many bytes as one look takes on, `bytes_max`
-/// at the most, or the durable end. Records are not read for it; what entries are stands in their bytes.
+/// at the most, or the durable end. Records are read for it only where their place stands in them; what
+/// entries are stands in their bytes.
 ///
 /// # Errors
 /// What the disk answers.
@@ -74,15 +78,18 @@ pub(super) fn look(
 ) -> io::Result<Stretch> {
     let end = *log.end().borrow();
     let mut stretch = Stretch::default();
-    stretch.next = match reading.kind {
-        Kind::Records => {
-            let bytes_max = bytes_max.min(OUTLINE_BYTES);
-            log.outline(from, end, bytes_max, &mut |seen| stretch.outline(seen))
-        }
-        Kind::Entries => {
-            let bytes_max = bytes_max.min(ENTRIES_BYTES);
-            log.walk(from, end, bytes_max, &mut |seen| stretch.take(&reading.keys, &seen))
-        }
+    let placer = reading.placer.as_ref();
+    let is_outlined =
+        reading.kind == Kind::Records && !placer.is_some_and(|placer| placer.needs_bytes());
+    stretch.next = if is_outlined {
+        let bytes_max = bytes_max.min(OUTLINE_BYTES);
+        log.outline(from, end, bytes_max, &mut |seen| stretch.outline(placer, seen))
+    } else {
+        log.walk(from, end, bytes_max.min(WALK_BYTES), &mut |seen| match (seen, reading.kind) {
+            (Seen::Lost(run), _) => stretch.lost.push_run(run.first, run.count),
+            (Seen::Call(call), Kind::Records) => stretch.place(placer, &call),
+            (Seen::Call(call), Kind::Entries) => stretch.take(placer, &call),
+        })
     }?;
     Ok(stretch)
 }
@@ -112,6 +119,19 @@ pub(super) fn last_source_end(scratch: &Journal) -> io::Result<Position> {
     }
 }
 
+fn group(
+    placer: Option<&Placer>,
+    tenant: Option<&Tenant>,
+    arrival: UnixMillis,
+    bytes: &[u8],
+    hook_keys: &BTreeMap<String, String>,
+) -> Group {
+    match placer {
+        Some(placer) => placer.group(&Given { tenant, arrival, bytes, hook_keys }),
+        None => Group::of(tenant.cloned()),
+    }
+}
+
 impl Stretch {
     /// Leaves out the records from `end` on.
     pub(super) fn cut(&mut self, end: Position) {
@@ -129,36 +149,49 @@ impl Stretch {
         self.next = self.next.min(end);
     }
 
-    fn outline(&mut self, seen: Outlined) {
+    fn outline(&mut self, placer: Option<&Placer>, seen: Outlined) {
         match seen {
             Outlined::Lost(run) => self.lost.push_run(run.first, run.count),
             Outlined::Call(Outline { tenant, arrival, first, lengths }) => {
-                self.runs.push(Run { group: Group::of(tenant), first, lengths, arrival });
+                let group = group(placer, tenant.as_ref(), arrival, &[], NO_KEYS);
+                self.runs.push(Run { group, first, lengths, arrival });
             }
         }
     }
 
-    fn take(&mut self, keys: &[String], seen: &Seen<'_>) {
-        let call = match seen {
-            Seen::Lost(run) => {
-                self.lost.push_run(run.first, run.count);
-                return;
+    fn place(&mut self, placer: Option<&Placer>, call: &Call<'_>) {
+        for (position, bytes) in call.records() {
+            match bytes {
+                Some(bytes) => {
+                    let group = group(placer, call.tenant.as_ref(), call.arrival, bytes, NO_KEYS);
+                    self.push(group, position, bytes.len(), call.arrival);
+                }
+                None => self.lost.push(position),
             }
-            Seen::Call(call) => call,
-        };
+        }
+    }
+
+    fn take(&mut self, placer: Option<&Placer>, call: &Call<'_>) {
+        let tenant = call.tenant.as_ref();
         for (position, bytes) in call.records() {
             let Some(entry) = bytes.and_then(Entry::decode) else {
                 self.lost.push(position);
                 continue;
             };
             self.source_end = self.source_end.max(entry.source.advanced_by(1));
-            let group = |given| Group::with_keys(call.tenant.clone(), keys, given);
             match entry.content {
                 Content::Part { partition_keys, data } => {
-                    self.push(group(&partition_keys), position, data.len(), call.arrival);
+                    let group = group(placer, tenant, call.arrival, data, &partition_keys);
+                    self.push(group, position, data.len(), call.arrival);
                 }
                 Content::Failed { raw, .. } => {
-                    self.push(group(&BTreeMap::new()), position, raw.len(), call.arrival);
+                    let has_slots = placer.is_some_and(Placer::has_slots);
+                    let group = if has_slots {
+                        Group::failed(call.tenant.clone(), FailedKind::Unplaced)
+                    } else {
+                        Group::of(call.tenant.clone())
+                    };
+                    self.push(group, position, raw.len(), call.arrival);
                 }
                 Content::Dropped => self.dropped.push(position),
                 Content::Damaged => {

@@ -184,7 +184,7 @@ impl Leg {
         let (records, hold) =
             logs.held.map_or((journal.clone(), None), |(records, hold)| (records, Some(hold)));
         let kind = if role == Role::Transformed { Kind::Entries } else { Kind::Records };
-        let reading = Reading { kind, keys: orders.keys().to_vec() };
+        let reading = Reading { kind, placer: orders.placer(&surroundings.stream) };
         let caution = Arc::new(Caution::begin(disk.clone(), directory, *records.end().borrow()));
         let converter = Converter {
             stream: surroundings.stream.clone(),
@@ -401,12 +401,16 @@ impl Leg {
 
     /// Whether records that were read for the present orders may go the way of these.
     fn are_of_the_same_kind(&self, orders: &Orders) -> bool {
-        orders.transformer.is_some() == self.transformer.is_some()
-            && orders.keys() == self.collector.keys()
+        let placer = orders.placer(&self.surroundings.stream);
+        match (&placer, self.collector.placer()) {
+            (None, None) => true,
+            (Some(one), Some(other)) => one.places_like(other),
+            (_, _) => false,
+        }
     }
 
     fn give(&mut self, orders: Orders) {
-        self.collector.change_keys(orders.keys());
+        self.collector.change_placer(orders.placer(&self.surroundings.stream));
         let before = std::mem::replace(&mut self.freezer.converter.recipe, orders.recipe);
         self.aim_again(&before, orders.transformer.is_some());
         self.collector.change_hints(orders.hints);

@@ -28,9 +28,11 @@ mod books;
 mod ledger;
 mod entry;
 mod intake;
+mod active;
 mod collector;
 mod transformer;
 mod transforms;
+mod placing;
 mod naming;
 mod freeze;
 mod caution;
@@ -61,6 +63,7 @@ pub use self::books::{
 };
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Left, Status, TableTrouble};
+pub use self::placing::{Missing, Partitioning, Query};
 
 use self::backup::{Ending, Ground};
 use self::handle::{Changing, LegHandle, Legs};

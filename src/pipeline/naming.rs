@@ -5,10 +5,14 @@
 
 use uuid::Uuid;
 
-use super::freeze::{Batch, Recipe};
-use crate::partition::{EvaluateError, KeyTooLong, ObjectName};
+use super::freeze::Recipe;
+use crate::partition::{EvaluateError, Group, KeyTooLong, ObjectName};
 use crate::plan::{ObjectHeader, ObjectKind};
-use crate::record::{ErrorOutputType, StreamName};
+use crate::record::{ErrorOutputType, StreamName, UnixMillis};
+
+/// The longest location and the longest value of a partition, Glue's bounds.
+const LOCATION_CHARS_MAX: usize = 2_056;
+const VALUE_CHARS_MAX: usize = 1_024;
 
 /// Why an object has no name.
 #[derive(Debug, thiserror::Error)]
@@ -17,17 +21,26 @@ pub(super) enum NameError {
     Prefix(#[from] EvaluateError),
     #[error(transparent)]
     Key(#[from] KeyTooLong),
+    #[error(
+        "the partition's location would have {0} characters, at most {LOCATION_CHARS_MAX} are \
+         possible: shorten the prefix or its values"
+    )]
+    Location(usize),
+    #[error(
+        "a partition value has {0} characters, at most {VALUE_CHARS_MAX} are possible: shorten it"
+    )]
+    Value(usize),
 }
 
 /// The header of the object of a batch's rows or, with `error`, of those of its records that failed
-/// in this way.
+/// in this way; of the batch, its group and when its oldest record arrived.
 ///
 /// `stamp` is that of the log.
 pub(super) fn name(
     stream: &StreamName,
     stamp: [u8; 8],
     recipe: &Recipe,
-    batch: &Batch,
+    (group, oldest_arrival): (&Group, UnixMillis),
     error: Option<ErrorOutputType>,
 ) -> Result<ObjectHeader, NameError> {
     let format = &recipe.format;
@@ -37,14 +50,26 @@ pub(super) fn name(
         Some(_) => (ObjectKind::Error, &recipe.error_prefix, "", None),
     };
     let mut random = || Uuid::new_v4().as_u128();
-    let place = template.evaluate(batch.oldest_arrival, &batch.group, error, &mut random)?;
+    let place = template.evaluate(oldest_arrival, group, error, &mut random)?;
     let name = ObjectName {
         stream,
         version: 1,
-        instant: batch.oldest_arrival,
+        instant: oldest_arrival,
+        zone: template.zone(),
         random: marked(stamp, random()),
         extension,
     };
+    let partition = if kind == ObjectKind::Data { recipe.partition(&place) } else { None };
+    if let Some(partition) = &partition {
+        let length = partition.location.chars().count();
+        if length > LOCATION_CHARS_MAX {
+            return Err(NameError::Location(length));
+        }
+        let lengths = partition.values.iter().map(|value| value.chars().count());
+        if let Some(length) = lengths.max().filter(|length| *length > VALUE_CHARS_MAX) {
+            return Err(NameError::Value(length));
+        }
+    }
     Ok(ObjectHeader {
         kind,
         target: recipe.target.clone(),
@@ -53,9 +78,9 @@ pub(super) fn name(
         size_bytes: 0,
         sha256: String::new(),
         row_count: 0,
-        tenant: batch.group.tenant.clone(),
+        tenant: group.tenant.clone(),
         content_encoding: content_encoding.map(str::to_owned),
-        partition: if kind == ObjectKind::Data { recipe.partition(&place) } else { None },
+        partition,
         renamed: 0,
         spoiled: false,
     })

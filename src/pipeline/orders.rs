@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 
 use super::freeze::Recipe;
+use super::placing::Placer;
 use super::transformer::Transformer;
 use super::troubles::Troubles;
 use super::{Backup, Settings};
@@ -94,9 +95,10 @@ pub(super) struct Orders {
 }
 
 impl Orders {
-    /// The keys of hooks that set groups apart; none before the hooks.
-    pub(super) fn keys(&self) -> &[String] {
-        if self.transformer.is_some() { &[] } else { self.recipe.prefix.hook_keys() }
+    /// What gives records their groups; none before the hooks.
+    pub(super) fn placer(&self, stream: &StreamName) -> Option<Placer> {
+        let is_placed = self.transformer.is_none();
+        is_placed.then(|| Placer::new(stream.clone(), self.recipe.clone()))
     }
 
     /// Of the leg of transformed records.

@@ -260,11 +260,9 @@ pub(super) fn missing_plans(
 
 /// The position after every record that a log and its decisions know of.
 pub(super) fn known_end(opened: &Opened) -> Position {
-    let end_of =
-        |positions: &Positions| positions.runs().last().map_or(Position(0), |run| run.end());
-    let settled = opened.checkpoint.iter().map(|checkpoint| end_of(&checkpoint.settled));
+    let settled = opened.checkpoint.iter().map(|checkpoint| checkpoint.settled.end());
     let planned = opened.controls.iter().filter_map(|control| match control {
-        Control::Plan(plan) => plan.settled().map(end_of).max(),
+        Control::Plan(plan) => plan.settled().map(Positions::end).max(),
         _ => None,
     });
     settled.chain(planned).fold(*opened.journal.end().borrow(), Position::max)

@@ -19,3 +19,5 @@ mod outage;
 mod schedules;
 mod sizes;
 mod world;
+
+pub(in crate::pipeline) use self::world::recipe;

@@ -29,6 +29,8 @@
 //! cannot be started. When a record is answered twice before its batch is done, it fails; a further
 //! answer after that is ignored and logged, since the batch is gone.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod process;
 
 use std::collections::HashMap;

@@ -1,14 +1,13 @@
 //! The JSON documents in a record, as places in its bytes.
 //!
-//! Owns where a document begins and ends, and the bound on its depth. Does not own what a document
+//! Owns where a document begins and ends. Does not own what a document
 //! means: who wants to keep unknown content as it is works on places, not on values.
 
 use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-/// The deepest nesting that is read. Deeper ones would be recursed into without end.
-pub(super) const DEPTH_MAX: usize = 128;
+use crate::jq::{DEPTH_MAX, is_shallow};
 
 /// The places of the documents in a record, which whitespace may stand between.
 ///
@@ -47,24 +46,4 @@ pub(super) fn value_bytes(text: &str) -> Result<usize, String> {
 
 pub(super) fn leading_whitespace(text: &str) -> usize {
     text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len()
-}
-
-/// Whether no more than [`DEPTH_MAX`] lists and objects are open anywhere. Of what is no JSON it
-/// only tells that reading it is safe.
-pub(super) fn is_shallow(data: &[u8]) -> bool {
-    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
-    for byte in data {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' if in_string => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > DEPTH_MAX {
-            return false;
-        }
-    }
-    true
 }

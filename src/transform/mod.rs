@@ -14,6 +14,8 @@ mod command;
 mod contract;
 mod documents;
 mod fields;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod delimiter;
 mod http;
 mod invocations;
@@ -34,7 +36,7 @@ pub use self::delimiter::AppendDelimiter;
 pub use self::fields::{Fields, FieldsSettings};
 pub use self::http::{Http, HttpSettings, is_header};
 pub use self::invocations::{HookName, Origin, Patience};
-pub use self::jq::{Filter, Jq, Program, ProgramError};
+pub use self::jq::{Filter, Jq};
 pub use self::lambda::{FunctionArn, Keys, Lambda, LambdaSettings};
 
 use crate::buffer::Hints;

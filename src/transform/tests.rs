@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::contract::{self, NO_JSON};
 use super::*;
+use crate::jq::Program;
 use crate::record::UnixMillis;
 
 fn item(id: &str, data: impl Into<Bytes>) -> Item {
@@ -244,29 +245,6 @@ async fn deep_nesting_of_a_producer_fails_its_record_and_nothing_else() {
         let inside = json!({"a": deep(levels)}).to_string();
         let found = one(&jq(".a | fromjson"), inside).await;
         assert_eq!(shown(&found), "Transform.JqFailed x1");
-    }
-}
-
-#[test]
-fn programs_that_do_not_compile_say_where() {
-    for (program, place, part) in [
-        (".a |", (1, 5), "expected term"),
-        (".a\n| foo(1)", (2, 3), "there is no function of 1 arguments called foo"),
-        (".a | $x", (1, 6), "there is no variable called $x"),
-        ("(.a", (1, 4), "closing parenthesis"),
-        ("", (1, 1), "term"),
-        ("é§", (1, 1), "expected"),
-        ("env", (1, 1), "no function of 0 arguments called env"),
-        ("halt", (1, 1), "called halt"),
-        ("$ENV", (1, 1), "called $ENV"),
-        ("input", (1, 1), "called input"),
-        ("import \"a\" as a; .", (1, 9), "cannot load"),
-    ] {
-        let error = Program::compile(program).expect_err(program);
-        assert!(error.message.contains(part), "{program}: {error}");
-        if program != "é§" {
-            assert_eq!((error.line, error.column), place, "{program}: {error}");
-        }
     }
 }
 

@@ -47,7 +47,7 @@ fn cut(text: &str, count: usize) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::partition::ObjectName;
+    use crate::partition::{ObjectName, Zone};
     use crate::record::{StreamName, UnixMillis};
 
     #[test]
@@ -58,6 +58,7 @@ mod tests {
                 stream: &stream,
                 version: 1,
                 instant: UnixMillis(1_533_632_585_999),
+                zone: &Zone::UTC,
                 random: 0xa9fa_96af_e4e4_009f_3ac3_1f80_4714_faaa,
                 extension,
             };

@@ -107,16 +107,16 @@ pub(super) struct Ranges<'a>(pub(super) &'a Positions);
 
 impl fmt::Display for Ranges<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runs = self.0.runs();
-        for (index, run) in runs.iter().take(RUNS_SHOWN).enumerate() {
+        for (index, run) in self.0.runs().take(RUNS_SHOWN).enumerate() {
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{}", run.first)?;
             if run.count > 1 {
                 write!(f, " to {}", run.end().0 - 1)?;
             }
         }
-        if runs.len() > RUNS_SHOWN {
-            write!(f, " and {} more stretches", runs.len() - RUNS_SHOWN)?;
+        let run_count = self.0.run_count();
+        if run_count > RUNS_SHOWN {
+            write!(f, " and {} more stretches", run_count - RUNS_SHOWN)?;
         }
         Ok(())
     }

@@ -4,8 +4,8 @@ use proptest::collection::{hash_map, vec};
 use proptest::prelude::*;
 use serde_json::Value;
 
-use crate::convert::json;
-use crate::convert::number::{Excess, Number};
+use crate::json;
+use crate::number::{Excess, Number};
 
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![

@@ -29,7 +29,9 @@ use crate::journal::{
 };
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
-use crate::pipeline::{AT_ONCE, Backup, Handle, Left, Parts, Pipeline, Recipe, Settings, Status};
+use crate::pipeline::{
+    AT_ONCE, Backup, Handle, Left, Partitioning, Parts, Pipeline, Recipe, Settings, Status,
+};
 use crate::plan::{PlanId, Target};
 use crate::record::{StreamName, Tenant};
 use crate::table::{Column, HiveType, Table};
@@ -505,7 +507,7 @@ fn aimed_recipe(Aimed { columns, object_bytes }: Aimed) -> Recipe {
     Recipe { format, object_bytes: Some(object_bytes), ..recipe() }
 }
 
-fn recipe() -> Recipe {
+pub(in crate::pipeline) fn recipe() -> Recipe {
     let column = |name: &str, hive_type| Column { name: name.into(), hive_type };
     let table = Table {
         database: "web".into(),
@@ -530,5 +532,6 @@ fn recipe() -> Recipe {
         target: target(),
         register_in: Some("glue".into()),
         object_bytes: None,
+        partitioning: Partitioning::default(),
     }
 }

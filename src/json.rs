@@ -11,20 +11,20 @@
 use std::ops::Range;
 
 /// The deepest nesting of objects and arrays in a record.
-pub(super) const DEPTH_MAX: usize = 64;
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// Where a record stops being JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SyntaxError {
+pub(crate) struct SyntaxError {
     /// The byte at which something else should stand, counted from 0.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// What should stand there.
-    pub(super) expected: &'static str,
+    pub(crate) expected: &'static str,
 }
 
 /// What the next value is, judged by its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Object,
     Array,
     String,
@@ -36,18 +36,18 @@ pub(super) enum Kind {
 
 /// A string of the record, not yet unescaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct StringToken<'a> {
+pub(crate) struct StringToken<'a> {
     /// The text between the quotes as it stands in the record.
-    pub(super) source: &'a str,
+    pub(crate) source: &'a str,
     /// Where `source` begins.
-    pub(super) start: usize,
+    pub(crate) start: usize,
     /// Whether `source` holds escapes.
-    pub(super) escaped: bool,
+    pub(crate) escaped: bool,
 }
 
 /// A place in a record.
 #[derive(Clone, Debug)]
-pub(super) struct Cursor<'a> {
+pub(crate) struct Cursor<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
@@ -58,7 +58,7 @@ impl<'a> Cursor<'a> {
     ///
     /// # Errors
     /// When `record` is not UTF-8.
-    pub(super) fn new(record: &'a [u8]) -> Result<Self, SyntaxError> {
+    pub(crate) fn new(record: &'a [u8]) -> Result<Self, SyntaxError> {
         let text = std::str::from_utf8(record)
             .map_err(|error| SyntaxError { at: error.valid_up_to(), expected: "UTF-8" })?;
         let (at, depth) = (0, 0);
@@ -66,34 +66,34 @@ impl<'a> Cursor<'a> {
     }
 
     /// The number of bytes behind the cursor.
-    pub(super) fn at(&self) -> usize {
+    pub(crate) fn at(&self) -> usize {
         self.at
     }
 
     /// Moves to byte `at`, where a token begins that was read before.
-    pub(super) fn rewind(&mut self, at: usize) {
+    pub(crate) fn rewind(&mut self, at: usize) {
         self.at = at;
     }
 
     /// The whole record.
-    pub(super) fn bytes(&self) -> &'a [u8] {
+    pub(crate) fn bytes(&self) -> &'a [u8] {
         self.text.as_bytes()
     }
 
     /// The record between two places of the cursor.
-    pub(super) fn source(&self, range: Range<usize>) -> &'a str {
+    pub(crate) fn source(&self, range: Range<usize>) -> &'a str {
         &self.text[range]
     }
 
     /// Skips whitespace and says whether the record ends there.
-    pub(super) fn is_at_end(&mut self) -> bool {
+    pub(crate) fn is_at_end(&mut self) -> bool {
         self.skip_whitespace();
         self.at == self.text.len()
     }
 
     /// Skips whitespace and tells what the next value is.
     #[inline]
-    pub(super) fn peek(&mut self) -> Result<Kind, SyntaxError> {
+    pub(crate) fn peek(&mut self) -> Result<Kind, SyntaxError> {
         self.skip_whitespace();
         match self.byte() {
             Some(b'"') => Ok(Kind::String),
@@ -108,7 +108,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads past the word of a [`Kind::True`], [`Kind::False`] or [`Kind::Null`].
-    pub(super) fn literal(&mut self, word: &'static str) -> Result<(), SyntaxError> {
+    pub(crate) fn literal(&mut self, word: &'static str) -> Result<(), SyntaxError> {
         if self.rest().starts_with(word.as_bytes()) {
             self.at += word.len();
             Ok(())
@@ -119,7 +119,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a number and returns its text.
     #[inline]
-    pub(super) fn number(&mut self) -> Result<&'a str, SyntaxError> {
+    pub(crate) fn number(&mut self) -> Result<&'a str, SyntaxError> {
         let start = self.at;
         if self.byte() == Some(b'-') {
             self.at += 1;
@@ -149,7 +149,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads a string, opening quote included, and checks its escapes.
     #[inline]
-    pub(super) fn string(&mut self) -> Result<StringToken<'a>, SyntaxError> {
+    pub(crate) fn string(&mut self) -> Result<StringToken<'a>, SyntaxError> {
         let start = self.at + 1;
         self.at = start;
         let mut escaped = false;
@@ -173,7 +173,7 @@ impl<'a> Cursor<'a> {
 
     /// Goes into the object or array whose bracket is next.
     #[inline]
-    pub(super) fn enter(&mut self) -> Result<(), SyntaxError> {
+    pub(crate) fn enter(&mut self) -> Result<(), SyntaxError> {
         if self.depth == DEPTH_MAX {
             return Err(self.expected("at most 64 levels of nesting"));
         }
@@ -184,7 +184,7 @@ impl<'a> Cursor<'a> {
 
     /// Moves to the next item of the array that was entered, or out of it (`false`).
     #[inline]
-    pub(super) fn next_item(&mut self, is_first: bool) -> Result<bool, SyntaxError> {
+    pub(crate) fn next_item(&mut self, is_first: bool) -> Result<bool, SyntaxError> {
         self.skip_whitespace();
         match self.byte() {
             Some(b']') => Ok(self.leave()),
@@ -199,7 +199,7 @@ impl<'a> Cursor<'a> {
 
     /// Moves to the quote of the object's next key, or out of the object (`false`).
     #[inline]
-    pub(super) fn next_key(&mut self, is_first: bool) -> Result<bool, SyntaxError> {
+    pub(crate) fn next_key(&mut self, is_first: bool) -> Result<bool, SyntaxError> {
         self.skip_whitespace();
         match self.byte() {
             Some(b'"') if is_first => return Ok(true),
@@ -217,7 +217,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads past the next key if it is written exactly as `name`, which needs no escapes.
     #[inline]
-    pub(super) fn take_key(&mut self, name: &[u8]) -> bool {
+    pub(crate) fn take_key(&mut self, name: &[u8]) -> bool {
         let rest = &self.rest()[1..];
         let found = match rest.split_at_checked(name.len()) {
             Some((front, [b'"', ..])) => is_equal(front, name),
@@ -231,7 +231,7 @@ impl<'a> Cursor<'a> {
 
     /// Reads past the colon between a key and its value.
     #[inline]
-    pub(super) fn colon(&mut self) -> Result<(), SyntaxError> {
+    pub(crate) fn colon(&mut self) -> Result<(), SyntaxError> {
         self.skip_whitespace();
         if self.byte() == Some(b':') {
             self.at += 1;
@@ -242,7 +242,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Reads past the next value, whatever it is, and checks it.
-    pub(super) fn skip_value(&mut self) -> Result<(), SyntaxError> {
+    pub(crate) fn skip_value(&mut self) -> Result<(), SyntaxError> {
         let outside = self.depth;
         // One bit a level, the innermost lowest: 1 for an object, 0 for an array.
         let mut objects = 0u64;
@@ -329,7 +329,7 @@ impl<'a> Cursor<'a> {
 }
 
 /// Checks that `record` is nothing but JSON values and whitespace.
-pub(super) fn check(record: &[u8]) -> Result<(), SyntaxError> {
+pub(crate) fn check(record: &[u8]) -> Result<(), SyntaxError> {
     let mut cursor = Cursor::new(record)?;
     while !cursor.is_at_end() {
         cursor.skip_value()?;
@@ -338,7 +338,7 @@ pub(super) fn check(record: &[u8]) -> Result<(), SyntaxError> {
 }
 
 /// Appends the text that the inside of a checked string stands for.
-pub(super) fn unescape(source: &str, out: &mut String) {
+pub(crate) fn unescape(source: &str, out: &mut String) {
     let mut rest = source;
     while let Some(at) = rest.find('\\') {
         out.push_str(&rest[..at]);

@@ -11,14 +11,14 @@ const DIGITS_MAX: i64 = 38;
 const EXPONENT_MAX: i64 = 1 << 40;
 
 /// What stops a value from becoming what its column asks for.
-pub(super) type Why = &'static str;
+pub(crate) type Why = &'static str;
 
-pub(super) const OUT_OF_RANGE: Why = "out of range";
-pub(super) const NOT_WHOLE: Why = "not a whole number";
+pub(crate) const OUT_OF_RANGE: Why = "out of range";
+pub(crate) const NOT_WHOLE: Why = "not a whole number";
 
 /// What to do with digits behind the wanted scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Excess {
+pub(crate) enum Excess {
     /// Refuse the number unless they are all 0.
     Refuse,
     /// Leave them out.
@@ -29,7 +29,7 @@ pub(super) enum Excess {
 
 /// A number in its parts: `-12.5e3` is 12, 5 and 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Number<'a> {
+pub(crate) struct Number<'a> {
     negative: bool,
     whole: &'a [u8],
     fraction: &'a [u8],
@@ -39,7 +39,7 @@ pub(super) struct Number<'a> {
 impl<'a> Number<'a> {
     /// Takes a text apart that is all number: sign, digits, fraction, exponent, and no spaces.
     #[inline]
-    pub(super) fn parse(text: &'a str) -> Option<Self> {
+    pub(crate) fn parse(text: &'a str) -> Option<Self> {
         let bytes = text.as_bytes();
         let (negative, unsigned) = match bytes.first()? {
             b'-' => (true, &bytes[1..]),
@@ -63,7 +63,7 @@ impl<'a> Number<'a> {
     ///
     /// # Errors
     /// When the result has more than 38 digits, or there is excess that is refused.
-    pub(super) fn scaled(&self, scale: u8, excess: Excess) -> Result<i128, Why> {
+    pub(crate) fn scaled(&self, scale: u8, excess: Excess) -> Result<i128, Why> {
         let digit_count = self.whole.len() + self.fraction.len();
         let all = self.whole.iter().chain(self.fraction).map(|b| b - b'0');
         let zero_count = all.clone().take_while(|digit| *digit == 0).count();
@@ -94,7 +94,7 @@ impl<'a> Number<'a> {
 
 /// The value of `text` if it is a plain integer that is sure to fit: the common case, made fast.
 #[inline]
-pub(super) fn parse_short_integer(text: &str) -> Option<i64> {
+pub(crate) fn parse_short_integer(text: &str) -> Option<i64> {
     let bytes = text.as_bytes();
     let (negative, digits) = match bytes.first()? {
         b'-' => (true, &bytes[1..]),

@@ -1,11 +1,11 @@
-//! Dates and timestamps, from the forms that producers send to the numbers that Parquet stores.
+//! Dates and timestamps, from the forms that producers send to numbers since 1970.
 //!
 //! Owns the forms and the range: every value lies in the years 1 to 9999, since most readers fail on
 //! a whole file for one value outside. Does not own a clock.
 
 use chrono::{Datelike, NaiveDate};
 
-use super::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
+use crate::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
 
 /// `NaiveDate` counts days from 0001-01-01 as 1, Parquet from 1970-01-01 as 0.
 const DAYS_BEFORE_1970: i32 = 719_163;
@@ -23,14 +23,14 @@ const NO_DATE: Why = "not a date of the form yyyy-MM-dd";
 const NO_TIMESTAMP: Why = "not a timestamp";
 
 /// Days since 1970-01-01 of `yyyy-[M]M-[d]d`.
-pub(super) fn days_of_text(text: &str) -> Result<i32, Why> {
+pub(crate) fn days_of_text(text: &str) -> Result<i32, Why> {
     let mut reader = Reader::new(text);
     let date = reader.date(1).ok_or(NO_DATE)?;
     if reader.is_at_end() { Ok(date.num_days_from_ce() - DAYS_BEFORE_1970) } else { Err(NO_DATE) }
 }
 
 /// Microseconds since 1970 of a timestamp's text, or of a number in a string.
-pub(super) fn micros_of_text(text: &str) -> Result<i64, Why> {
+pub(crate) fn micros_of_text(text: &str) -> Result<i64, Why> {
     match micros_of_calendar(text) {
         Some(micros) => in_range(micros),
         None => micros_of_number(text),
@@ -39,7 +39,7 @@ pub(super) fn micros_of_text(text: &str) -> Result<i64, Why> {
 
 /// Microseconds since 1970 of a number of seconds (below 10^12) or milliseconds; digits behind the
 /// microsecond are left out.
-pub(super) fn micros_of_number(text: &str) -> Result<i64, Why> {
+pub(crate) fn micros_of_number(text: &str) -> Result<i64, Why> {
     let (whole, number) = match parse_short_integer(text) {
         Some(short) => (i128::from(short), None),
         None => {
@@ -55,20 +55,20 @@ pub(super) fn micros_of_number(text: &str) -> Result<i64, Why> {
     in_range(i64::try_from(micros).map_err(|_| OUT_OF_RANGE)?)
 }
 
-pub(super) fn in_range(micros: i64) -> Result<i64, Why> {
+pub(crate) fn in_range(micros: i64) -> Result<i64, Why> {
     if (MICROS_MIN..=MICROS_MAX).contains(&micros) { Ok(micros) } else { Err(OUT_OF_RANGE) }
 }
 
 /// Microseconds since 1970 of the form of `java.sql.Timestamp.valueOf`: with a space between day and
 /// time, and no zone.
-pub(super) fn micros_of_java(text: &str) -> Option<i64> {
+pub(crate) fn micros_of_java(text: &str) -> Option<i64> {
     let mut reader = Reader::new(text);
     let micros = reader.day_and_time(false)?;
     (reader.is_at_end() && in_range(micros).is_ok()).then_some(micros)
 }
 
 /// `yyyy-MM-ddTHH:mm:ss[.f][zone]`, or with a space instead of the `T` and one-digit fields.
-fn micros_of_calendar(text: &str) -> Option<i64> {
+pub(crate) fn micros_of_calendar(text: &str) -> Option<i64> {
     let is_strict = text.as_bytes().get(10) == Some(&b'T');
     let mut reader = Reader::new(text);
     let micros = reader.day_and_time(is_strict)?;
@@ -76,7 +76,7 @@ fn micros_of_calendar(text: &str) -> Option<i64> {
 }
 
 /// Microseconds since 1970 at a second of a day that an offset counts.
-pub(super) fn micros_at(date: NaiveDate, second: u32, micros: u32, offset_seconds: i64) -> i64 {
+pub(crate) fn micros_at(date: NaiveDate, second: u32, micros: u32, offset_seconds: i64) -> i64 {
     let days = i64::from(date.num_days_from_ce() - DAYS_BEFORE_1970);
     let seconds = days * SECONDS_PER_DAY + i64::from(second) - offset_seconds;
     seconds * MICROS_PER_SECOND + i64::from(micros)
