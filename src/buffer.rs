@@ -1,19 +1,24 @@
 //! Gathers positions into batches, one open batch for each group.
 //!
-//! Owns when a batch closes: by size, by age, or because it is asked to. Holds positions, never
-//! bytes, so that many open groups cost little. Does not know what a group stands for, and is told
-//! the time.
+//! Owns when a batch closes: by the size of its records or, by what `target` has learnt, of its object,
+//! by age, or because it is asked to. Holds positions, never bytes, so that many open groups cost
+//! little. Does not know what a group stands for, and is told the time.
+
+mod target;
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
+use self::target::Limit;
+pub use self::target::{Aim, Observed};
 use crate::positions::Positions;
 use crate::record::{Position, UnixMillis};
 
 /// A batch of so many records is closed, and a plan takes on no more of them, so that it always
-/// fits into a journal frame.
-pub const BATCH_RECORDS_MAX: u64 = 2_000_000;
+/// fits into a journal frame of 16 MiB: were each a run of its own, it would take four bytes, a gap of
+/// less than two million and a count.
+pub const BATCH_RECORDS_MAX: u64 = 4_000_000;
 
 /// When batches close; Firehose's buffering hints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +47,10 @@ pub struct Batch<G> {
 /// What closes a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// The size hint.
+    /// The size hint; also while the size of objects is still to be learnt.
     Size,
+    /// The size that its object is expected to have.
+    Target,
     /// The interval hint.
     Interval,
     /// A person or a shutdown.
@@ -58,6 +65,7 @@ impl Trigger {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Size => "size",
+            Self::Target => "target",
             Self::Interval => "interval",
             Self::Flush => "flush",
             Self::Pressure => "pressure",
@@ -84,6 +92,7 @@ pub struct Arrival<'a, G> {
 #[derive(Debug)]
 pub struct Buffer<G> {
     hints: Hints,
+    aim: Option<Aim<G>>,
     open: HashMap<G, Open>,
     by_due: BTreeSet<(Duration, u64)>,
     group_by_number: HashMap<u64, G>,
@@ -106,6 +115,7 @@ impl<G: Clone + Eq + Hash> Buffer<G> {
     pub fn new(hints: Hints) -> Self {
         Self {
             hints,
+            aim: None,
             open: HashMap::new(),
             by_due: BTreeSet::new(),
             group_by_number: HashMap::new(),
@@ -113,21 +123,54 @@ impl<G: Clone + Eq + Hash> Buffer<G> {
         }
     }
 
+    /// The size that objects are to have, and what is known of it; none for batches that close by the
+    /// size of their records alone.
+    pub fn aim(&mut self) -> &mut Option<Aim<G>> {
+        &mut self.aim
+    }
+
+    /// Whether the next records would have to wait for what a closed batch teaches of sizes, since
+    /// an open one is as large as that one was.
+    #[must_use]
+    pub fn waits_for_sizes(&self) -> bool {
+        let aim = self.aim.as_ref().filter(|aim| aim.is_waiting());
+        aim.is_some_and(|aim| {
+            self.open.values().any(|open| open.data_bytes >= aim.target_bytes() / 2)
+        })
+    }
+
+    /// When a batch of `group` closes by a size, what is then said to have closed it, and whether
+    /// its object is to be learnt from.
+    fn limit(&self, group: &G) -> (u64, Trigger, bool) {
+        let limit = self.aim.as_ref().map(|aim| aim.limit(group));
+        let hint = self.hints.size_bytes;
+        match limit {
+            Some(Limit::Known(bytes)) if bytes < hint => (bytes, Trigger::Target, false),
+            Some(Limit::Learning(bytes)) => (bytes.min(hint), Trigger::Size, true),
+            Some(Limit::Known(_) | Limit::Waiting) | None => (hint, Trigger::Size, false),
+        }
+    }
+
     /// Adds records; those batches that became full are closed and returned.
     pub fn add(&mut self, arrival: &Arrival<'_, G>) -> Vec<Batch<G>> {
-        let hints = self.hints;
         let mut closed = Vec::new();
         let mut records = arrival.lengths.iter().enumerate();
         while records.len() > 0 {
+            let (bytes_max, trigger, teaches) = self.limit(arrival.group);
             let open = self.open_batch(arrival);
             let full = records.by_ref().any(|(index, length)| {
                 open.positions.push(arrival.first.advanced_by(index as u64));
                 open.record_count += 1;
                 open.data_bytes += u64::from(*length);
-                open.data_bytes >= hints.size_bytes || open.record_count >= BATCH_RECORDS_MAX
+                open.data_bytes >= bytes_max || open.record_count >= BATCH_RECORDS_MAX
             });
             if full {
-                closed.extend(self.close(arrival.group, Trigger::Size));
+                let is_whole = self.open[arrival.group].data_bytes >= bytes_max;
+                let trigger = if is_whole { trigger } else { Trigger::Size };
+                closed.extend(self.close(arrival.group, trigger));
+                if let Some(aim) = self.aim.as_mut().filter(|_| teaches) {
+                    aim.teaches();
+                }
             }
         }
         closed
@@ -184,6 +227,15 @@ impl<G: Clone + Eq + Hash> Buffer<G> {
     /// The groups that have an open batch.
     pub fn groups(&self) -> impl Iterator<Item = &G> {
         self.open.keys()
+    }
+
+    /// Forgets what is open, and nothing of the sizes of objects.
+    pub fn clear(&mut self) {
+        let aim = self.aim.take().map(|mut aim| {
+            aim.has_learnt();
+            aim
+        });
+        *self = Self { aim, ..Self::new(self.hints) };
     }
 
     /// When the next batch is due by the steady clock.
@@ -321,6 +373,37 @@ mod tests {
         assert_eq!(buffer.next_due(), Some(Duration::from_secs(110)));
         assert_eq!(groups(buffer.close_due(Duration::from_secs(110))), [1]);
         assert_eq!((buffer.batch_count(), buffer.next_due()), (0, None));
+    }
+
+    #[test]
+    fn batches_close_by_the_size_of_their_objects_once_it_is_known() {
+        let mut buffer = Buffer::new(Hints { size_bytes: 1_000, ..HINTS });
+        *buffer.aim() = Some(Aim::new(10, &[]));
+        let lengths = [1; 500];
+        // The first teaches, and nothing else closes meanwhile.
+        let first = buffer.add(&arrival(&1, 0, &lengths, 60));
+        assert_eq!((first.len(), first[0].data_bytes, first[0].closed_by), (1, 10, Trigger::Size));
+        assert!(buffer.waits_for_sizes());
+        let aim = buffer.aim().as_mut().unwrap();
+        aim.observe(&1, Observed { data_bytes: 10, object_bytes: 6 });
+        aim.has_learnt();
+        assert!(!buffer.waits_for_sizes());
+        // The open one is too large by now; from then on each is as it should be.
+        let closed = buffer.add(&arrival(&1, 500, &lengths, 60));
+        let sizes: Vec<_> =
+            closed.iter().map(|batch| (batch.data_bytes, batch.closed_by)).collect();
+        assert_eq!(sizes[0], (491, Trigger::Target));
+        assert!(sizes[1..].iter().all(|size| *size == (16, Trigger::Target)), "{sizes:?}");
+        // The hint is the bound of them all.
+        buffer.change_hints(Hints { size_bytes: 12, ..HINTS });
+        let closed = buffer.add(&arrival(&2, 1000, &lengths[..30], 60));
+        assert!(
+            closed.iter().all(|batch| (batch.data_bytes, batch.closed_by) == (12, Trigger::Size))
+        );
+        assert_eq!(closed.len(), 2);
+        buffer.clear();
+        assert_eq!((buffer.batch_count(), buffer.next_due()), (0, None));
+        assert_eq!(buffer.aim().as_ref().unwrap().remembered().len(), 1);
     }
 
     proptest! {

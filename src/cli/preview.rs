@@ -367,7 +367,11 @@ mod tests {
     #[test]
     fn an_hour_brings_an_object_each_interval_or_each_size_but_no_more_than_records() {
         let estimate = |records_per_hour, size_bytes| Estimate {
-            buffering: Buffering { size_bytes, interval: Duration::from_secs(60) },
+            buffering: Buffering {
+                size_bytes,
+                object_bytes: None,
+                interval: Duration::from_secs(60),
+            },
             records_per_hour,
             record_bytes: 1_000,
         };

@@ -16,7 +16,7 @@ use super::orders::Surroundings;
 use super::placing::Placer;
 use super::progress::Progress;
 use super::{blocking, rest_after};
-use crate::buffer::{Arrival, Buffer, Hints, Trigger};
+use crate::buffer::{Aim, Arrival, Buffer, Hints, Trigger};
 use crate::journal::Journal;
 use crate::metrics::{stream_labels, stream_labels_with};
 use crate::partition::{FailedKind, Group};
@@ -79,7 +79,10 @@ impl Collector {
 
     /// Whether there is something to read before `end`, and room for it.
     pub(super) fn wants_to_look(&self, end: Position) -> bool {
-        !self.is_looking && self.next < end && self.closed.len() < CLOSED_BATCHES_MAX
+        !self.is_looking
+            && self.next < end
+            && self.closed.len() < CLOSED_BATCHES_MAX
+            && !self.buffer.waits_for_sizes()
     }
 
     /// Whether a look is under way.
@@ -95,8 +98,11 @@ impl Collector {
         if let Some(placer) = &mut reading.placer {
             placer.set_horizon(self.horizon);
         }
+        // Not far beyond what closes a batch: how large the next is to be may not be known yet.
+        let wanted = self.buffer.aim().as_ref().map(Aim::target_bytes);
+        let bytes_max = wanted.map_or(usize::MAX, |bytes| bytes as usize / 4);
         async move {
-            let look = move || intake::look(&records, &reading, from);
+            let look = move || intake::look(&records, &reading, from, bytes_max);
             let stretch = blocking(look).await;
             rest_after(stretch, |_| true).await
         }
@@ -247,10 +253,14 @@ impl Collector {
         (take_round(&mut self.closed, bytes_max), std::mem::take(&mut self.lost))
     }
 
-    /// The bytes of records that the next plan takes on, at the most.
-    pub(super) fn next_round_bytes(&self) -> u64 {
-        let first = self.closed.front().map_or(0, |batch| batch.data_bytes);
-        let all: u64 = self.closed.iter().map(|batch| batch.data_bytes).sum();
+    /// The bytes that the next plan takes of the disk, at the most: those of its records, and where
+    /// objects have a size that they are to have, not more than that of each twice.
+    pub(super) fn next_round_bytes(&mut self) -> u64 {
+        let wanted = self.buffer.aim().as_ref().map(Aim::target_bytes);
+        let object_bytes_max = wanted.map_or(u64::MAX, |bytes| bytes * 2);
+        let bytes_of = |batch: &Batch| batch.data_bytes.min(object_bytes_max);
+        let first = self.closed.front().map_or(0, bytes_of);
+        let all: u64 = self.closed.iter().map(bytes_of).sum();
         all.min(self.round_bytes_max()).max(first)
     }
 
@@ -265,6 +275,18 @@ impl Collector {
         self.show_partitions();
     }
 
+    /// Divides batches that are larger than what a plan takes on.
+    pub(super) fn divide(&mut self, batches: Vec<Batch>) -> Vec<Batch> {
+        let mut divided = Vec::new();
+        for batch in batches {
+            let group = batch.group.clone();
+            let parts = batch.divided();
+            self.active.began(&group, parts.len() - 1);
+            divided.extend(parts);
+        }
+        divided
+    }
+
     /// Takes back what [`Collector::take_round`] gave.
     pub(super) fn give_back(&mut self, batches: Vec<Batch>, lost: &Positions) {
         batches.into_iter().rev().for_each(|batch| self.closed.push_front(batch));
@@ -275,6 +297,11 @@ impl Collector {
     pub(super) fn change_hints(&mut self, hints: Hints) {
         self.hints = hints;
         self.buffer.change_hints(hints);
+    }
+
+    /// The size that objects are to have, and what is known of it.
+    pub(super) fn aim(&mut self) -> &mut Option<Aim<Group>> {
+        self.buffer.aim()
     }
 
     /// What gives records their groups.
@@ -290,7 +317,7 @@ impl Collector {
 
     /// Forgets what was read, and reads everything again that is not settled.
     pub(super) fn start_over(&mut self, progress: &Progress) {
-        self.buffer = Buffer::new(self.hints);
+        self.buffer.clear();
         self.active = ActivePartitions::default();
         self.closed.clear();
         self.lost = Positions::default();

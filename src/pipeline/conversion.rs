@@ -23,6 +23,8 @@ use crate::plan::{ObjectHeader, PlanId};
 use crate::positions::{Positions, Run};
 use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
 
+/// So many bytes of lines of failed records are kept for a batch that can be divided.
+const FAILED_BYTES_MAX: usize = 384 << 20;
 /// The code of records that conversion does not survive.
 const POISON: &str = "Lakehose.Poison";
 
@@ -92,20 +94,24 @@ impl Converter {
         let mut parts = parts.collect::<Result<Vec<_>, EncodeError>>()?;
         let mut owners = Owners::new(batches);
         let all = owners.positions();
-        let mut failure = None;
+        let mut failure: Option<FreezeError> = None;
+        let may_fail_too_much = batches.iter().any(Batch::is_divisible);
         let visit = &mut |position: Position, record: Option<Record<'_>>| {
             if failure.is_some() {
                 return;
             }
             let part = &mut parts[owners.of(position)];
             match record {
-                Some(record) => failure = self.take(part, record).err(),
+                Some(record) => failure = self.take(part, record).err().map(Into::into),
                 None => part.damaged.push(position),
+            }
+            if may_fail_too_much && failure.is_none() && part.failed_bytes() > FAILED_BYTES_MAX {
+                failure = Some(FreezeError::TooManyFailed);
             }
         };
         self.records.read(&all, visit).map_err(FreezeError::Read)?;
         if let Some(error) = failure {
-            return Err(error.into());
+            return Err(error);
         }
         self.caution.end_records();
         parts.into_iter().map(|parts| self.finish(id, parts)).collect()
@@ -290,6 +296,12 @@ struct Parts<'a> {
     arrivals: Option<(UnixMillis, UnixMillis)>,
     failed: BTreeMap<ErrorOutputType, Failed>,
     damaged: Positions,
+}
+
+impl Parts<'_> {
+    fn failed_bytes(&self) -> usize {
+        self.failed.values().map(|failed| failed.lines.len()).sum()
+    }
 }
 
 /// Tells for ascending positions which batch they belong to.

@@ -56,6 +56,8 @@ pub struct Recipe {
     pub register_in: Option<String>,
     /// How it is told that partitions of event time are complete, where it is.
     pub completion: Option<Completion>,
+    /// The size that objects are to have; none where the size of their records alone counts.
+    pub object_bytes: Option<u64>,
 }
 
 /// Everything that the step touches.
@@ -70,6 +72,8 @@ pub(super) struct Freezer {
 /// Why no plan was made. Nothing is lost: the batches can be frozen again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FreezeError {
+    #[error("so many of its records fail that it is divided")]
+    TooManyFailed,
     #[error("could not read the journal: {0}")]
     Read(io::Error),
     #[error("could not write the outbox: {0}")]
@@ -101,6 +105,28 @@ pub(super) fn take_round(closed: &mut VecDeque<Batch>, bytes_max: u64) -> Vec<Ba
         round.extend(closed.pop_front());
     }
     round
+}
+
+impl Batch {
+    /// Whether it is larger than what a plan takes on, which batches are that aim at a large object.
+    pub(super) fn is_divisible(&self) -> bool {
+        self.data_bytes > PLAN_BYTES_MAX && self.positions.count() > 1
+    }
+
+    /// Its records in parts of about as many bytes as a plan takes on. They are told apart by their
+    /// number, since their lengths are not known here.
+    pub(super) fn divided(self) -> Vec<Self> {
+        let count = self.data_bytes.div_ceil(PLAN_BYTES_MAX).max(1);
+        let records_max = self.positions.count().div_ceil(count).max(1);
+        let (mut parts, mut rest) = (Vec::new(), self.positions.clone());
+        while !rest.is_empty() {
+            let (first, behind) = rest.split_at(records_max);
+            let data_bytes = self.data_bytes / count;
+            parts.push(Self { positions: first, data_bytes, ..self.clone() });
+            rest = behind;
+        }
+        parts
+    }
 }
 
 impl Freezer {
@@ -224,5 +250,33 @@ impl Recipe {
             values: keys.map(|key| value_of(&key.name)).collect::<Option<_>>()?,
             location: format!("{}/{}", self.target.url, place.partition_folder),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Trigger;
+    use crate::record::UnixMillis;
+
+    #[test]
+    fn a_divided_batch_has_all_its_records_in_parts_that_are_not_divided_again() {
+        let batch = |records, data_bytes| Batch {
+            group: Group::default(),
+            positions: Positions::from_run(Position(7), records),
+            data_bytes,
+            oldest_arrival: UnixMillis(0),
+            closed_by: Trigger::Target,
+        };
+        assert!(!batch(10, PLAN_BYTES_MAX).is_divisible());
+        assert!(!batch(1, 2 * PLAN_BYTES_MAX).is_divisible());
+        let whole = batch(10, 2 * PLAN_BYTES_MAX + 1);
+        assert!(whole.is_divisible());
+        let parts = whole.clone().divided();
+        let counts: Vec<_> = parts.iter().map(|part| part.positions.count()).collect();
+        assert_eq!(counts, [4, 4, 2]);
+        assert!(parts.iter().all(|part| !part.is_divisible()));
+        let all = parts.iter().fold(Positions::default(), |all, part| all.with(&part.positions));
+        assert_eq!(all, whole.positions);
     }
 }

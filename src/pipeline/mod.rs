@@ -36,6 +36,7 @@ mod placing;
 mod naming;
 mod freeze;
 mod caution;
+mod sizes;
 mod conversion;
 mod turns;
 mod delivery;

@@ -174,6 +174,17 @@ impl Leg {
         });
     }
 
+    /// What is known of the sizes of objects, to be left for the next start.
+    pub(super) fn leave_sizes(&mut self) -> impl FnOnce() + Send + use<> {
+        let (sizes, recipe) = (self.sizes.clone(), self.freezer.converter.recipe.clone());
+        let aim = self.collector.aim().clone();
+        move || {
+            if let Some(aim) = aim {
+                sizes.leave(&aim, &recipe);
+            }
+        }
+    }
+
     pub(super) fn start_checkpoint(&mut self, end: Position) {
         self.checkpointing = true;
         self.checkpoints_due -= 1;
@@ -184,10 +195,12 @@ impl Leg {
         let committed = std::mem::take(&mut self.committed);
         let held_until = std::mem::replace(&mut self.held_until, checkpoint.settled.clone());
         let hold = self.hold.clone();
+        let leave_sizes = self.leave_sizes();
         self.work.spawn(async move {
             let plans = committed.clone();
             let written = blocking(move || {
                 journal.checkpoint(&checkpoint, mark)?;
+                leave_sizes();
                 // Another log's segments go like our own: on the word of the checkpoint before.
                 hold.map_or(Ok(()), |hold| hold.release(held_until))?;
                 plans.into_iter().try_for_each(|plan| outbox.remove(plan))

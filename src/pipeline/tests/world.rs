@@ -23,7 +23,7 @@ use crate::catalog::Catalog;
 use crate::convert::{Delimiter, Format, RecordsOptions, Schema};
 use crate::deliver::Stores;
 use crate::disk::simulated::SimulatedDisk;
-use crate::disk::{Disk as _, DiskBudget};
+use crate::disk::{Disk as _, DiskBudget, OpenMode};
 use crate::journal::{
     AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
 };
@@ -71,6 +71,15 @@ pub(super) struct World {
     /// What is made of records, where it is not what most tests make of them.
     pub(super) recipe: Option<Arc<Recipe>>,
     pub(super) webhook: Arc<FaultyWebhook>,
+    /// Other columns, and the size that objects are to have.
+    pub(super) aimed: Option<Aimed>,
+}
+
+/// Rows of other columns in objects of a certain size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Aimed {
+    pub(super) columns: &'static [(&'static str, &'static str)],
+    pub(super) object_bytes: u64,
 }
 
 /// A pipeline that runs.
@@ -103,6 +112,7 @@ impl World {
             tells_ends: false,
             recipe: None,
             webhook: Arc::default(),
+            aimed: None,
         }
     }
 
@@ -167,7 +177,10 @@ impl World {
         let hints = self.backup_hints.unwrap_or(self.hints);
         let backup = Backup { recipe: Arc::new(backup_recipe()), hints };
         Settings {
-            recipe: self.recipe(),
+            recipe: match self.aimed {
+                Some(aimed) => Arc::new(aimed_recipe(aimed)),
+                None => self.recipe(),
+            },
             hints: self.hints,
             chain: self.hook.as_ref().map(|hook| Chain::new(vec![step(hook)])),
             backup: self.has_backup.then(|| backup.clone()),
@@ -208,6 +221,13 @@ impl World {
         journal.append(batch).await?;
         self.acknowledged.extend(ids);
         Ok(())
+    }
+
+    /// Overwrites what the leg has left of the sizes of objects.
+    pub(super) fn damage_sizes(&self) {
+        let path = Path::new(DIRECTORY).join("sizes.json");
+        let file = self.disk.open(&path, OpenMode::Write).expect("the file is there");
+        file.write_all_at(b"damaged", 0).expect("the disk works");
     }
 
     /// The number of the first segment that the newest checkpoint does not cover.
@@ -595,6 +615,16 @@ fn target() -> Target {
     Target { store: "lake".into(), url: BUCKET.into(), endpoint: None, region: None }
 }
 
+fn aimed_recipe(Aimed { columns, object_bytes }: Aimed) -> Recipe {
+    let column = |(name, text): &(&str, &str)| {
+        let hive_type = HiveType::parse(text).expect("a type");
+        Column { name: (*name).into(), hive_type }
+    };
+    let columns: Vec<_> = columns.iter().map(column).collect();
+    let format = Format::Parquet(Arc::new(Schema::new(&columns).expect("a schema")));
+    Recipe { format, object_bytes: Some(object_bytes), ..recipe() }
+}
+
 pub(in crate::pipeline) fn recipe() -> Recipe {
     let column = |name: &str, hive_type| Column { name: name.into(), hive_type };
     let table = Table {
@@ -620,6 +650,7 @@ pub(in crate::pipeline) fn recipe() -> Recipe {
         file_extension: None,
         target: target(),
         register_in: Some("glue".into()),
+        object_bytes: None,
         partitioning: Partitioning::default(),
         completion: None,
     }
