@@ -20,4 +20,5 @@ mod outage;
 mod schedules;
 mod world;
 
+pub(in crate::pipeline) use self::doubles::FaultyWebhook;
 pub(in crate::pipeline) use self::world::recipe;

@@ -93,9 +93,8 @@ async fn records_land_where_the_rule_says() {
             assert_eq!(after, BTreeMap::from([(expected, 1)]), "{to:?} {at:?}");
         }
         world.acknowledged.iter().for_each(|id| assert!(id % 2000 == 0));
-        let registered = locked(&world.catalog.partitions);
+        let registered = locked(&world.catalog.partitions).clone();
         assert!(registered.iter().all(|partition| !partition.location.contains("late/")));
-        drop(registered);
         running.stop().await;
     }
     let mut world = World::new();
@@ -201,6 +200,59 @@ async fn an_end_waits_for_the_store_the_catalog_and_the_hooks() {
         assert_eq!(registered.len(), ends);
         running.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_marker_the_webhook_alone_is_told() {
+    let mut world = World::new();
+    let mut recipe = telling_recipe(world.webhook.clone());
+    recipe.completion.as_mut().expect("there is one").marker = None;
+    world.recipe = Some(Arc::new(recipe));
+    let running = world.start();
+    *locked(&world.webhook.fault) = Fault::times(3);
+    world.send_event(&running, Some(0)).await;
+    running.flush().await;
+    world.pass_until(&running, |_| !locked(&world.webhook.told).is_empty()).await;
+    world.pass_until(&running, |status| status.open_plans == 0).await;
+    running.kill().await;
+    let running = world.start();
+    world.pass(30).await;
+    assert_eq!(locked(&world.webhook.told).len(), 1);
+    assert_eq!(world.store.objects().len(), 1, "{:?}", world.folders());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_records_that_go_to_their_partition_come_after_its_marker_which_is_not_put_again() {
+    let mut world = World::new();
+    let mut recipe = telling_recipe(world.webhook.clone());
+    let rule = recipe.partitioning.event_time.as_mut().expect("there is one");
+    rule.late = rule.late.map(|late| Bound { to: Beyond::Partition, ..late });
+    recipe.completion.as_mut().expect("there is one").late_follow = true;
+    world.recipe = Some(Arc::new(recipe));
+    let running = world.start();
+    let start = world.clock.now().0;
+    world.send_event(&running, Some(0)).await;
+    running.flush().await;
+    world.pass(4).await;
+    world.all_ends_are_told(&running).await;
+    assert_eq!(world.audit_ends("on time"), 1);
+    for _ in 0..2 {
+        let since = world.clock.now().0 - start;
+        world.send_event(&running, Some(-since)).await;
+        // Late for a partition that nobody knows: its records are all late.
+        world.send_event(&running, Some(-56 * SECOND_MS - since)).await;
+        running.flush().await;
+        world.pass(10).await;
+    }
+    let folders = world.folders();
+    let expected = [("53", 4), ("25-57", 2)];
+    for (end, count) in expected {
+        let folder = folders.iter().find(|(folder, _)| folder.ends_with(end)).expect(end);
+        assert_eq!(*folder.1, count, "{folders:?}");
+    }
+    assert_eq!(locked(&world.webhook.told).len(), 1);
+    running.stop().await;
 }
 
 /// Sends, flushes, rests, until it is through or the disk has died.
