@@ -21,4 +21,5 @@ mod schedules;
 mod sizes;
 mod world;
 
+pub(in crate::pipeline) use self::doubles::FaultyWebhook;
 pub(in crate::pipeline) use self::world::recipe;

@@ -211,6 +211,10 @@ impl Schedule {
         let status = running.flush().await;
         assert_eq!((status.pending, status.damaged), (0, 0), "{case}: {status:?}");
         world.until(&running, |status| status.unregistered_partitions == 0).await;
+        if world.tells_ends {
+            world.all_ends_are_told(&running).await;
+            world.audit_ends(&case);
+        }
         if world.hook.is_some() {
             let dropped = world.audit_transformed(&case);
             assert!(status.dropped >= dropped, "{case}: {} dropped of {dropped}", status.dropped);
@@ -221,10 +225,6 @@ impl Schedule {
             for key in planned.values().flatten() {
                 assert!(objects.contains_key(key), "{case}: the planned {key} is not there");
             }
-        }
-        if world.tells_ends {
-            world.all_ends_are_told(&running).await;
-            world.audit_ends(&case);
         }
         if world.has_backup {
             world.audit_backup(&case);
