@@ -116,11 +116,7 @@ const HOMES: [Home; 24] = [
         homes: &["convert/", "ingest/"],
         instead: "unpack bodies in ingest and pack objects in convert",
     },
-    Home {
-        what: &["snap"],
-        homes: &["convert/"],
-        instead: "pack objects in convert",
-    },
+    Home { what: &["snap"], homes: &["convert/"], instead: "pack objects in convert" },
     Home {
         what: &["base64"],
         homes: &["ingest/", "convert/", "transform/", "cli/"],

@@ -1,9 +1,8 @@
 //! Prefixes that people write, and the values that producers and hooks put into them.
 
-use std::collections::BTreeMap;
-
 use crate::partition::{
-    Evaluated, Group, KEY_BYTES_MAX, ObjectName, Place, Template, escape, renamed, unescape,
+    Evaluated, Group, GroupPlace, KEY_BYTES_MAX, ObjectName, Place, Template, Zone, escape,
+    renamed, unescape,
 };
 use crate::record::{ErrorOutputType, StreamName, Tenant, UnixMillis};
 
@@ -29,7 +28,7 @@ pub(super) fn prefix(data: &[u8]) {
         template
     };
     let evaluate = |value: &str| {
-        let group = group_of(template.hook_keys(), value);
+        let group = group_of(&template, value);
         let mut random = 0;
         template.evaluate(instant, &group, error, &mut || {
             random += 1;
@@ -61,7 +60,7 @@ pub(super) fn partition_value(data: &[u8]) {
 
     let template = "a/k=!{partitionKeyFromLambda:k}/t=!{lakehose:tenant}/!{timestamp:yyyy}/";
     let template = Template::parse(template, Place::Prefix).expect("a prefix");
-    let group = group_of(template.hook_keys(), &value);
+    let group = group_of(&template, &value);
     let Ok(found) = template.evaluate(UnixMillis(0), &group, None, &mut || 7) else {
         assert!(value.is_empty() || escaped.len() > 200, "{value:?}");
         return;
@@ -74,9 +73,9 @@ pub(super) fn partition_value(data: &[u8]) {
 }
 
 /// A group whose tenant and whose every key is `value`.
-fn group_of(keys: &[String], value: &str) -> Group {
-    let given: BTreeMap<_, _> = keys.iter().map(|key| (key.clone(), value.to_owned())).collect();
-    Group::with_keys(Tenant::new(value).ok(), keys, &given)
+fn group_of(template: &Template, value: &str) -> Group {
+    let place = GroupPlace::Placed(template.example(value, UnixMillis(0)));
+    Group { tenant: Tenant::new(value).ok(), place }
 }
 
 /// What stores refuse is not there, neither in the prefix nor in the keys below it.
@@ -85,8 +84,14 @@ fn check(found: &Evaluated) {
     assert!(found.partition_folder.is_empty() || found.partition_folder.ends_with('/'));
     let stream = StreamName::new("clicks").expect("a name");
     let extension = ".parquet";
-    let name =
-        ObjectName { stream: &stream, version: 1, instant: UnixMillis(0), random: 1, extension };
+    let name = ObjectName {
+        stream: &stream,
+        version: 1,
+        instant: UnixMillis(0),
+        zone: &Zone::UTC,
+        random: 1,
+        extension,
+    };
     let Ok(key) = name.key(&found.prefix) else {
         assert!(found.prefix.len() + 100 > KEY_BYTES_MAX, "a key of few bytes is too long");
         return;
