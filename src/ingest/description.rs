@@ -62,6 +62,11 @@ pub enum Processor {
     },
     /// Ends every record with a delimiter.
     AppendDelimiter,
+    /// Takes partition keys out of records.
+    MetadataExtraction {
+        /// The jq program.
+        query: String,
+    },
 }
 
 /// Where the source records of a stream are kept.
@@ -391,11 +396,23 @@ impl<'a> Processing<'a> {
 
 impl<'a> ShownProcessor<'a> {
     fn new(processor: &'a Processor) -> Self {
-        let Processor::Lambda { arn, retries, buffer_bytes, buffer_interval } = processor else {
-            return Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() };
-        };
         let parameter =
             |parameter_name, parameter_value| Parameter { parameter_name, parameter_value };
+        let (arn, retries, buffer_bytes, buffer_interval) = match processor {
+            Processor::Lambda { arn, retries, buffer_bytes, buffer_interval } => {
+                (arn, retries, buffer_bytes, buffer_interval)
+            }
+            Processor::AppendDelimiter => {
+                return Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() };
+            }
+            Processor::MetadataExtraction { query } => {
+                let parameters = vec![
+                    parameter("MetadataExtractionQuery", Cow::from(query)),
+                    parameter("JsonParsingEngine", Cow::from("JQ-1.6")),
+                ];
+                return Self { r#type: "MetadataExtraction", parameters };
+            }
+        };
         let buffer_mib = *buffer_bytes as f64 / f64::from(1 << 20);
         // In Firehose's order, which tools compare.
         let parameters = vec![
