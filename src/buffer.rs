@@ -204,6 +204,11 @@ impl<G: Clone + Eq + Hash> Buffer<G> {
         }
     }
 
+    /// The groups that have an open batch.
+    pub fn groups(&self) -> impl Iterator<Item = &G> {
+        self.open.keys()
+    }
+
     /// When the next batch is due by the steady clock.
     #[must_use]
     pub fn next_due(&self) -> Option<Duration> {

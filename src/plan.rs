@@ -1,7 +1,7 @@
 //! What is decided about records before anything leaves the machine.
 //!
 //! A [`Plan`] fixes the objects that a set of records becomes: keys, bytes (by hash), and the
-//! partition to register. It is made once, by the pipeline, and never changed, but for the key of an
+//! partition to register. A plan without records says that partitions of event time are complete. It is made once, by the pipeline, and never changed, but for the key of an
 //! object that somebody else's object has taken. This module owns its shape; the journal owns its
 //! bytes on disk, the outbox the bytes of the objects.
 
@@ -9,7 +9,7 @@ use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};
 
 use crate::positions::Positions;
-use crate::record::{Position, Tenant};
+use crate::record::{Position, Tenant, UnixMillis};
 
 /// The number of a plan in its stream, counted from 1 and never used again.
 #[derive(
@@ -86,6 +86,10 @@ pub struct ObjectHeader {
     pub content_encoding: Option<String>,
     /// The partition to register once the object is in the store.
     pub partition: Option<CatalogPartition>,
+    /// The partition of event time that it adds to or, for a marker or a notice, tells the end of;
+    /// only where the stream tells when such partitions are complete.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<EventPartition>,
     /// How often the object was given another key because somebody else's stood under the one
     /// before.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -96,8 +100,8 @@ pub struct ObjectHeader {
     pub spoiled: bool,
 }
 
-fn is_zero(number: &u32) -> bool {
-    *number == 0
+fn is_zero<T: PartialEq + Default>(number: &T) -> bool {
+    *number == T::default()
 }
 
 /// What an object is for.
@@ -108,6 +112,10 @@ pub enum ObjectKind {
     Data,
     /// Records that could not be converted, under the error prefix.
     Error,
+    /// No records: says in a partition's folder that it is complete.
+    Marker,
+    /// No records, and no object of a store: what a webhook is told when a partition is complete.
+    Notice,
 }
 
 impl ObjectKind {
@@ -117,6 +125,8 @@ impl ObjectKind {
         match self {
             Self::Data => "data",
             Self::Error => "error",
+            Self::Marker => "marker",
+            Self::Notice => "notice",
         }
     }
 }
@@ -155,6 +165,52 @@ pub struct CatalogPartition {
     pub values: Vec<String>,
     /// The URL of the partition's folder, with a trailing slash.
     pub location: String,
+}
+
+/// The folder of a prefix whose records have event times of one span.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventPartition {
+    /// The folder below the target's URL, escaped, with a trailing slash.
+    pub folder: String,
+    /// Where its span ends: the first instant that belongs to no record of it.
+    pub until: UnixMillis,
+    /// Objects that it got, as far as they were counted: 0 for an object of its own.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub objects: u64,
+    /// Rows in these objects.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub rows: u64,
+    /// Of what tells its end: every record before this one had its place then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_from: Option<Position>,
+}
+
+/// A partition of event time that something is still to be told of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchedPartition {
+    /// The store that it lies in.
+    pub target: Target,
+    /// Whose records it has; none where all of them share it.
+    pub tenant: Option<Tenant>,
+    /// The partition.
+    pub partition: EventPartition,
+}
+
+impl WatchedPartition {
+    /// The URL of its folder, by which it is known.
+    #[must_use]
+    pub fn location(&self) -> String {
+        format!("{}/{}", self.target.url, self.partition.folder)
+    }
+}
+
+/// Up to where partitions of event time are complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Horizon {
+    /// Every record before this one had its place when the last of them became complete.
+    pub from: Position,
+    /// Where the latest span of them ends; none when none is complete.
+    pub until: Option<UnixMillis>,
 }
 
 /// The SHA-256 of an object's bytes as plans and metadata write it: lower-case hex.

@@ -162,6 +162,8 @@ pub enum ErrorOutputType {
     FormatConversionFailed,
     /// A hook could not make anything of the record, or it has no place under the prefix.
     ProcessingFailed,
+    /// The record is not what CloudWatch Logs sends, or not packed as that is.
+    DecompressionFailed,
     /// The record would have opened one partition more than may be active.
     #[serde(rename = "activePartitionExceeded")]
     ActivePartitionExceeded,
@@ -174,6 +176,7 @@ impl ErrorOutputType {
         match self {
             Self::FormatConversionFailed => "format-conversion-failed",
             Self::ProcessingFailed => "processing-failed",
+            Self::DecompressionFailed => "decompression-failed",
             Self::ActivePartitionExceeded => "activePartitionExceeded",
         }
     }

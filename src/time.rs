@@ -3,9 +3,10 @@
 //! Owns the forms and the range: every value lies in the years 1 to 9999, since most readers fail on
 //! a whole file for one value outside. Does not own a clock.
 
-use chrono::{Datelike, NaiveDate};
+use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat};
 
 use crate::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
+use crate::record::UnixMillis;
 
 /// `NaiveDate` counts days from 0001-01-01 as 1, Parquet from 1970-01-01 as 0.
 const DAYS_BEFORE_1970: i32 = 719_163;
@@ -53,6 +54,12 @@ pub(crate) fn micros_of_number(text: &str) -> Result<i64, Why> {
         None => whole * 10i128.pow(u32::from(scale)),
     };
     in_range(i64::try_from(micros).map_err(|_| OUT_OF_RANGE)?)
+}
+
+/// The text of an instant in RFC 3339, to the millisecond where it has any; beyond the calendar, none.
+pub(crate) fn rfc3339(instant: UnixMillis) -> String {
+    let time = DateTime::from_timestamp_millis(instant.0);
+    time.map_or(String::new(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
 fn in_range(micros: i64) -> Result<i64, Why> {

@@ -26,7 +26,7 @@ const FLOORS: [&[&str]; 6] = [
         "metrics",
     ],
     &["jq", "partition", "buffer", "convert", "infer"],
-    &["journal", "transform", "outbox", "deliver", "catalog"],
+    &["journal", "transform", "outbox", "deliver", "catalog", "webhook"],
     &["ingest", "pipeline"],
     &["config"],
     &["app", "console", "cli", "main"],
@@ -46,7 +46,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 24] = [
+const HOMES: [Home; 26] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -54,8 +54,8 @@ const HOMES: [Home; 24] = [
     },
     Home {
         what: &["reqwest"],
-        homes: &["cli/", "transform/"],
-        instead: "call HTTP in the command line's client or in a hook",
+        homes: &["cli/", "transform/", "webhook.rs"],
+        instead: "call HTTP in the command line's client, in a hook or in the webhook",
     },
     Home {
         what: &["arrow_array", "arrow_buffer", "arrow_schema", "parquet"],
@@ -112,9 +112,19 @@ const HOMES: [Home; 24] = [
         instead: "ask partition::Zone",
     },
     Home {
-        what: &["flate2", "zstd"],
+        what: &["flate2"],
+        homes: &["convert/", "ingest/", "transform/decompress.rs"],
+        instead: "unpack bodies in ingest, records in transform::decompress, and pack objects in convert",
+    },
+    Home {
+        what: &["zstd"],
         homes: &["convert/", "ingest/"],
         instead: "unpack bodies in ingest and pack objects in convert",
+    },
+    Home {
+        what: &["prost", "md5"],
+        homes: &["transform/kpl.rs"],
+        instead: "take records of the Kinesis Producer Library apart in transform::kpl",
     },
     Home { what: &["snap"], homes: &["convert/"], instead: "pack objects in convert" },
     Home {

@@ -15,7 +15,8 @@ use crate::jq::Program;
 use crate::record::StreamName;
 use crate::transform::{
     AppendDelimiter, Chain, Command, CommandSettings, Fields, Filter, HookName, Http, HttpSettings,
-    Jq, Keys, Lambda, LambdaSettings, Origin, Patience, Transform,
+    Jq, Keys, Lambda, LambdaSettings, Origin, Patience, Transform, cloudwatch_logs, deaggregate,
+    decompress, kpl,
 };
 
 /// The chain of a stream, which speaks to nobody before its first batch; nothing without steps.
@@ -78,7 +79,11 @@ pub(super) fn outside(step: &Step) -> Option<(String, Patience)> {
         StepKind::Command { argv, timeout, retries, .. } => {
             (format!("command {}", argv.first().map_or("", String::as_str)), timeout, retries)
         }
-        StepKind::Jq(_)
+        StepKind::Kpl
+        | StepKind::Decompress
+        | StepKind::CloudWatchLogs(_)
+        | StepKind::Deaggregate(_)
+        | StepKind::Jq(_)
         | StepKind::Filter(_)
         | StepKind::Fields(_)
         | StepKind::AppendDelimiter(_) => return None,
@@ -128,6 +133,10 @@ async fn made(name: HookName, step: &Step) -> Result<Arc<dyn Transform>, String>
             let settings = CommandSettings { argv: argv.clone(), environment, patience };
             Arc::new(Command::new(name, settings))
         }
+        StepKind::Kpl => Arc::new(kpl()),
+        StepKind::Decompress => Arc::new(decompress()),
+        StepKind::CloudWatchLogs(form) => Arc::new(cloudwatch_logs(*form)),
+        StepKind::Deaggregate(sub_records) => Arc::new(deaggregate(sub_records.clone())),
         StepKind::Jq(text) => Arc::new(Jq::new(compile(text)?)),
         StepKind::Filter(text) => Arc::new(Filter::new(compile(text)?)),
         StepKind::Fields(settings) => Arc::new(Fields::new(settings.clone())),

@@ -154,11 +154,12 @@ pub struct App {
     directory: Arc<DataDirectory>,
 }
 
-/// Does everything that a start does before it touches the data directory or a port.
+/// Does everything that a start does before it touches the data directory or a port; returns what is
+/// no fault, and is likely not meant.
 ///
 /// # Errors
 /// All faults that only the catalogs can tell.
-pub async fn check(config: &Config) -> Result<(), Faults> {
+pub async fn check(config: &Config) -> Result<Faults, Faults> {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
     let mut faults: Vec<_> = tls::load(config, &disk).err().into_iter().collect();
     faults.extend(hooks::missing_programs(config));
@@ -168,7 +169,12 @@ pub async fn check(config: &Config) -> Result<(), Faults> {
         Err(faults) => Err(faults.clone()),
     };
     faults.extend(checked.err().iter().flat_map(Faults::as_slice).cloned());
-    if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
+    if !faults.is_empty() {
+        return Err(Faults::new(faults));
+    }
+    let mut warnings = config.warnings.as_slice().to_vec();
+    warnings.extend(prepared.iter().flat_map(Prepared::warnings));
+    Ok(Faults::new(warnings))
 }
 
 /// Why a start on this machine, by this user, would refuse the data directory, as far as that can be

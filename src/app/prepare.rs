@@ -86,6 +86,16 @@ impl Prepared {
         if faults.is_empty() { Ok(()) } else { Err(Faults::new(faults)) }
     }
 
+    /// What the tables let doubt that is no fault.
+    pub(super) fn warnings(&self) -> Vec<Fault> {
+        let streams = self.config.delivery_streams.iter();
+        let warnings = streams.filter_map(|(name, stream)| {
+            let table = self.settings[name].recipe.table.as_ref()?;
+            tables::unregistered_keys(stream, table)
+        });
+        warnings.collect()
+    }
+
     /// Makes in the catalogs what the streams' tables need there. Where that can be done later, and
     /// is, because the table is followed, it is no fault.
     ///

@@ -282,6 +282,7 @@ async fn recipe(config: &Config, stream: &StreamName) -> Result<Recipe, PreviewE
     let recipe = tables::recipe(config, &catalogs, named, None).await;
     let mut recipe = recipe.map_err(|fault| PreviewError::Faults(Faults::new(vec![fault])))?;
     recipe.register_in = None;
+    recipe.completion = None;
     // A bucket keeps what is said of an object beside it; the key begins right below.
     let (store, url) = (recipe.target.store, "s3://preview".to_owned());
     recipe.target = Target { store, url, endpoint: None, region: None };

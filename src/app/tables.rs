@@ -9,15 +9,17 @@ use super::copies::Copies;
 use crate::catalog::{
     Catalog, CatalogError, Definition, FilesCatalog, Found, GlueCatalog, Keys, Place as GluePlace,
 };
-use crate::config::{self, Config, DeliveryStream, Fault};
+use crate::config::{self, Config, DeliveryStream, Fault, Secret};
 use crate::convert::{Format, Schema};
 use crate::deliver::backoff;
 use crate::disk::Disk;
 use crate::fault::Action;
-use crate::pipeline::{Partitioning, Recipe};
+use crate::partition::{Beyond, Spans};
+use crate::pipeline::{Completion, Partitioning, Recipe};
 use crate::plan::Target;
 use crate::record::StreamName;
 use crate::table::{Column, HiveType, Table};
+use crate::webhook::Webhook;
 
 /// The catalogs of the configuration.
 pub(super) type Catalogs = BTreeMap<String, Arc<dyn Catalog>>;
@@ -173,9 +175,11 @@ pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe 
         catalog_region: None,
         prefix: backup.prefix.clone(),
         error_prefix: backup.prefix.clone(),
+        file_extension: None,
         target: config.stores[&backup.store].target(&backup.store),
         register_in: None,
         partitioning: Partitioning::default(),
+        completion: None,
     }
 }
 
@@ -196,15 +200,33 @@ fn assemble(
         check_partition_keys(stream, table, &stream.destination.prefix.partition_keys())?;
     }
     let catalog = stream.schema.as_ref().map(|settings| settings.catalog.clone());
+    let completion = stream.complete.as_ref().map(|complete| completion(stream, complete));
     Ok(Recipe {
         format: format(stream, table.as_ref())?,
         catalog_region: outside.catalog_region,
         partitioning: stream.partitioning.clone(),
+        completion: completion.transpose()?,
         prefix: stream.destination.prefix.clone(),
         error_prefix: stream.destination.error_prefix.clone(),
+        file_extension: stream.destination.file_extension.clone(),
         target: outside.target,
         register_in: catalog.filter(|_| stream.register_partitions),
         table,
+    })
+}
+
+/// How the ends of a stream's partitions are told.
+fn completion(stream: &DeliveryStream, complete: &config::Complete) -> Result<Completion, Fault> {
+    let fault = |why: String| Fault::new(stream.destination.prefix_place.clone(), why);
+    let url = complete.webhook.as_ref().map(Secret::expose);
+    let webhook = url.map(Webhook::new).transpose().map_err(fault)?;
+    let late = stream.partitioning.event_time.as_ref().and_then(|rule| rule.late);
+    Ok(Completion {
+        spans: Spans::of(&stream.destination.prefix).map_err(|error| fault(error.to_string()))?,
+        after: complete.after,
+        late_follow: late.is_some_and(|late| late.to == Beyond::Partition),
+        marker: complete.marker.clone(),
+        webhook: webhook.map(|webhook| Arc::new(webhook) as _),
     })
 }
 
@@ -298,22 +320,44 @@ fn check_partition_keys(
     table: &Table,
     folders: &[String],
 ) -> Result<(), Fault> {
+    let Some(difference) = different_keys(table, folders) else {
+        return Ok(());
+    };
+    let message = format!(
+        "{difference}: name a folder key=... in the prefix for each key and no other, or make a table with the keys of \
+         the prefix (lakehose infer --glue, with --tenants for the key tenant), or have nothing \
+         registered: partitions: {{register: false}} beside the stream's schema"
+    );
+    Err(Fault::new(stream.destination.prefix_place.clone(), message))
+}
+
+/// The same where nothing is registered: then it is no fault.
+pub(super) fn unregistered_keys(stream: &DeliveryStream, table: &Table) -> Option<Fault> {
+    if stream.register_partitions {
+        return None;
+    }
+    let prefix = &stream.destination.prefix;
+    let difference = different_keys(table, &prefix.partition_keys())?;
+    let message = format!(
+        "{difference}: whoever registers the partitions, such as a crawler or MSCK REPAIR TABLE, \
+         finds none that fits: name a folder key=... in the prefix for each key and no other"
+    );
+    Some(Fault::new(stream.destination.prefix_place.clone(), message))
+}
+
+/// In words, how the keys of a table and the folders of a prefix differ.
+fn different_keys(table: &Table, folders: &[String]) -> Option<String> {
     let keys: Vec<&str> = table.partition_keys.iter().map(|key| key.name.as_str()).collect();
     let has_folder = |key: &&str| folders.iter().any(|folder| folder.eq_ignore_ascii_case(key));
     if keys.iter().all(has_folder) && keys.len() == folders.len() {
-        return Ok(());
+        return None;
     }
-    let message = format!(
-        "the partition keys of table {}.{} are {}, the folders of the prefix are {}: name a \
-         folder key=... in the prefix for each key and no other, or make a table with the keys of \
-         the prefix (lakehose infer --glue, with --tenants for the key tenant), or have nothing \
-         registered: partitions: {{register: false}} beside the stream's schema",
-        table.database,
-        table.name,
+    let Table { database, name, .. } = table;
+    Some(format!(
+        "the partition keys of table {database}.{name} are {}, the folders of the prefix are {}",
         listed(&keys),
         listed(folders),
-    );
-    Err(Fault::new(stream.destination.prefix_place.clone(), message))
+    ))
 }
 
 fn listed<T: AsRef<str>>(names: &[T]) -> String {

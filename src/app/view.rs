@@ -6,7 +6,9 @@ use super::{REGION, tables};
 use crate::config::{self, Config, DeliveryStream, StepKind, StoreUrl};
 use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
 use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
+use crate::partition::Zone;
 use crate::record::UnixMillis;
+use crate::transform::{LogForm, SubRecords};
 
 /// What is said of a stream that was made at `created`.
 pub(super) fn description(
@@ -20,6 +22,10 @@ pub(super) fn description(
         bucket: bucket(&store.url),
         prefix: settings.destination.prefix_text.clone(),
         error_prefix: settings.destination.error_prefix_text.clone(),
+        time_zone: Some(settings.destination.prefix.zone())
+            .filter(|zone| **zone != Zone::UTC)
+            .map(|zone| zone.name().to_owned()),
+        file_extension: settings.destination.file_extension.clone(),
         buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
         buffering_seconds: settings.buffering.interval.as_secs(),
         content: content(config, settings),
@@ -57,8 +63,20 @@ fn processor(step: &StepKind) -> Option<Processor> {
             buffer_interval: buffering.interval,
         }),
         StepKind::AppendDelimiter(_) => Some(Processor::AppendDelimiter),
+        StepKind::Decompress => Some(Processor::Decompression),
+        StepKind::CloudWatchLogs(LogForm::Messages { .. }) => {
+            Some(Processor::CloudWatchLogProcessing)
+        }
+        StepKind::Deaggregate(SubRecords::Json) => {
+            Some(Processor::RecordDeAggregation { delimiter: None })
+        }
+        StepKind::Deaggregate(SubRecords::Delimited(delimiter)) => {
+            Some(Processor::RecordDeAggregation { delimiter: Some(delimiter.clone()) })
+        }
         StepKind::Http { .. }
         | StepKind::Command { .. }
+        | StepKind::Kpl
+        | StepKind::CloudWatchLogs(LogForm::Events)
         | StepKind::Jq(_)
         | StepKind::Filter(_)
         | StepKind::Fields(_) => None,

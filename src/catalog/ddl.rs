@@ -105,7 +105,8 @@ fn projection(keys: &[&Folder], tenants: &[String], template: &str) -> Vec<(Stri
             Projection::Date { format, unit } => {
                 set("type", "date".to_owned());
                 set("format", format);
-                set("range", "NOW-10YEARS,NOW".to_owned());
+                // A zone may be a day ahead of Athena's clock.
+                set("range", "NOW-10YEARS,NOW+1DAYS".to_owned());
                 set("interval", "1".to_owned());
                 set("interval.unit", unit.to_owned());
             }

@@ -242,9 +242,13 @@ async fn check(file: &std::path::Path) -> ExitCode {
         Err(code) => return code,
     };
     match crate::app::check(&config).await {
-        Ok(()) => {
+        Ok(warnings) => {
             let streams = counted(config.delivery_streams.len() as u64, "delivery stream");
             println!("{}: no faults, {streams}", file.display());
+            config::forecast(&config).iter().for_each(|line| println!("    {line}"));
+            for warning in warnings.as_slice() {
+                eprintln!("warning: {}:{warning}", file.display());
+            }
             // It may be checked elsewhere than it is used.
             if let Err(error) = crate::app::check_directory(&config) {
                 eprintln!("warning: a start would be refused here: {error}");

@@ -235,6 +235,8 @@ impl Page<'_> {
                     *rows_by_folder.entry(folder.to_owned()).or_default() += rows as u64;
                 }
                 ObjectKind::Error => self.print_failures(object),
+                // Nothing waits for the end of a partition here.
+                ObjectKind::Marker | ObjectKind::Notice => {}
             }
         }
         let status = &self.previewed.status;

@@ -8,16 +8,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::faults::{Place, listed, shown};
+use super::faults::{Faults, Place, listed, shown};
 use super::formats::format;
 use super::overlap::check_overlaps;
 use super::partitioning::partitioning;
 use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
+use super::processors::{check_order, fold_delimiter};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::secret::Secret;
 use super::settings::{
-    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Glue, Identity,
-    Schema, Server, Store, StoreUrl, Tls,
+    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,
+    Identity, Schema, Server, Store, StoreUrl, Tls,
 };
 use super::shape::{
     BackupSection, BufferingSection, CatalogSection, File, IdentitySection, SchemaSection,
@@ -67,6 +68,7 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
         catalogs,
         delivery_streams,
         definitions: BTreeMap::new(),
+        warnings: Faults::new(Vec::new()),
     })
 }
 
@@ -86,6 +88,7 @@ pub(super) fn check_kept(file: &File, reader: &mut Reader<'_>) -> Option<Config>
         catalogs,
         delivery_streams,
         definitions: BTreeMap::new(),
+        warnings: Faults::new(Vec::new()),
     })
 }
 
@@ -426,20 +429,31 @@ fn stream(
     reader: &mut Reader<'_>,
 ) -> Option<DeliveryStream> {
     let buffering = section.buffering.value().and_then(buffering);
-    let format = section.format.given().and_then(|at| format(at, section, place, reader));
+    let mut format = section.format.given().and_then(|at| format(at, section, place, reader));
     let schema = match &section.schema {
         Field::Given(at) => schema_of(name, at, &file.catalogs, reader).map(Some),
         Field::Absent => Some(None),
         Field::Faulty => None,
     };
-    let transform = steps(&section.transform, reader);
+    let mut transform = steps(&section.transform, reader);
+    if let Some(steps) = &mut transform {
+        check_order(steps, format.as_ref(), reader);
+        if let Some(Format::Records(options)) = &mut format {
+            fold_delimiter(steps, options);
+        }
+    }
     let mut placed = None;
     let destination = section.destination.given().and_then(|at| {
         let store = one_of((&at.value.store, &at.place), "store", &file.stores, reader);
         let mut prefixes = prefixes(name, at, writers, reader);
         let prefix = prefixes.as_mut().map(|prefixes| &mut prefixes.data);
         placed = partitioning(&section.partitioning, prefix, transform.as_deref(), reader);
-        Some(destination(store?, prefixes?))
+        let file_extension = match &at.value.file_extension {
+            Field::Given(at) => Some((Some(at.value.0.clone()), at.place.clone())),
+            Field::Absent => Some((None, at.place.below("file_extension"))),
+            Field::Faulty => None,
+        };
+        Some(destination(store?, prefixes?, file_extension?))
     });
     let backup = match &section.backup {
         Field::Given(at) => backup(name, at, &file.stores, writers, reader).map(Some),
@@ -454,6 +468,7 @@ fn stream(
     let register = partitions
         .zip(prefix)
         .and_then(|(at, prefix)| register_partitions(&at.value.register, section, prefix, reader));
+    let (partitioning, complete) = placed?;
     Some(DeliveryStream {
         buffering: buffering?,
         format: format?,
@@ -461,7 +476,8 @@ fn stream(
         schema: schema?,
         destination: destination?,
         backup: backup?,
-        partitioning: placed?,
+        partitioning,
+        complete,
         register_partitions: register?,
         partitions_place: partitions?.place.clone(),
     })
@@ -498,7 +514,11 @@ fn backup(
     })
 }
 
-fn destination(store: String, prefixes: Prefixes) -> Destination {
+fn destination(
+    store: String,
+    prefixes: Prefixes,
+    (file_extension, file_extension_place): (Option<String>, Place),
+) -> Destination {
     let Prefixes { data, error } = prefixes;
     Destination {
         store,
@@ -508,6 +528,8 @@ fn destination(store: String, prefixes: Prefixes) -> Destination {
         error_prefix: error.template,
         error_prefix_text: error.text,
         error_prefix_place: error.place,
+        file_extension,
+        file_extension_place,
     }
 }
 

@@ -10,7 +10,7 @@ use std::fmt;
 /// How many characters of foreign text a fault repeats.
 const SHOWN_CHARS_MAX: usize = 60;
 /// How many known names a fault lists.
-const LISTED_MAX: usize = 12;
+const LISTED_MAX: usize = 16;
 
 /// Where something stands in the YAML file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,15 +11,21 @@
 //! of keys, types and meaning come together; no secret is ever printed.
 
 mod check;
+mod destination;
+#[cfg(test)]
+mod destination_tests;
 mod environment;
+mod event_time;
 mod faults;
 mod formats;
 mod file;
+mod forecast;
 mod json_schema;
 mod kept;
 mod overlap;
 mod partitioning;
 mod prefixes;
+mod processors;
 mod reader;
 mod secret;
 mod settings;
@@ -29,16 +35,18 @@ mod tests;
 mod transform;
 mod units;
 mod values;
+mod warnings;
 mod yaml;
 
 pub use environment::{Environment, SystemEnvironment, find_program};
 pub use faults::{Fault, Faults, Place};
 pub use file::{FileError, load_file};
+pub use forecast::forecast;
 pub use kept::{DefinitionError, KeptCatalog, KeptStore, LastDefinition, in_words};
 pub use secret::Secret;
 pub use settings::{
-    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,
-    Identity, Schema, Server, Store, StoreUrl, Tls,
+    Backup, Buffering, Catalog, Complete, Config, Credentials, DeliveryStream, Destination, Format,
+    Glue, Identity, Schema, Server, Store, StoreUrl, Tls,
 };
 pub use transform::{Step, StepKind};
 
@@ -64,9 +72,12 @@ pub fn load(text: &str, environment: &dyn Environment) -> Result<Config, Faults>
     let source = Source { node: &tree.root, path: String::new() };
     let file = shape::File::read(&source, &mut reader);
     let config = file.and_then(|file| check::check(&file, &mut reader));
+    let mut warnings = reader.take_warnings();
     let faults = reader.into_faults();
     match config {
         Some(mut config) if faults.is_empty() => {
+            warnings.extend(warnings::of(&config));
+            config.warnings = Faults::new(warnings);
             config.definitions = kept::definitions(&tree.root, &config);
             Ok(config)
         }

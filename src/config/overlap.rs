@@ -6,7 +6,7 @@
 //!
 //! Readers of a stream look at the folder of its table: what stands before the first expression and
 //! the first `key=value` folder, since that belongs to a partition. No other stream's objects, failed
-//! records or raw records may be there, and none of its own. A stream without a folder of its own
+//! records, raw or late records may be there, and none of its own. A stream without a folder of its own
 //! reads the whole store, which it therefore has for itself; its failed and raw records need folders
 //! that cannot be taken for partitions.
 
@@ -23,8 +23,10 @@ struct Written<'a> {
     stream: &'a StreamName,
     place: &'a Place,
     /// The whole folders before the first expression, with a slash at the end unless there is none.
-    folder: &'a str,
+    folder: String,
     root: Root,
+    /// Whether its objects look like those of a table.
+    is_late: bool,
 }
 
 /// A store as it is compared: its server and its URL, with a slash at the end.
@@ -90,6 +92,14 @@ fn check_other(outer: &Written<'_>, inner: &Written<'_>, reader: &mut Reader<'_>
     if !folder.is_empty() {
         return below(outer, inner, reader);
     }
+    if inner.is_late {
+        let message = format_args!(
+            "the readers of stream '{}' find every object of the store, and late records that go to \
+             late_prefix are not meant for them: begin its prefix with a folder, such as {}/",
+            outer.stream, outer.stream
+        );
+        return tell(outer.place, message, reader);
+    }
     if inner.root == outer.root && inner.table_folder().is_empty() {
         let message = format_args!(
             "the objects of stream '{}' begin at the top of the store, and these would lie among \
@@ -123,12 +133,12 @@ fn data<'a>(
     stores: &BTreeMap<String, Store>,
 ) -> Option<Written<'a>> {
     let destination = &settings.destination;
-    let folder = fixed_folder(&destination.prefix_text);
+    let folder = fixed_folder(&destination.prefix_text).to_owned();
     let root = Root::of(&destination.store, stores)?;
-    Some(Written { stream, place: &destination.prefix_place, folder, root })
+    Some(Written { stream, place: &destination.prefix_place, folder, root, is_late: false })
 }
 
-/// The failed and the raw records of a stream.
+/// The failed, the raw and the late records of a stream.
 fn others<'a>(
     stream: &'a StreamName,
     settings: &'a DeliveryStream,
@@ -147,9 +157,16 @@ fn others<'a>(
     let raw = backup.map(|backup| (&backup.store, &backup.prefix_text, &backup.prefix_place));
     let written = |(store, text, place): (&String, &'a String, &'a Place)| {
         let root = Root::of(store, stores)?;
-        Some(Written { stream, place, folder: fixed_folder(text), root })
+        let folder = fixed_folder(text).to_owned();
+        Some(Written { stream, place, folder, root, is_late: false })
     };
-    errors.into_iter().chain(raw).filter_map(written).collect()
+    let rule = settings.partitioning.event_time.as_ref().filter(|rule| rule.uses_late_prefix());
+    let late = rule.and_then(|rule| {
+        let data = data(stream, settings, stores)?;
+        let folder = format!("{}{}", rule.late_folder, data.folder);
+        Some(Written { folder, is_late: true, ..data })
+    });
+    errors.into_iter().chain(raw).filter_map(written).chain(late).collect()
 }
 
 impl Written<'_> {

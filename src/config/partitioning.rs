@@ -7,11 +7,13 @@
 
 use serde_json::{Value as Json, json};
 
+use super::event_time::{CompleteSection, EventTimeSection, event_times};
 use super::faults::{Place, listed, shown};
 use super::json_schema;
 use super::prefixes::Prefix;
 use super::reader::Presence::{Default, Optional};
 use super::reader::{At, Field, Reader, Scalar, section};
+use super::settings::Complete;
 use super::transform::Step;
 use super::values::Text;
 use crate::partition::{Slot, Template};
@@ -22,7 +24,7 @@ const ACTIVE_PARTITIONS_MAX: usize = 100_000;
 
 section! {
     /// What sets records apart besides their tenant.
-    PartitioningSection expects "a mapping with query, missing, allow_slash and max_active_partitions" {
+    PartitioningSection expects "a mapping such as query, event_time and max_active_partitions" {
         /// A jq program that makes an object of each record: the keys of
         /// `!{partitionKeyFromQuery:KEY}` in the prefix.
         query: Text = Optional,
@@ -30,6 +32,10 @@ section! {
         missing: Missing = Default("fail"),
         /// Whether a '/' in a value makes folders, outside of `name=value` folders.
         allow_slash: bool = Default("false"),
+        /// Where the time of an event stands in its record, for `!{event:PATTERN}` in the prefix.
+        event_time: EventTimeSection = Optional,
+        /// How it is told that a partition of event time is complete.
+        complete: CompleteSection = Optional,
         /// Records that would open more fail; as many as there are if absent.
         max_active_partitions: PartitionCount = Optional,
     }
@@ -70,15 +76,17 @@ impl Scalar for PartitionCount {
     }
 }
 
-/// What fills the slots of `prefix`, unless there is a fault; gives the prefix what it has to know of it.
+/// What fills the slots of `prefix`, and how the ends of its partitions are told, unless there is a fault;
+/// gives the prefix what it has to know of it.
 pub(super) fn partitioning(
     field: &Field<PartitioningSection>,
     prefix: Option<&mut Prefix>,
     transform: Option<&[Step]>,
     reader: &mut Reader<'_>,
-) -> Option<Partitioning> {
+) -> Option<(Partitioning, Option<Complete>)> {
     let section = field.value()?;
-    let PartitioningSection { query, missing, allow_slash, max_active_partitions } = section;
+    let PartitioningSection { query, missing, allow_slash, .. } = section;
+    let PartitioningSection { event_time, complete, max_active_partitions, .. } = section;
     let queried = match query {
         Field::Given(at) => compile(at, reader).map(Some),
         Field::Absent => Some(None),
@@ -91,7 +99,7 @@ pub(super) fn partitioning(
     if let Some(transform) = transform {
         check_hook_keys(&prefix.template, &prefix.place, transform, reader);
     }
-    check_events(prefix, reader);
+    let times = event_times(event_time, complete, prefix, reader);
     if let Some(At { place, .. }) = max_active_partitions.given()
         && prefix.template.slots().is_empty()
         && query.is_absent()
@@ -108,7 +116,9 @@ pub(super) fn partitioning(
         Field::Faulty => return None,
         field => field.value().map(|PartitionCount(count)| *count),
     };
-    Some(Partitioning { query: queried?, missing: *missing.value()?, max_active_partitions })
+    let (event_time, complete) = times?;
+    let (query, missing) = (queried?, *missing.value()?);
+    Some((Partitioning { query, missing, event_time, max_active_partitions }, complete))
 }
 
 fn compile(At { value: Text(text), place }: &At<Text>, reader: &mut Reader<'_>) -> Option<Query> {
@@ -178,14 +188,6 @@ fn check_hook_keys(prefix: &Template, place: &Place, transform: &[Step], reader:
              gives keys: add an http, lambda or command step to transform, or remove it"
         );
         reader.fault(place.clone(), message);
-    }
-}
-
-fn check_events(prefix: &Prefix, reader: &mut Reader<'_>) {
-    if prefix.template.slots().iter().any(|slot| matches!(slot, Slot::Event(_))) {
-        let message = "!{event:...} is not supported yet: write !{timestamp:...}, or let the query \
-                       give the parts of the time";
-        reader.fault(prefix.place.clone(), message);
     }
 }
 

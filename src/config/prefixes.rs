@@ -5,20 +5,19 @@
 
 use std::collections::BTreeSet;
 
+use super::destination::FileExtension;
 use super::faults::{Place, listed};
 use super::reader::{At, Field, List, Reader};
 use super::shape::{BackupSection, DestinationSection, IdentitySection};
 use super::values::Text;
-use crate::partition::{self, Group, GroupPlace, ObjectName, Slot, Template, escape};
-use crate::record::{ErrorOutputType, StreamName, Tenant, UnixMillis};
+use crate::partition::{self, Group, GroupPlace, ObjectName, Slot, Template, Zone, escape};
+use crate::record::{ErrorOutputType, StreamName, Tenant};
 
 const TENANT: &str = "!{lakehose:tenant}";
 const ERROR_TYPE: &str = "!{firehose:error-output-type}/";
 const DATE_FOLDERS: &str = "year=!{timestamp:yyyy}/month=!{timestamp:MM}/day=!{timestamp:dd}/";
 /// Firehose's implicit date, as an expression.
 const DATE: &str = "!{timestamp:yyyy/MM/dd/HH}/";
-/// 2022-12-31T23:59:59Z: every field has all its digits.
-const WIDEST_INSTANT: UnixMillis = UnixMillis(1_672_531_199_000);
 /// More changes than any stream's definition will see.
 const WIDEST_VERSION: u64 = 999_999_999;
 
@@ -98,7 +97,8 @@ pub(super) fn prefixes(
 ) -> Option<Prefixes> {
     let of_stream = writers.of_stream(stream);
     let has_tenants = of_stream.iter().any(|writer| writer.tenant.is_some());
-    let defaults = Defaults { stream, place, has_tenants };
+    let zone = section.time_zone.value()?.0;
+    let defaults = Defaults { stream, place, has_tenants, zone };
     let data = data_prefix(&section.prefix, &defaults, reader);
     let error = error_prefix(section, data.as_ref(), &defaults, reader);
     if writers.is_complete {
@@ -109,8 +109,14 @@ pub(super) fn prefixes(
             }
         }
         check_tenants([&data, &error], stream, writers, &of_stream, reader);
-        for prefix in [&data, &error].into_iter().flatten() {
-            check_length(prefix, stream, &of_stream, reader);
+        let extension = match &section.file_extension {
+            Field::Given(At { value: FileExtension(extension), .. }) => extension,
+            _ => ".parquet",
+        };
+        for (prefix, extension) in [(&data, extension), (&error, "")] {
+            if let Some(prefix) = prefix {
+                check_length(prefix, (stream, extension), &of_stream, reader);
+            }
         }
     }
     Some(Prefixes { data: data?, error: error? })
@@ -127,7 +133,7 @@ pub(super) fn backup_prefix(
     let has_tenants = of_stream.iter().any(|writer| writer.tenant.is_some());
     let tenant_folder = if has_tenants { format!("tenant={TENANT}/") } else { String::new() };
     let default = format!("raw/{stream}/{tenant_folder}{DATE_FOLDERS}");
-    let prefix = prefix_or(default, &section.prefix, place, reader);
+    let prefix = prefix_or(default, (&section.prefix, Zone::UTC), place, reader);
     if let Some(prefix) = &prefix
         && let Some(slot) = prefix.template.slots().first()
     {
@@ -148,7 +154,7 @@ pub(super) fn backup_prefix(
         }
         check_tenants([&prefix, &None], stream, writers, &of_stream, reader);
         if let Some(prefix) = &prefix {
-            check_length(prefix, stream, &of_stream, reader);
+            check_length(prefix, (stream, ".parquet"), &of_stream, reader);
         }
     }
     prefix
@@ -159,6 +165,7 @@ struct Defaults<'a> {
     /// Where the destination stands, or what lacks it.
     place: &'a Place,
     has_tenants: bool,
+    zone: Zone,
 }
 
 impl Defaults<'_> {
@@ -180,22 +187,22 @@ fn data_prefix(
     defaults: &Defaults<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<Prefix> {
-    prefix_or(defaults.data(), field, defaults.place, reader)
+    prefix_or(defaults.data(), (field, defaults.zone), defaults.place, reader)
 }
 
 /// The prefix of a section that stands at `place`, or the default one.
 fn prefix_or(
     default: String,
-    field: &Field<Text>,
+    (field, zone): (&Field<Text>, Zone),
     place: &Place,
     reader: &mut Reader<'_>,
 ) -> Option<Prefix> {
     let kind = partition::Place::Prefix;
     match field {
         Field::Faulty => None,
-        Field::Absent => parse(default, kind, place.below("prefix"), reader),
+        Field::Absent => parse(default, (kind, zone), place.below("prefix"), reader),
         Field::Given(At { value: Text(text), place }) => {
-            let mut prefix = parse(text.clone(), kind, place.clone(), reader)?;
+            let mut prefix = parse(text.clone(), (kind, zone), place.clone(), reader)?;
             // Nor does Firehose give a date to a prefix with keys.
             if !prefix.template.has_timestamp() && prefix.template.slots().is_empty() {
                 prefix.template = prefix.template.with_implicit_date();
@@ -212,7 +219,7 @@ fn error_prefix(
     defaults: &Defaults<'_>,
     reader: &mut Reader<'_>,
 ) -> Option<Prefix> {
-    let kind = partition::Place::ErrorPrefix;
+    let kind = (partition::Place::ErrorPrefix, defaults.zone);
     match (&section.error_prefix, &section.prefix) {
         (Field::Faulty, _) | (Field::Absent, Field::Faulty) => None,
         (Field::Given(At { value: Text(text), place }), _) => {
@@ -241,11 +248,11 @@ fn error_prefix(
 
 fn parse(
     text: String,
-    kind: partition::Place,
+    (kind, zone): (partition::Place, Zone),
     place: Place,
     reader: &mut Reader<'_>,
 ) -> Option<Prefix> {
-    match Template::parse(&text, kind) {
+    match Template::parse_in(&text, kind, zone) {
         Ok(template) => Some(Prefix { template, text, place }),
         Err(error) => {
             reader.fault(place, error);
@@ -302,7 +309,7 @@ fn check_tenants(
 /// No record that is accepted may turn out to have no key.
 fn check_length(
     prefix: &Prefix,
-    stream: &StreamName,
+    (stream, extension): (&StreamName, &str),
     writers: &[&Writer],
     reader: &mut Reader<'_>,
 ) {
@@ -310,22 +317,23 @@ fn check_length(
     let longest = |length: fn(&str) -> usize| {
         tenants.clone().max_by_key(|tenant| length(&escape(tenant.as_str())))
     };
+    let widest = prefix.template.widest_instant();
     // The bound of the prefix counts characters, that of the key bytes.
     for tenant in [longest(|text| text.chars().count()), longest(str::len)] {
         let error = Some(ErrorOutputType::FormatConversionFailed);
         // Values that are too long fail their records; the shortest have to fit.
-        let place = GroupPlace::Placed(prefix.template.example("0", WIDEST_INSTANT));
+        let place = GroupPlace::Placed(prefix.template.example("0", widest));
         let group = Group { tenant: tenant.cloned(), place };
-        let message = match prefix.template.evaluate(WIDEST_INSTANT, &group, error, &mut || 0) {
+        let message = match prefix.template.evaluate(widest, &group, error, &mut || 0) {
             Err(error) => error.to_string(),
             Ok(evaluated) => {
                 let name = ObjectName {
                     stream,
                     version: WIDEST_VERSION,
-                    instant: WIDEST_INSTANT,
+                    instant: widest,
                     zone: prefix.template.zone(),
                     random: 0,
-                    extension: ".parquet",
+                    extension,
                 };
                 match name.key(&evaluated.prefix) {
                     Err(error) => error.to_string(),

@@ -22,11 +22,22 @@ use super::yaml::{self, Mark, Node, Value};
 pub(super) struct Reader<'e> {
     pub(super) environment: &'e dyn Environment,
     faults: Vec<Fault>,
+    warnings: Vec<Fault>,
 }
 
 impl<'e> Reader<'e> {
     pub(super) fn new(environment: &'e dyn Environment, faults: Vec<Fault>) -> Self {
-        Self { environment, faults }
+        Self { environment, faults, warnings: Vec::new() }
+    }
+
+    /// Notes what may be meant and is more likely a mistake.
+    pub(super) fn warn(&mut self, place: Place, message: impl Display) {
+        self.warnings.push(Fault::new(place, message));
+    }
+
+    /// What was warned of.
+    pub(super) fn take_warnings(&mut self) -> Vec<Fault> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// Notes a fault and goes on.
@@ -272,6 +283,10 @@ impl<'a> Fields<'a> {
         let entries = match &source.node.value {
             Value::Map(entries) => entries.as_slice(),
             Value::Null => &[],
+            _ if known.is_empty() => {
+                source.mismatch("an empty mapping, {}", reader);
+                return None;
+            }
             _ => {
                 source
                     .mismatch(&format!("a mapping with {}", listed(known.iter().copied())), reader);
@@ -284,6 +299,9 @@ impl<'a> Fields<'a> {
             match nearest(&entry.key, known) {
                 Some(meant) => {
                     reader.fault(place, format_args!("unknown key {key}: write '{meant}'"))
+                }
+                None if known.is_empty() => {
+                    reader.fault(place, format_args!("unknown key {key}: there are no keys here"));
                 }
                 None => {
                     let known = listed(known.iter().copied());

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::environment::Environment;
-use super::faults::Place;
+use super::faults::{Faults, Place};
 use super::kept::LastDefinition;
 use super::secret::{Secret, read_file};
 use super::transform::Step;
@@ -40,6 +40,8 @@ pub struct Config {
     pub delivery_streams: BTreeMap<StreamName, DeliveryStream>,
     /// What is kept of each of them beside its data.
     pub definitions: BTreeMap<StreamName, LastDefinition>,
+    /// What may be meant and is more likely a mistake.
+    pub warnings: Faults,
 }
 
 /// Where the service listens.
@@ -218,6 +220,8 @@ pub struct DeliveryStream {
     pub transform: Vec<Step>,
     /// What sets records apart besides their tenant.
     pub partitioning: Partitioning,
+    /// How it is told that a partition of event time is complete, where it is.
+    pub complete: Option<Complete>,
     /// Where its objects go.
     pub destination: Destination,
     /// Where its records go besides, as they were sent.
@@ -235,6 +239,17 @@ pub enum Format {
     Parquet(ParquetOptions),
     /// The records as they were sent.
     Records(RecordsOptions),
+}
+
+/// How it is told that a partition of event time is complete; there is a rule for event time then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Complete {
+    /// So long after its span a record is on time.
+    pub after: Duration,
+    /// The name of the object in its folder; none when only the webhook is told.
+    pub marker: Option<String>,
+    /// The URL that is called.
+    pub webhook: Option<Secret>,
 }
 
 /// The raw source backup of a stream.
@@ -295,4 +310,8 @@ pub struct Destination {
     pub error_prefix_text: String,
     /// Where `error_prefix` stands, or what lacks it.
     pub error_prefix_place: Place,
+    /// What the names of converted objects end with, with its dot, in place of the format's own.
+    pub file_extension: Option<String>,
+    /// Where `file_extension` stands, or what lacks it.
+    pub file_extension_place: Place,
 }

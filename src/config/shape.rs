@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 
+use super::destination::{FileExtension, TimeZone};
 use super::partitioning::PartitioningSection;
 use super::reader::Presence::{Default, Optional, Required};
 use super::reader::{List, Named, section};
@@ -215,13 +216,17 @@ section! {
 
 section! {
     /// Where a stream's objects go.
-    DestinationSection expects "a mapping with store, prefix and error_prefix" {
+    DestinationSection expects "a mapping with store, prefix, error_prefix, time_zone and file_extension" {
         /// The store.
         store: Text = Optional,
         /// What the keys of converted objects begin with.
         prefix: Text = Optional,
         /// What the keys of error objects begin with.
         error_prefix: Text = Optional,
+        /// Where clocks show the times in both and in the names of objects.
+        time_zone: TimeZone = Default("UTC"),
+        /// What the names of converted objects end with, in place of the format's own.
+        file_extension: FileExtension = Optional,
     }
 }
 

@@ -8,9 +8,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::convert::ParquetOptions;
+use crate::convert::{Delimiter, ParquetOptions};
+use crate::partition::{Absent, Beyond, Bound, EventForm};
 use crate::record::StreamName;
 use crate::table::{Column, HiveType};
+use crate::transform::{LogForm, SubRecords};
 
 #[derive(Debug)]
 struct TestEnvironment {
@@ -49,7 +51,7 @@ impl Environment for TestEnvironment {
     }
 }
 
-const FULL: &str = r#"
+pub(super) const FULL: &str = r#"
 server: {listen: 0.0.0.0:4573, admin: 127.0.0.1:9000}
 data_dir: /var/lib/lakehose
 disk_budget: 1 GiB
@@ -79,23 +81,23 @@ delivery_streams:
     destination: {store: disk}
 "#;
 
-fn load_good(text: &str) -> Config {
+pub(super) fn load_good(text: &str) -> Config {
     match load(text, &TestEnvironment::new()) {
         Ok(config) => config,
         Err(faults) => panic!("{}", faults.in_file("test.yaml")),
     }
 }
 
-fn faults_of(text: &str) -> Faults {
+pub(super) fn faults_of(text: &str) -> Faults {
     load(text, &TestEnvironment::new()).expect_err(text)
 }
 
-fn name(text: &str) -> StreamName {
+pub(super) fn name(text: &str) -> StreamName {
     StreamName::new(text).expect(text)
 }
 
 /// A file of one stream with the given destination.
-fn with_destination(destination: &str) -> String {
+pub(super) fn with_destination(destination: &str) -> String {
     format!(
         "delivery_streams:\n  s:\n    schema: {{table: t}}\n    destination: {{{destination}}}\n"
     )
@@ -187,6 +189,10 @@ delivery_streams:
       - filter: .a > 1
       - fields: {drop: [a], rename: {b: c}, add: {d: e}}
       - append_delimiter: {}
+      - kpl: {}
+      - deaggregate: {delimiter: "\n"}
+      - deaggregate: {json: {}}
+      - cloudwatch_logs: {}
 "#,
     );
     let steps = &config.delivery_streams[&name("s")].transform;
@@ -221,8 +227,81 @@ delivery_streams:
         (&"a".to_owned(), &"c".to_owned(), &"e".to_owned())
     );
     assert_eq!(*kinds[6], StepKind::AppendDelimiter("\n".into()));
+    assert_eq!(*kinds[7], StepKind::Kpl);
+    assert_eq!(*kinds[8], StepKind::Deaggregate(SubRecords::Delimited("\n".into())));
+    assert_eq!(*kinds[9], StepKind::Deaggregate(SubRecords::Json));
+    let form = LogForm::Messages { drops_control: false };
+    assert_eq!(*kinds[10], StepKind::CloudWatchLogs(form));
     assert_eq!(steps[3].place.path, "delivery_streams.s.transform[3]");
     assert!(!format!("{steps:?}").contains("hunter2"));
+}
+
+fn stream_with(transform: &str, format: &str) -> String {
+    format!(
+        "delivery_streams:\n  s:\n    schema: {{table: t}}\n    format: {format}\n    transform: [{transform}]\n"
+    )
+}
+
+#[test]
+fn orders_that_firehose_has_not_are_warned_of() {
+    let unpack = "decompress: {format: gzip}";
+    let logs = "cloudwatch_logs: {control_messages: drop}";
+    let rows = "{parquet: {}}";
+    for (steps, format, expected) in [
+        (format!("kpl: {{}}, {unpack}, {logs}, deaggregate: {{json: {{}}}}"), rows, &[][..]),
+        (format!("{unpack}, cloudwatch_logs: {{as: events}}, jq: ."), rows, &[]),
+        (format!("{unpack}, cloudwatch_logs: {{}}"), "{records: {}}", &[]),
+        (format!("{unpack}, cloudwatch_logs: {{}}, jq: ."), rows, &[]),
+        (format!("{unpack}, cloudwatch_logs: {{}}"), rows, &["write control_messages: drop"]),
+        (logs.to_owned(), rows, &["add decompress: {format: gzip}"]),
+        (
+            format!("deaggregate: {{delimiter: x}}, {unpack}"),
+            rows,
+            &["decompress before deaggregate"],
+        ),
+        (format!("{unpack}, kpl: {{}}"), rows, &["kpl before decompress"]),
+        (
+            "command: {argv: [a]}, deaggregate: {json: {}}".to_owned(),
+            rows,
+            &["deaggregate before command"],
+        ),
+    ] {
+        let steps: Vec<_> = steps.split(", ").map(|step| format!("{{{step}}}")).collect();
+        let config = load_good(&stream_with(&steps.join(", "), format));
+        let warnings = config.warnings.as_slice();
+        assert_eq!(warnings.len(), expected.len(), "{steps:?}: {}", config.warnings);
+        for (warning, part) in warnings.iter().zip(expected) {
+            assert!(warning.message().contains(part), "{steps:?}: {warning}");
+            assert!(warning.place().path.starts_with("delivery_streams.s.transform["), "{warning}");
+        }
+    }
+}
+
+#[test]
+fn a_line_feed_appended_last_is_what_stands_between_records() {
+    for (steps, format, left, expected) in [
+        ("{append_delimiter: {}}", "{records: {}}", 0, Delimiter::Newline),
+        (
+            "{jq: .}, {append_delimiter: {}}, {append_delimiter: {}}",
+            "{records: {}}",
+            1,
+            Delimiter::Newline,
+        ),
+        (
+            "{append_delimiter: {}}",
+            "{records: {delimiter: newline_at_end}}",
+            0,
+            Delimiter::NewlineAtEnd,
+        ),
+        ("{append_delimiter: {delimiter: ;}}", "{records: {}}", 1, Delimiter::None),
+        ("{append_delimiter: {}}, {jq: .}", "{records: {}}", 2, Delimiter::None),
+    ] {
+        let config = load_good(&stream_with(steps, format));
+        let stream = &config.delivery_streams[&name("s")];
+        assert_eq!(stream.transform.len(), left, "{steps}");
+        let Format::Records(options) = &stream.format else { panic!("{steps}") };
+        assert_eq!(options.delimiter, expected, "{steps}");
+    }
 }
 
 /// The columns of a table as `schemas/` describes it to AWS Glue.
@@ -256,6 +335,49 @@ fn the_url_of_a_hook_may_come_from_elsewhere_and_is_not_shown() {
     assert!(!format!("{steps:?}").contains("hunter2"));
     let faults = faults_of(&of("${env:ACME_SECRET}")).to_string();
     assert!(faults.contains("what the reference gives") && !faults.contains("hunter2"), "{faults}");
+}
+
+#[test]
+fn event_time_and_completeness_reach_their_settings() {
+    let text = |partitioning: &str| {
+        format!(
+            "delivery_streams:
+  clicks:
+    schema: {{table: clicks}}
+    partitioning: {partitioning}
+    destination:
+      prefix: \"clicks/day=!{{event:yyyy-MM-dd}}/\"
+      error_prefix: \"errors/!{{firehose:error-output-type}}/\"
+"
+        )
+    };
+    let stream = |partitioning: &str| {
+        load_good(&text(partitioning)).delivery_streams[&name("clicks")].clone()
+    };
+    let least = stream("{event_time: {field: at}}");
+    let rule = least.partitioning.event_time.expect("a rule");
+    assert_eq!((rule.field.to_string().as_str(), rule.form), ("at", EventForm::Auto));
+    assert_eq!((rule.late, rule.early, rule.absent), (None, None, Absent::Arrival));
+    assert_eq!(least.complete, None);
+    let most = stream(
+        "{event_time: {field: meta.time, format: dd.MM.yyyy, absent: error, late_prefix: a/b/, \
+         late: {after: 2 h, to: late_prefix}, early: {after: 5 s, to: error}}, complete: {}}",
+    );
+    let rule = most.partitioning.event_time.expect("a rule");
+    let bound = |seconds, to| Some(Bound { after: Duration::from_secs(seconds), to });
+    assert_eq!(rule.late, bound(7200, Beyond::LatePrefix));
+    assert_eq!(rule.early, bound(5, Beyond::Error));
+    assert_eq!((rule.absent, rule.late_folder.as_str()), (Absent::Error, "a/b/"));
+    let complete = most.complete.expect("it is asked for");
+    assert_eq!(complete.after, Duration::from_secs(7200));
+    assert_eq!((complete.marker.as_deref(), complete.webhook), (Some("_SUCCESS"), None));
+    let told = stream(
+        "{event_time: {field: at, late: {after: 1 m, to: arrival}}, \
+         complete: {webhook: 'http://127.0.0.1:9000/x?y'}}",
+    );
+    let complete = told.complete.expect("it is asked for");
+    assert_eq!(complete.marker, None);
+    assert_eq!(complete.webhook.expect("a URL").expose(), "http://127.0.0.1:9000/x?y");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The steps of a stream: the section `transform`, its settings and their checks.
 //!
-//! Owns which kinds of steps there are and what stands behind each. Does not own what a step does
-//! (`transform`), which is asked whether a program compiles and an ARN or a header can be used.
+//! Owns which kinds of steps there are and what stands behind each, but for Firehose's processors
+//! (`processors`). Does not own what a step does (`transform`), which is asked whether a program compiles and an ARN or a header can be used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,13 +10,17 @@ use serde_json::Value as Json;
 
 use super::faults::{Place, listed, shown};
 use super::json_schema;
+use super::processors::{
+    CloudWatchSection, DeaggregateSection, DecompressSection, Plain, cloudwatch_step,
+    deaggregate_step, decompress_step,
+};
 use super::reader::Presence::{Default, Optional, Required};
 use super::reader::{At, Field, List, Named, Reader, Scalar, Setting, Source, section};
 use super::secret::{PlainOrReference, REFERENCE_PATTERN, Secret, looks_like_reference};
 use super::settings::{Buffering, Credentials};
 use super::values::{Endpoint, Region, Size, Text, TimeUpTo};
 use crate::jq::Program;
-use crate::transform::{FieldsSettings, FunctionArn, is_header};
+use crate::transform::{FieldsSettings, FunctionArn, LogForm, SubRecords, is_header};
 
 /// Firehose's bounds of a Lambda processor.
 const RETRIES_MAX: u32 = 300;
@@ -80,6 +84,14 @@ pub enum StepKind {
         /// How many attempts follow one that failed.
         retries: u32,
     },
+    /// Records of the Kinesis Producer Library are taken apart.
+    Kpl,
+    /// Records are unpacked.
+    Decompress,
+    /// Envelopes of CloudWatch Logs become what was logged.
+    CloudWatchLogs(LogForm),
+    /// Records are taken apart.
+    Deaggregate(SubRecords),
     /// A jq program that compiles; its outputs are the parts.
     Jq(String),
     /// A jq program that compiles; it tells what stays.
@@ -97,7 +109,32 @@ impl StepKind {
     pub fn is_outside(&self) -> bool {
         match self {
             Self::Http { .. } | Self::Lambda { .. } | Self::Command { .. } => true,
-            Self::Jq(_) | Self::Filter(_) | Self::Fields(_) | Self::AppendDelimiter(_) => false,
+            Self::Kpl
+            | Self::Decompress
+            | Self::CloudWatchLogs(_)
+            | Self::Deaggregate(_)
+            | Self::Jq(_)
+            | Self::Filter(_)
+            | Self::Fields(_)
+            | Self::AppendDelimiter(_) => false,
+        }
+    }
+
+    /// Its key in the file.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "http",
+            Self::Lambda { .. } => "lambda",
+            Self::Command { .. } => "command",
+            Self::Kpl => "kpl",
+            Self::Decompress => "decompress",
+            Self::CloudWatchLogs(_) => "cloudwatch_logs",
+            Self::Deaggregate(_) => "deaggregate",
+            Self::Jq(_) => "jq",
+            Self::Filter(_) => "filter",
+            Self::Fields(_) => "fields",
+            Self::AppendDelimiter(_) => "append_delimiter",
         }
     }
 }
@@ -111,6 +148,14 @@ section! {
         lambda: LambdaSection = Optional,
         /// A program that reads and writes one JSON line for each record.
         command: CommandSection = Optional,
+        /// Records of the Kinesis Producer Library are taken apart; others stay as they are.
+        kpl: Plain = Optional,
+        /// Records are unpacked: Firehose's Decompression.
+        decompress: DecompressSection = Optional,
+        /// What CloudWatch Logs sends becomes what was logged: Firehose's CloudWatchLogProcessing.
+        cloudwatch_logs: CloudWatchSection = Optional,
+        /// Each of several sub-records in a record goes on by itself: Firehose's RecordDeAggregation.
+        deaggregate: DeaggregateSection = Optional,
         /// A jq program, whose outputs take the place of the record.
         jq: Text = Optional,
         /// A jq program; records that it is false of are dropped.
@@ -206,7 +251,7 @@ section! {
 
 /// Where events are posted to.
 #[derive(Clone, Debug)]
-pub(super) struct HookUrl(String);
+pub(super) struct HookUrl(pub(super) String);
 
 impl Setting for HookUrl {
     const EXPECTED: &'static str = "a URL, such as http://127.0.0.1:9000/enrich";
@@ -295,11 +340,16 @@ pub(super) fn steps(
 }
 
 fn kind(At { value, place }: &At<StepSection>, reader: &mut Reader<'_>) -> Option<StepKind> {
-    let StepSection { http, lambda, command, jq, filter, fields, append_delimiter } = value;
+    let StepSection { http, lambda, command, kpl, decompress, cloudwatch_logs, .. } = value;
+    let StepSection { deaggregate, jq, filter, fields, append_delimiter, .. } = value;
     let written = [
         ("http", !http.is_absent()),
         ("lambda", !lambda.is_absent()),
         ("command", !command.is_absent()),
+        ("kpl", !kpl.is_absent()),
+        ("decompress", !decompress.is_absent()),
+        ("cloudwatch_logs", !cloudwatch_logs.is_absent()),
+        ("deaggregate", !deaggregate.is_absent()),
         ("jq", !jq.is_absent()),
         ("filter", !filter.is_absent()),
         ("fields", !fields.is_absent()),
@@ -334,6 +384,18 @@ fn kind(At { value, place }: &At<StepSection>, reader: &mut Reader<'_>) -> Optio
     }
     if let Some(at) = command.given() {
         return command_step(&at.value, reader);
+    }
+    if let Some(Plain) = kpl.value() {
+        return Some(StepKind::Kpl);
+    }
+    if let Some(at) = decompress.given() {
+        return decompress_step(&at.value);
+    }
+    if let Some(at) = cloudwatch_logs.given() {
+        return cloudwatch_step(&at.value, reader);
+    }
+    if let Some(at) = deaggregate.given() {
+        return deaggregate_step(at, reader);
     }
     if let Some(at) = jq.given() {
         return program(at, reader).map(StepKind::Jq);

@@ -73,6 +73,7 @@ mod tests {
             tenant: None,
             content_encoding: None,
             partition: None,
+            event: None,
             renamed: 0,
             spoiled: false,
         }

@@ -8,6 +8,8 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
 use super::reply::ACCOUNT;
@@ -32,6 +34,10 @@ pub struct Description {
     pub prefix: String,
     /// The prefix of error objects, with its expressions.
     pub error_prefix: String,
+    /// The time zone of both, unless it is UTC.
+    pub time_zone: Option<String>,
+    /// What the names of data objects end with, where that is not the format's own.
+    pub file_extension: Option<String>,
     /// The size at which an object is closed, in MiB.
     pub buffering_mib: u64,
     /// The age at which an object is closed, in seconds.
@@ -66,6 +72,15 @@ pub enum Processor {
     MetadataExtraction {
         /// The jq program.
         query: String,
+    },
+    /// Unpacks records.
+    Decompression,
+    /// Keeps the messages of what CloudWatch Logs sends.
+    CloudWatchLogProcessing,
+    /// Takes records apart.
+    RecordDeAggregation {
+        /// What stands between sub-records; none for JSON.
+        delimiter: Option<String>,
     },
 }
 
@@ -172,6 +187,10 @@ struct ExtendedS3Destination<'a> {
     dynamic_partitioning_configuration: Option<Enabled>,
     data_format_conversion_configuration: Conversion<'a>,
     processing_configuration: Processing<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_extension: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    custom_time_zone: Option<&'a str>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -311,6 +330,8 @@ impl<'a> Answer<'a> {
                             .then_some(Enabled { enabled: true }),
                         data_format_conversion_configuration: Conversion::new(&facts.content),
                         processing_configuration: Processing::new(facts),
+                        file_extension: facts.file_extension.as_deref(),
+                        custom_time_zone: facts.time_zone.as_deref(),
                     },
                 }],
                 has_more_destinations: false,
@@ -398,31 +419,47 @@ impl<'a> ShownProcessor<'a> {
     fn new(processor: &'a Processor) -> Self {
         let parameter =
             |parameter_name, parameter_value| Parameter { parameter_name, parameter_value };
-        let (arn, retries, buffer_bytes, buffer_interval) = match processor {
+        // In Firehose's order, which tools compare.
+        match processor {
             Processor::Lambda { arn, retries, buffer_bytes, buffer_interval } => {
-                (arn, retries, buffer_bytes, buffer_interval)
+                let buffer_mib = *buffer_bytes as f64 / f64::from(1 << 20);
+                let seconds = buffer_interval.as_secs_f64();
+                let parameters = vec![
+                    parameter("LambdaArn", Cow::from(arn)),
+                    parameter("NumberOfRetries", retries.to_string().into()),
+                    parameter("RoleArn", role_arn().into()),
+                    parameter("BufferSizeInMBs", buffer_mib.to_string().into()),
+                    parameter("BufferIntervalInSeconds", seconds.to_string().into()),
+                ];
+                Self { r#type: "Lambda", parameters }
             }
             Processor::AppendDelimiter => {
-                return Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() };
+                Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() }
             }
-            Processor::MetadataExtraction { query } => {
-                let parameters = vec![
+            Processor::MetadataExtraction { query } => Self {
+                r#type: "MetadataExtraction",
+                parameters: vec![
                     parameter("MetadataExtractionQuery", Cow::from(query)),
                     parameter("JsonParsingEngine", Cow::from("JQ-1.6")),
-                ];
-                return Self { r#type: "MetadataExtraction", parameters };
+                ],
+            },
+            Processor::Decompression => Self {
+                r#type: "Decompression",
+                parameters: vec![parameter("CompressionFormat", "GZIP".into())],
+            },
+            Processor::CloudWatchLogProcessing => Self {
+                r#type: "CloudWatchLogProcessing",
+                parameters: vec![parameter("DataMessageExtraction", "true".into())],
+            },
+            Processor::RecordDeAggregation { delimiter } => {
+                let what = if delimiter.is_some() { "DELIMITED" } else { "JSON" };
+                let delimiter = delimiter.as_ref().map(|text| STANDARD.encode(text));
+                let delimiter = delimiter.map(|text| parameter("Delimiter", text.into()));
+                let parameters = [parameter("SubRecordType", what.into())];
+                let parameters = parameters.into_iter().chain(delimiter).collect();
+                Self { r#type: "RecordDeAggregation", parameters }
             }
-        };
-        let buffer_mib = *buffer_bytes as f64 / f64::from(1 << 20);
-        // In Firehose's order, which tools compare.
-        let parameters = vec![
-            parameter("LambdaArn", Cow::from(arn)),
-            parameter("NumberOfRetries", retries.to_string().into()),
-            parameter("RoleArn", role_arn().into()),
-            parameter("BufferSizeInMBs", buffer_mib.to_string().into()),
-            parameter("BufferIntervalInSeconds", buffer_interval.as_secs_f64().to_string().into()),
-        ];
-        Self { r#type: "Lambda", parameters }
+        }
     }
 }
 

@@ -42,6 +42,8 @@ fn description() -> Description {
         bucket: "my-lake".into(),
         prefix: "clicks/".into(),
         error_prefix: "errors/".into(),
+        time_zone: None,
+        file_extension: None,
         buffering_mib: 64,
         buffering_seconds: 60,
         content: Content::Parquet {

@@ -13,7 +13,9 @@ use super::OpenError;
 use super::frame::{Kind, u32_at, u64_at};
 use super::window::{KeyedCall, put_calls, take_calls};
 use crate::disk::{Disk, read_file, replace_file};
-use crate::plan::{CatalogPartition, ObjectHeader, Plan, PlanId, PlannedObject};
+use crate::plan::{
+    CatalogPartition, Horizon, ObjectHeader, Plan, PlanId, PlannedObject, WatchedPartition,
+};
 use crate::positions::Positions;
 use crate::record::Position;
 
@@ -108,6 +110,12 @@ pub struct Checkpoint {
     pub source_end: Position,
     /// Partitions of committed objects that no catalog has confirmed.
     pub unregistered: Vec<CatalogPartition>,
+    /// Partitions of event time that have committed objects and are not complete.
+    pub incomplete: Vec<WatchedPartition>,
+    /// Those that have their marker, and of which the webhook is still to be told.
+    pub unannounced: Vec<WatchedPartition>,
+    /// Up to where they are complete.
+    pub horizon: Horizon,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -126,6 +134,17 @@ struct CheckpointText {
     // Files of before it was written say that nothing is covered.
     #[serde(default)]
     covered_before: u64,
+    // Only of streams that tell when partitions are complete.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    incomplete: Vec<WatchedPartition>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unannounced: Vec<WatchedPartition>,
+    #[serde(default, skip_serializing_if = "is_unset")]
+    horizon: Horizon,
+}
+
+fn is_unset(horizon: &Horizon) -> bool {
+    *horizon == Horizon::default()
 }
 
 const CHECKPOINT_MAGIC: &[u8; 8] = b"LKHCKP01";
@@ -161,6 +180,9 @@ impl Checkpoint {
             unregistered: self.unregistered.clone(),
             open_plan_count: self.open_plans.len() as u64,
             covered_before: beside.covered_before,
+            incomplete: self.incomplete.clone(),
+            unannounced: self.unannounced.clone(),
+            horizon: self.horizon,
         };
         let mut body = Vec::new();
         put_json(&mut body, &text);
@@ -201,6 +223,9 @@ impl Checkpoint {
             left_out: text.left_out,
             source_end: text.source_end,
             unregistered: text.unregistered,
+            incomplete: text.incomplete,
+            unannounced: text.unannounced,
+            horizon: text.horizon,
         };
         let calls = take_calls(&mut body)?;
         Some((checkpoint, Beside { covered_before: text.covered_before, calls }))

@@ -12,6 +12,7 @@
 //! [`Horizon::from`] on, however the clock or the settings moved meanwhile.
 
 mod field;
+mod span;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -20,10 +21,12 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 pub use self::field::{FieldPath, FieldPathError};
+pub use self::span::{Spans, SpansError};
 pub use self::text::{TextPattern, TextPatternError};
 
 use self::field::Found;
 use crate::number::{Excess, Number};
+use crate::plan::Horizon;
 use crate::record::{Position, UnixMillis};
 use crate::time::{days_of_text, micros_of_calendar, micros_of_text};
 
@@ -46,6 +49,9 @@ pub struct EventTime {
     pub early: Option<Bound>,
     /// What becomes of a record without a time that can be used.
     pub absent: Absent,
+    /// What stands before the prefix for records that go to [`Beyond::LatePrefix`], with a slash at its
+    /// end.
+    pub late_folder: String,
 }
 
 /// The form of a time in a record.
@@ -96,15 +102,6 @@ pub enum Absent {
     Arrival,
     /// It fails.
     Error,
-}
-
-/// Up to where partitions are complete.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Horizon {
-    /// Every record before this one had its place when that was said.
-    pub from: Position,
-    /// Where the last complete partition ends.
-    pub until: Option<UnixMillis>,
 }
 
 /// A record to be judged.

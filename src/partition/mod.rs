@@ -9,6 +9,7 @@
 //! where the settings ask for it, each of them held like a segment.
 
 mod escape;
+mod examine;
 mod event;
 mod group;
 mod key;
@@ -21,9 +22,10 @@ mod tests;
 
 pub use escape::{DEFAULT_PARTITION, escape, unescape};
 pub use event::{
-    Absent, Beyond, Bound, EventForm, EventTime, FieldPath, FieldPathError, Horizon, Stamped,
-    TextPattern, TextPatternError, Verdict,
+    Absent, Beyond, Bound, EventForm, EventTime, FieldPath, FieldPathError, Spans, SpansError,
+    Stamped, TextPattern, TextPatternError, Verdict,
 };
+pub use examine::Doubt;
 pub use group::{FailedKind, Group, GroupPlace, Values};
 pub use key::{KEY_BYTES_MAX, KeyTooLong, ObjectName, renamed};
 pub use layout::{Folder, Layout, Part};

@@ -5,7 +5,9 @@
 //! zones in `zone`. Does not own where patterns stand or which instant they print.
 //!
 //! Invariants: a field prints at least one character, and no `/`, `=`, `%` or control character; so
-//! none can add a path segment or be taken for an escape. What prints the name of a zone as it is
+//! none can add a path segment or be taken for an escape. Nothing of it is escaped, not the `:` of
+//! `XXX` either: a key is byte for byte what Firehose makes, stores take it, and the value of a
+//! `name=` folder reads back as the text that a catalog is told. What prints the name of a zone as it is
 //! written (`VV`), with its `/`, becomes literal text when the pattern is read. Times are printed to
 //! the second: fractions are zero, as Firehose's are.
 
@@ -23,6 +25,8 @@ use zone::ZoneName;
 const NUMBER_LETTERS_MAX: usize = 19;
 /// The most letters that a fraction of a second may have.
 const FRACTION_LETTERS_MAX: usize = 9;
+/// No word, name of a zone or number is longer, apart from the zeros and spaces in front of it.
+const WORD_BYTES_MAX: usize = 64;
 /// So many letters of a faulty field are repeated.
 const LETTERS_SHOWN_MAX: usize = 20;
 
@@ -229,6 +233,16 @@ impl Field {
             };
         is_plain.then_some((self.letter, self.count))
     }
+
+    /// A bound on the bytes that it prints.
+    pub(super) fn bytes_max(self) -> usize {
+        WORD_BYTES_MAX + self.count.max(self.width)
+    }
+
+    /// The letter of the pattern.
+    pub(super) fn letter(self) -> char {
+        self.letter
+    }
 }
 
 /// What a letter that stands `count` times prints; `None` for a letter that has no meaning.
@@ -358,5 +372,7 @@ fn content(letter: char, count: usize) -> Result<Option<Content>, &'static str> 
     Ok(Some(content))
 }
 
+#[cfg(test)]
+mod java_tests;
 #[cfg(test)]
 mod tests;

@@ -20,7 +20,7 @@ use crate::record::{ErrorOutputType, UnixMillis};
 const TEMPLATE_CHARS_MAX: usize = 1_024;
 /// The most characters that an evaluated prefix may have, Firehose's bound.
 const EVALUATED_CHARS_MAX: usize = 512;
-/// What a field of the time, a random string or an error type has at most.
+/// What a random string or an error type has at most.
 const PRINTED_BYTES_MAX: usize = 64;
 /// The date that Firehose appends to a prefix without a time.
 const IMPLICIT_DATE: &str = "yyyy/MM/dd/HH/";
@@ -47,7 +47,7 @@ pub struct Template {
     has_timestamp: bool,
     has_expressions: bool,
     /// Where the implicit date begins among the pieces; the bound does not count it.
-    implicit_from: Option<usize>,
+    pub(super) implicit_from: Option<usize>,
     zone: Zone,
 }
 
@@ -269,6 +269,22 @@ impl Template {
         value
     }
 
+    /// The template up to the end of the folder that the piece `last` stands in; none when that is in no
+    /// folder.
+    pub(super) fn until_folder_end(&self, last: usize) -> Option<Self> {
+        let mut pieces = self.pieces[..=last].to_vec();
+        for piece in &self.pieces[last + 1..] {
+            if let Piece::Literal(text) = piece
+                && let Some(slash) = text.find('/')
+            {
+                pieces.push(Piece::Literal(text[..=slash].to_owned()));
+                return Some(Self { pieces, implicit_from: None, ..self.clone() });
+            }
+            pieces.push(piece.clone());
+        }
+        None
+    }
+
     /// The template with `<key>` in the place of each key of hooks.
     #[must_use]
     pub fn with_hook_keys_shown(self) -> Self {
@@ -322,7 +338,8 @@ impl Template {
         let values = group.values().map_or(&[][..], |values| values);
         let lengths = self.pieces.iter().map(|piece| match piece {
             Piece::Literal(text) => text.len(),
-            Piece::Time(_) | Piece::RandomString | Piece::ErrorOutputType => PRINTED_BYTES_MAX,
+            Piece::Time(field) => field.bytes_max(),
+            Piece::RandomString | Piece::ErrorOutputType => PRINTED_BYTES_MAX,
             Piece::Tenant => group
                 .tenant
                 .as_ref()

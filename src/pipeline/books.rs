@@ -268,6 +268,7 @@ mod tests {
             tenant: None,
             content_encoding: None,
             partition: None,
+            event: None,
             renamed: 0,
             spoiled: false,
         };

@@ -20,6 +20,7 @@ use crate::buffer::{Arrival, Buffer, Hints, Trigger};
 use crate::journal::Journal;
 use crate::metrics::{stream_labels, stream_labels_with};
 use crate::partition::{FailedKind, Group};
+use crate::plan::Horizon;
 use crate::positions::{self, Positions};
 use crate::record::Position;
 
@@ -48,6 +49,7 @@ pub(super) struct Collector {
     hints: Hints,
     buffer: Buffer<Group>,
     active: ActivePartitions,
+    horizon: Horizon,
     /// The next position to read.
     next: Position,
     is_looking: bool,
@@ -74,6 +76,7 @@ impl Collector {
             hints,
             buffer: Buffer::new(hints, Group::memory_bytes),
             active: ActivePartitions::default(),
+            horizon: Horizon::default(),
             next: progress.low(),
             is_looking: false,
             closed: VecDeque::new(),
@@ -107,7 +110,11 @@ impl Collector {
     /// Looks at what comes next. One look at a time; its end is told by [`Collector::looked`].
     pub(super) fn look(&mut self) -> impl Future<Output = io::Result<Stretch>> + use<> {
         self.is_looking = true;
-        let (records, reading, from) = (self.records.clone(), self.reading.clone(), self.next);
+        let (records, from) = (self.records.clone(), self.next);
+        let mut reading = self.reading.clone();
+        if let Some(placer) = &mut reading.placer {
+            placer.set_horizon(self.horizon);
+        }
         async move {
             let look = move || intake::look(&records, &reading, from);
             let stretch = blocking(look).await;
@@ -346,6 +353,16 @@ impl Collector {
     /// What is open.
     pub(super) fn buffer(&self) -> &Buffer<Group> {
         &self.buffer
+    }
+
+    /// The groups of what is open, or closed and not given out.
+    pub(super) fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.buffer.groups().chain(self.closed.iter().map(|batch| &batch.group))
+    }
+
+    /// Keeps records out of partitions that are complete.
+    pub(super) fn change_horizon(&mut self, horizon: Horizon) {
+        self.horizon = horizon;
     }
 
     /// How many batches are closed.

@@ -221,7 +221,8 @@ impl Converter {
             (GroupPlace::Failed(kind @ FailedKind::Unplaced), _) => {
                 let placer = Placer::new(self.stream.clone(), self.recipe.clone());
                 let (tenant, bytes) = (group.tenant.as_ref(), record.data);
-                let given = Given { tenant, arrival: record.arrival, bytes, hook_keys };
+                let (position, arrival) = (record.position, record.arrival);
+                let given = Given { tenant, position, arrival, bytes, hook_keys };
                 (*kind, placer.why_unplaced(&given))
             }
             (_, Err(error)) => (FailedKind::Unplaced, Unplaced::without_name(error)),

@@ -1,7 +1,8 @@
 //! One plan on its way into its stores.
 //!
 //! Owns a turn of it: the objects that are not there yet, some side by side, what is logged and
-//! counted of each, once; and how an object is given up whose bytes are lost. Does not commit.
+//! counted of each, once; and how an object is given up whose bytes are lost. A notice is told to a
+//! webhook instead. Does not commit.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,8 +23,9 @@ use crate::fault::Action;
 use crate::journal::{AppendError, Control, Journal};
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::outbox::{Outbox, ReadError};
-use crate::plan::{ObjectHeader, PlanId};
+use crate::plan::{ObjectHeader, ObjectKind, PlanId};
 use crate::record::StreamName;
+use crate::webhook::Announce;
 
 /// Plans of more objects are told in the log as a whole.
 pub(super) const TOLD_OBJECTS_MAX: usize = 64;
@@ -65,6 +67,8 @@ pub(super) struct Delivery {
     pub(super) turn: Turn,
     /// Whether the log gets a line for the plan rather than for each of its objects.
     pub(super) is_told_as_a_whole: bool,
+    /// Who is told what notices say.
+    pub(super) webhook: Option<Arc<dyn Announce>>,
 }
 
 impl Delivery {
@@ -123,6 +127,9 @@ impl Delivery {
     }
 
     async fn put(&self, header: &ObjectHeader, attempts: u32) -> Outcome {
+        if header.kind == ObjectKind::Notice {
+            return self.announce(header).await;
+        }
         let step = format!("deliver {}", header.key);
         let failed =
             |error: &DeliverError, attempt: u32| self.failed(&step, &header.key, error, attempt);
@@ -153,6 +160,40 @@ impl Delivery {
             tracing::info!(%stream, key, rows, bytes, "delivered an object");
         }
         outcome
+    }
+
+    /// Tells the webhook once; the turn is what is repeated.
+    async fn announce(&self, header: &ObjectHeader) -> Outcome {
+        let step = format!("announce {}", header.key);
+        let Some(webhook) = &self.webhook else {
+            tracing::warn!(
+                stream = %self.stream,
+                partition = header.key,
+                "the stream has no webhook any more: nobody is told that the partition is complete"
+            );
+            self.troubles.clear(&step);
+            return Outcome::There;
+        };
+        let told = match self.read(header).await {
+            Ok(body) => webhook.announce(&header.sha256, body).await.map_err(|e| e.to_string()),
+            Err(unreadable) if unreadable.is_final => {
+                self.troubles.clear(&step);
+                return Outcome::Spoiled;
+            }
+            Err(unreadable) => Err(unreadable.to_string()),
+        };
+        let Err(error) = told else {
+            self.troubles.clear(&step);
+            tracing::info!(stream = %self.stream, partition = header.key, "told the webhook");
+            return Outcome::There;
+        };
+        let attempt = self.turn.turns.saturating_add(1);
+        self.troubles.set(&step, format!("{error} (attempt {attempt})"));
+        // The same thing again is news ever more rarely.
+        if attempt.is_power_of_two() {
+            tracing::warn!(stream = %self.stream, error, attempt, "trying again until it works");
+        }
+        Outcome::NotYet
     }
 
     fn read<'a>(&'a self, header: &'a ObjectHeader) -> BoxFuture<'a, Result<Bytes, Unreadable>> {

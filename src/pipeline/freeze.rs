@@ -8,7 +8,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
+use super::blocking;
 use super::caution::survive;
+use super::completion::{Completion, Telling};
 use super::conversion::{Converter, Rows};
 use super::naming::NameError;
 use super::placing::Partitioning;
@@ -17,9 +19,9 @@ use crate::convert::{EncodeError, Format};
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
 use crate::partition::{Evaluated, Group, Template};
-use crate::plan::{CatalogPartition, Plan, PlanId, PlannedObject, Target};
+use crate::plan::{CatalogPartition, EventPartition, Plan, PlanId, PlannedObject, Target};
 use crate::positions::Positions;
-use crate::record::Position;
+use crate::record::{Position, UnixMillis};
 use crate::table::Table;
 
 /// A closed batch of a stream.
@@ -57,10 +59,14 @@ pub struct Recipe {
     pub prefix: Template,
     /// Where failed records go.
     pub error_prefix: Template,
+    /// What the names of rows' objects end with, in place of the format's own.
+    pub file_extension: Option<String>,
     /// The store of both.
     pub target: Target,
     /// The catalog that partitions are registered in.
     pub register_in: Option<String>,
+    /// How it is told that partitions of event time are complete, where it is.
+    pub completion: Option<Completion>,
 }
 
 /// Everything that the step touches.
@@ -128,6 +134,31 @@ impl Freezer {
             Ok(plan) => plan?,
             Err(error) => return Err(FreezeError::Panicked(error.to_string())),
         };
+        self.append(plan).await
+    }
+
+    /// Makes a durable plan of what is told of complete partitions, which has no records.
+    pub(super) async fn freeze_tellings(
+        &self,
+        id: PlanId,
+        tellings: Vec<Telling>,
+        source_end: Position,
+    ) -> Result<Plan, FreezeError> {
+        let freezer = self.clone();
+        let (headers, bytes): (Vec<_>, Vec<_>) = tellings.into_iter().unzip();
+        let positions = Positions::default();
+        let object = |header| PlannedObject { header, positions: positions.clone() };
+        let objects = headers.into_iter().map(object).collect();
+        let damaged = Positions::default();
+        let mut plan = Plan { id, objects, damaged, source_end };
+        let plan = blocking(move || {
+            freezer.freeze_objects(&mut plan, &bytes)?;
+            Ok::<_, FreezeError>(plan)
+        });
+        self.append(plan.await?).await
+    }
+
+    async fn append(&self, plan: Plan) -> Result<Plan, FreezeError> {
         let control = Control::Plan(plan);
         self.log.append_control(&control).await?;
         let Control::Plan(plan) = control else { unreachable!("it was made as a plan") };
@@ -158,19 +189,39 @@ impl Freezer {
                 bytes.push(failed.lines);
             }
         }
-        if !objects.is_empty() {
-            let frozen = self.outbox.freeze(id, &bytes).map_err(FreezeError::Outbox)?;
-            for (object, frozen) in objects.iter_mut().zip(frozen) {
-                object.header.offset = frozen.offset;
-                object.header.size_bytes = frozen.size_bytes;
-                object.header.sha256 = frozen.sha256;
-            }
+        let mut plan = Plan { id, objects, damaged, source_end };
+        if !plan.objects.is_empty() {
+            self.freeze_objects(&mut plan, &bytes)?;
         }
-        Ok(Plan { id, objects, damaged, source_end })
+        Ok(plan)
+    }
+
+    fn freeze_objects(&self, plan: &mut Plan, bytes: &[Vec<u8>]) -> Result<(), FreezeError> {
+        let frozen = self.outbox.freeze(plan.id, bytes).map_err(FreezeError::Outbox)?;
+        for (object, frozen) in plan.objects.iter_mut().zip(frozen) {
+            object.header.offset = frozen.offset;
+            object.header.size_bytes = frozen.size_bytes;
+            object.header.sha256 = frozen.sha256;
+        }
+        Ok(())
     }
 }
 
 impl Recipe {
+    /// The partition of event time that a batch adds to, where its end is told. One whose oldest record
+    /// came after that holds late records alone, and tells nothing of it.
+    pub(super) fn event_partition(
+        &self,
+        group: &Group,
+        oldest_arrival: UnixMillis,
+    ) -> Option<EventPartition> {
+        let completion = self.completion.as_ref()?;
+        let (folder, until) = completion.spans.of_group(group)?;
+        let is_on_time = oldest_arrival <= completion.ends_at(until);
+        let counted = EventPartition { folder, until, objects: 0, rows: 0, complete_from: None };
+        is_on_time.then_some(counted)
+    }
+
     /// The catalog's partition of an evaluated prefix: values by name, in the table's order.
     #[must_use]
     pub fn partition(&self, place: &Evaluated) -> Option<CatalogPartition> {

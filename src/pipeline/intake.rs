@@ -11,7 +11,7 @@ use super::placing::{Given, Placer};
 use crate::journal::{Call, Journal, Outline, Outlined, Seen};
 use crate::partition::{FailedKind, Group};
 use crate::positions::Positions;
-use crate::record::{Position, Tenant, UnixMillis};
+use crate::record::{Position, UnixMillis};
 
 /// Bytes of records that one look takes on when it does not read them.
 const OUTLINE_BYTES: usize = 16 << 20;
@@ -113,16 +113,10 @@ pub(super) fn last_source_end(scratch: &Journal) -> io::Result<Position> {
     }
 }
 
-fn group(
-    placer: Option<&Placer>,
-    tenant: Option<&Tenant>,
-    arrival: UnixMillis,
-    bytes: &[u8],
-    hook_keys: &BTreeMap<String, String>,
-) -> Group {
+fn group(placer: Option<&Placer>, given: &Given<'_>) -> Group {
     match placer {
-        Some(placer) => placer.group(&Given { tenant, arrival, bytes, hook_keys }),
-        None => Group::of(tenant.cloned()),
+        Some(placer) => placer.group(given),
+        None => Group::of(given.tenant.cloned()),
     }
 }
 
@@ -147,17 +141,27 @@ impl Stretch {
         match seen {
             Outlined::Lost(run) => self.lost.push_run(run.first, run.count),
             Outlined::Call(Outline { tenant, arrival, first, lengths }) => {
-                let group = group(placer, tenant.as_ref(), arrival, &[], NO_KEYS);
+                let given = Given {
+                    tenant: tenant.as_ref(),
+                    position: first,
+                    arrival,
+                    bytes: &[],
+                    hook_keys: NO_KEYS,
+                };
+                let group = group(placer, &given);
                 self.runs.push(Run { group, first, lengths, arrival });
             }
         }
     }
 
     fn place(&mut self, placer: Option<&Placer>, call: &Call<'_>) {
+        let (tenant, arrival) = (call.tenant.as_ref(), call.arrival);
         for (position, bytes) in call.records() {
             match bytes {
                 Some(bytes) => {
-                    let group = group(placer, call.tenant.as_ref(), call.arrival, bytes, NO_KEYS);
+                    let hook_keys = NO_KEYS;
+                    let given = Given { tenant, position, arrival, bytes, hook_keys };
+                    let group = group(placer, &given);
                     self.push(group, position, bytes.len(), call.arrival);
                 }
                 None => self.lost.push(position),
@@ -175,7 +179,9 @@ impl Stretch {
             self.source_end = self.source_end.max(entry.source.advanced_by(1));
             match entry.content {
                 Content::Part { partition_keys, data } => {
-                    let group = group(placer, tenant, call.arrival, data, &partition_keys);
+                    let (arrival, bytes, hook_keys) = (call.arrival, data, &partition_keys);
+                    let given = Given { tenant, position, arrival, bytes, hook_keys };
+                    let group = group(placer, &given);
                     self.push(group, position, data.len(), call.arrival);
                 }
                 Content::Failed { raw, .. } => {

@@ -17,6 +17,7 @@
 //! it has every durable one; outbox files go only after a checkpoint that has their commit.
 
 mod answers;
+mod completing;
 mod end;
 mod outcomes;
 mod steps;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use self::completing::Asked;
 pub(super) use self::end::Ended;
 use self::outcomes::Done;
 use super::caution::Caution;
@@ -40,7 +42,7 @@ use super::freeze::Freezer;
 use super::handle::{LegHandle, Request, TableTrouble};
 use super::intake::{Kind, Reading};
 use super::ledger::Alarm;
-use super::orders::{Logs, Orders, Role, Surroundings};
+use super::orders::{Ends, Logs, Orders, Role, Surroundings};
 use super::registration::Registrations;
 use super::state::{State, missing_plans};
 use super::transformer::Transformer;
@@ -87,6 +89,7 @@ pub(super) struct Leg {
     freezer: Freezer,
     transformer: Option<Transformer>,
     catalogs: BTreeMap<String, Arc<dyn Catalog>>,
+    ends: Ends,
     surroundings: Surroundings,
 
     state: State,
@@ -112,6 +115,10 @@ pub(super) struct Leg {
     /// Plans whose new keys are being written.
     renaming: usize,
     registering: bool,
+    /// What is waited for before the ends of partitions are told.
+    asked: Option<Asked>,
+    /// When that is tried again after nothing could be told.
+    tells_again_at: Duration,
     checkpointing: bool,
     sealing: bool,
     /// New orders, of another kind than the present ones, that wait until nothing is under way.
@@ -195,8 +202,9 @@ impl Leg {
         let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
         let checkpointed_mark = journal.mark();
         let around = surroundings.clone();
-        let collector =
+        let mut collector =
             Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
+        collector.change_horizon(state.watched().horizon());
         let leg = Self {
             role,
             records,
@@ -207,6 +215,7 @@ impl Leg {
             freezer,
             transformer: orders.transformer,
             catalogs: orders.catalogs,
+            ends: orders.ends,
             state,
             collector,
             transforms: Transforms::default(),
@@ -224,6 +233,8 @@ impl Leg {
             freezing_records: 0,
             renaming: 0,
             registering: false,
+            asked: None,
+            tells_again_at: Duration::ZERO,
             checkpointing: false,
             sealing: false,
             awaited: None,
@@ -335,7 +346,11 @@ impl Leg {
         if self.alarm.is_due(now) {
             self.look_at_ledger(end);
         }
-        if self.collector.wants_to_look(end) {
+        if self.role == Role::Transformed {
+            self.surroundings.show_parts_wait(!self.is_idle(end));
+        }
+        let is_held_up = self.start_completion(end);
+        if !is_held_up && self.collector.wants_to_look(end) {
             let look = self.collector.look();
             self.work.spawn(async move { Done::Looked(look.await) });
         }
@@ -363,7 +378,8 @@ impl Leg {
             }
         }
         // A freeze would only put a due checkpoint off.
-        if self.awaited.is_none() && self.collector.has_closed() {
+        let has_work = self.collector.has_closed() || self.transforms.has_rest();
+        if self.awaited.is_none() && !is_held_up && has_work {
             if self.transformer.is_some() {
                 self.start_transforms();
             } else if !self.freezing && !checkpoint_due && !self.is_held() {
@@ -409,6 +425,8 @@ impl Leg {
         self.collector.change_hints(orders.hints);
         self.transformer = orders.transformer;
         self.catalogs = orders.catalogs;
+        self.ends = orders.ends;
+        self.note_untold();
         // What the old table knew the new one need not know.
         self.registrations.forget();
         self.show_table();
@@ -428,7 +446,8 @@ impl Leg {
     fn pause(&self, deadline: Option<Duration>) -> Duration {
         let now = self.surroundings.clock.steady();
         let due = self.collector.next_due().into_iter();
-        let due = due.chain(deadline).chain(self.registered_by).min();
+        let due =
+            due.chain(deadline).chain(self.registered_by).chain(self.completion_due(now)).min();
         let due = due.map(|due| due.saturating_sub(now));
         let is_empty =
             self.collector.buffer().batch_count() == 0 && self.collector.closed_count() == 0;

@@ -42,6 +42,8 @@ mod turns;
 mod delivery;
 mod troubles;
 mod registration;
+mod watched;
+mod completion;
 mod backup;
 mod backup_end;
 #[cfg(test)]
@@ -61,6 +63,7 @@ pub use self::backup_end::BackupEnd;
 pub use self::books::{
     Books, LegBooks, Oddity, OpenObject, StreamBooks, entry_outcome, entry_source,
 };
+pub use self::completion::Completion;
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Left, Status, TableTrouble};
 pub use self::placing::{Missing, Partitioning, Query};
@@ -68,7 +71,7 @@ pub use self::placing::{Missing, Partitioning, Query};
 use self::backup::{Ending, Ground};
 use self::handle::{Changing, LegHandle, Legs};
 use self::leg::{Ended, Leg};
-use self::orders::{Logs, Orders, Role, Surroundings};
+use self::orders::{Ends, Logs, Orders, Role, Surroundings};
 use self::transformer::Transformer;
 use self::troubles::Troubles;
 use crate::buffer::Hints;
@@ -185,6 +188,7 @@ impl Pipeline {
             conversions: parts.conversions,
             metrics: metrics.clone(),
             imbalances: Troubles::default(),
+            parts_waiting: Arc::default(),
         };
         let source = parts.opened.journal.clone();
         let (changing, changes) = mpsc::channel(CHANGES_MAX);
@@ -211,7 +215,7 @@ impl Pipeline {
         let transformed_until = if settings.chain.is_some() || had_hooks {
             let Ground { environment, surroundings, .. } = &pipeline.ground;
             let (directory, orders) =
-                (pipeline.directory.join("scratch"), Orders::of_parts(&settings));
+                (pipeline.directory.join("scratch"), pipeline.parts_orders(&settings));
             let opened = Transformed::open(environment, &directory, orders, surroundings.clone())?;
             let source_end = opened.source_end;
             pipeline.take_transformed(opened);
@@ -377,7 +381,7 @@ impl Pipeline {
     async fn change(&mut self, settings: &Settings) -> Result<(), PipelineError> {
         if settings.chain.is_some() && self.scratch.is_none() {
             let Ground { environment, surroundings, .. } = self.ground.clone();
-            let (directory, orders) = (self.directory.join("scratch"), Orders::of_parts(settings));
+            let (directory, orders) = (self.directory.join("scratch"), self.parts_orders(settings));
             let open = move || Transformed::open(&environment, &directory, orders, surroundings);
             let opened = blocking(open).await?;
             self.take_transformed(opened);
@@ -407,7 +411,7 @@ impl Pipeline {
         self.backup.clone_from(&settings.backup);
         // Nothing can fail from here on.
         if let Some(leg) = self.legs.transformed() {
-            leg.change(Orders::of_parts(settings)).await;
+            leg.change(self.parts_orders(settings)).await;
         }
         if let Some(leg) = self.legs.source() {
             leg.change(self.source_orders(settings)).await;
@@ -428,9 +432,14 @@ impl Pipeline {
         });
         Orders {
             hints: settings.chain.as_ref().map_or(settings.hints, Chain::hints),
+            ends: if transformer.is_some() { Ends::Elsewhere } else { Ends::Own },
             transformer,
-            ..Orders::of_parts(settings)
+            ..self.parts_orders(settings)
         }
+    }
+
+    fn parts_orders(&self, settings: &Settings) -> Orders {
+        Orders::of_parts(settings, &self.ground.source)
     }
 
     fn take_transformed(&mut self, transformed: Transformed) {
@@ -455,6 +464,8 @@ impl Transformed {
         orders: Orders,
         surroundings: Surroundings,
     ) -> Result<Self, PipelineError> {
+        // Until the leg has looked.
+        surroundings.show_parts_wait(true);
         let opened = Journal::open(environment, &surroundings.stream, directory)?;
         let (scratch, logs) = (opened.journal.clone(), Logs { opened, held: None });
         let troubles = Troubles::default();

@@ -6,7 +6,7 @@
 use uuid::Uuid;
 
 use super::freeze::Recipe;
-use crate::partition::{EvaluateError, Group, KeyTooLong, ObjectName};
+use crate::partition::{EvaluateError, Group, GroupPlace, KeyTooLong, ObjectName};
 use crate::plan::{ObjectHeader, ObjectKind};
 use crate::record::{ErrorOutputType, StreamName, UnixMillis};
 
@@ -54,11 +54,17 @@ pub(super) fn name(
     let format = &recipe.format;
     // Lines of failures are written plainly whatever the data is.
     let (kind, template, extension, content_encoding) = match error {
-        None => (ObjectKind::Data, &recipe.prefix, format.extension(), format.content_encoding()),
+        None => {
+            let extension = recipe.file_extension.as_deref().unwrap_or(format.extension());
+            (ObjectKind::Data, &recipe.prefix, extension, format.content_encoding())
+        }
         Some(_) => (ObjectKind::Error, &recipe.error_prefix, "", None),
     };
     let mut random = || Uuid::new_v4().as_u128();
     let place = template.evaluate(oldest_arrival, group, error, &mut random)?;
+    let is_late = kind == ObjectKind::Data && matches!(group.place, GroupPlace::Late(_));
+    let rule = recipe.partitioning.event_time.as_ref().filter(|_| is_late);
+    let late_folder = rule.map_or("", |rule| rule.late_folder.as_str());
     let name = ObjectName {
         stream,
         version: 1,
@@ -67,7 +73,9 @@ pub(super) fn name(
         random: marked(stamp, random()),
         extension,
     };
-    let partition = if kind == ObjectKind::Data { recipe.partition(&place) } else { None };
+    // Late records beside their partition are none of the table's.
+    let is_of_table = kind == ObjectKind::Data && !is_late;
+    let partition = if is_of_table { recipe.partition(&place) } else { None };
     if let Some(partition) = &partition {
         let length = partition.location.chars().count();
         if length > LOCATION_CHARS_MAX {
@@ -78,7 +86,7 @@ pub(super) fn name(
             return Err(NameError::Value(length));
         }
     }
-    let key = name.key(&place.prefix)?;
+    let key = name.key(&format!("{late_folder}{}", place.prefix))?;
     if recipe.target.is_folder() {
         let longest = key.split('/').map(str::len).max();
         if let Some(length) = longest.filter(|length| *length > NAME_BYTES_MAX) {
@@ -96,6 +104,7 @@ pub(super) fn name(
         tenant: group.tenant.clone(),
         content_encoding: content_encoding.map(str::to_owned),
         partition,
+        event: if is_of_table { recipe.event_partition(group, oldest_arrival) } else { None },
         renamed: 0,
         spoiled: false,
     })

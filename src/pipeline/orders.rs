@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
 
@@ -34,6 +35,37 @@ pub(super) struct Surroundings {
     pub(super) metrics: Metrics,
     /// Legs whose counts do not add up.
     pub(super) imbalances: Troubles,
+    /// Whether parts wait in the scratch log: none where there is no such log.
+    pub(super) parts_waiting: Arc<AtomicBool>,
+}
+
+impl Surroundings {
+    /// Whether parts of records wait to be delivered.
+    pub(super) fn parts_wait(&self) -> bool {
+        self.parts_waiting.load(Ordering::Acquire)
+    }
+
+    /// Shows whether parts of records wait.
+    pub(super) fn show_parts_wait(&self, wait: bool) {
+        self.parts_waiting.store(wait, Ordering::Release);
+    }
+}
+
+/// Whether a leg tells the ends of partitions, and what has to be over before.
+#[derive(Clone, Debug)]
+pub(super) enum Ends {
+    /// Another leg tells them.
+    Elsewhere,
+    /// Its own records, and parts that hooks left in the scratch log before they were removed.
+    Own,
+    /// All records of this journal are to be transformed first.
+    After(Journal),
+}
+
+impl Ends {
+    pub(super) fn are_told(&self) -> bool {
+        !matches!(self, Self::Elsewhere)
+    }
 }
 
 /// Which leg it is.
@@ -92,6 +124,8 @@ pub(super) struct Orders {
     pub(super) transformer: Option<Transformer>,
     /// Where partitions are registered, by name.
     pub(super) catalogs: BTreeMap<String, Arc<dyn Catalog>>,
+    /// Whether it tells the ends of partitions.
+    pub(super) ends: Ends,
 }
 
 impl Orders {
@@ -101,9 +135,11 @@ impl Orders {
         is_placed.then(|| Placer::new(stream.clone(), self.recipe.clone()))
     }
 
-    /// Of the leg of transformed records.
-    pub(super) fn of_parts(settings: &Settings) -> Self {
+    /// Of the leg of what hooks make of the records of `source`.
+    pub(super) fn of_parts(settings: &Settings, source: &Journal) -> Self {
+        let has_hooks = settings.chain.is_some();
         Self {
+            ends: if has_hooks { Ends::After(source.clone()) } else { Ends::Elsewhere },
             recipe: settings.recipe.clone(),
             hints: settings.hints,
             transformer: None,
@@ -117,6 +153,7 @@ impl Orders {
             hints: backup.hints,
             transformer: None,
             catalogs: BTreeMap::new(),
+            ends: Ends::Elsewhere,
         }
     }
 }

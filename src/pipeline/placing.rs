@@ -1,12 +1,12 @@
 //! Where a record belongs: the group that it is gathered in, or why it has no place.
 //!
 //! Owns the rules by which the slots of a prefix get their values from one record, and which values
-//! cannot stand in a key. Does not own the language of queries (`jq`), nor how a value is escaped
+//! cannot stand in a key. Does not own the language of queries (`jq`), the rule of event time, nor how a value is escaped
 //! (`partition`). A record is placed when its leg looks at it, and once more, for the words, if it had
 //! no place; nothing durable depends on either.
 //!
-//! Invariant: where a record belongs depends on the record, its hooks' keys and the settings, never on
-//! when it is asked; only [`FailedKind::TooManyPartitions`] depends on what else is buffered, and it
+//! Invariant: where a record belongs depends on the record, its arrival, its hooks' keys, the settings
+//! and the partitions that were complete before it came, never on when it is asked; only [`FailedKind::TooManyPartitions`] depends on what else is buffered, and it
 //! is not decided here.
 
 use std::collections::BTreeMap;
@@ -17,9 +17,11 @@ use super::freeze::Recipe;
 use super::naming::{NameError, name};
 use crate::jq::{KeyValue, Program, ProgramError};
 use crate::partition::{
-    DEFAULT_PARTITION, FailedKind, Group, GroupPlace, KEY_BYTES_MAX, Slot, Values,
+    DEFAULT_PARTITION, EventTime, FailedKind, Group, GroupPlace, KEY_BYTES_MAX, Slot, Stamped,
+    Values, Verdict,
 };
-use crate::record::{StreamName, Tenant, UnixMillis};
+use crate::plan::Horizon;
+use crate::record::{Position, StreamName, Tenant, UnixMillis};
 
 /// Firehose's code of records out of which no values can be taken.
 const NO_VALUES: &str = "DynamicPartitioning.MetadataExtractionFailed";
@@ -34,6 +36,8 @@ pub struct Partitioning {
     pub query: Option<Query>,
     /// What becomes of a record without a value.
     pub missing: Missing,
+    /// Where the time of an event stands in its record, and what is late or early.
+    pub event_time: Option<EventTime>,
     /// How many partitions may be active: with records that are buffered, or closed and not planned.
     pub max_active_partitions: Option<usize>,
 }
@@ -90,6 +94,7 @@ impl Query {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given<'a> {
     pub(super) tenant: Option<&'a Tenant>,
+    pub(super) position: Position,
     pub(super) arrival: UnixMillis,
     /// What hooks made of it, where there are hooks. Empty where a placer needs no bytes.
     pub(super) bytes: &'a [u8],
@@ -132,7 +137,8 @@ impl Unplaced {
 
     /// It had none when its leg looked at it, and would have one now.
     fn before() -> Self {
-        Self::new(NO_VALUES, "the query gave no values when the record was placed")
+        let message = "the record had no place when it was looked at: its query gave no values, or                        its partition was complete already";
+        Self::new(NO_VALUES, message)
     }
 }
 
@@ -141,11 +147,17 @@ impl Unplaced {
 pub(super) struct Placer {
     stream: StreamName,
     recipe: Arc<Recipe>,
+    horizon: Horizon,
 }
 
 impl Placer {
     pub(super) fn new(stream: StreamName, recipe: Arc<Recipe>) -> Self {
-        Self { stream, recipe }
+        Self { stream, recipe, horizon: Horizon::default() }
+    }
+
+    /// Keeps records out of partitions of event time that are complete.
+    pub(super) fn set_horizon(&mut self, horizon: Horizon) {
+        self.horizon = horizon;
     }
 
     /// Whether records are placed by what they hold.
@@ -190,6 +202,7 @@ impl Placer {
         }
         let query = self.recipe.partitioning.query.as_ref();
         let queried = query.map(|query| query.keys(given.bytes)).transpose()?.unwrap_or_default();
+        let time = self.event_time(given)?;
         let value = |(number, slot): (usize, &Slot)| match slot {
             Slot::QueryKey(key) => match queried.get(key) {
                 Some(KeyValue::Text(text)) => self.value(number, key, text),
@@ -198,12 +211,30 @@ impl Placer {
             Slot::HookKey(key) => {
                 self.value(number, key, given.hook_keys.get(key).map_or("", String::as_str))
             }
-            Slot::Event(_) => Err(Unplaced::new(NO_VALUES, "the record names no instant")),
+            Slot::Event(field) => {
+                Ok(self.recipe.prefix.event_value(field, time.instant).into_boxed_str())
+            }
         };
         let values: Result<Values, _> = self.slots().iter().enumerate().map(value).collect();
-        let place = GroupPlace::Placed(values?);
+        let values = values?;
+        let place =
+            if time.is_aside { GroupPlace::Late(values) } else { GroupPlace::Placed(values) };
         self.check_name(given, &place)?;
         Ok(place)
+    }
+
+    /// The instant that the slots of event time print: that of the arrival where there is no rule.
+    fn event_time(&self, given: &Given<'_>) -> Result<Time, Unplaced> {
+        let is_used = self.slots().iter().any(|slot| matches!(slot, Slot::Event(_)));
+        let Some(rule) = self.recipe.partitioning.event_time.as_ref().filter(|_| is_used) else {
+            return Ok(Time { instant: given.arrival, is_aside: false });
+        };
+        let Given { bytes: data, position, arrival, .. } = *given;
+        match rule.judge(Stamped { data, position, arrival }, self.horizon) {
+            Verdict::At(instant) => Ok(Time { instant, is_aside: false }),
+            Verdict::Late(instant) => Ok(Time { instant, is_aside: true }),
+            Verdict::Failed(why) => Err(Unplaced::new(NO_VALUES, why)),
+        }
     }
 
     /// The value of a slot as it stands in the group; an empty one is none.
@@ -260,6 +291,14 @@ impl Placer {
     }
 }
 
+/// The time by which a record is placed.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    instant: UnixMillis,
+    /// It goes below the folder for late records.
+    is_aside: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,7 +308,7 @@ mod tests {
     fn placer(prefix: &str, query: Option<&str>, missing: Missing) -> Placer {
         let prefix = Template::parse(prefix, Place::Prefix).expect("a prefix");
         let query = query.map(|text| Query::compile(text).expect("a query"));
-        let partitioning = Partitioning { query, missing, max_active_partitions: None };
+        let partitioning = Partitioning { query, missing, ..Partitioning::default() };
         let recipe = Recipe { prefix, partitioning, register_in: None, ..recipe() };
         Placer::new(StreamName::new("clicks").expect("a name"), Arc::new(recipe))
     }
@@ -282,7 +321,8 @@ mod tests {
         let keys = keys.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         let hook_keys = &keys.collect();
         let bytes = record.as_bytes();
-        let given = Given { tenant: None, arrival: UnixMillis(0), bytes, hook_keys };
+        let given =
+            Given { tenant: None, position: Position(0), arrival: UnixMillis(0), bytes, hook_keys };
         let group = placer.group(&given);
         let place = placer.place(&given);
         assert_eq!(group.values().is_some(), place.is_ok(), "{record}");

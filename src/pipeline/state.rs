@@ -1,12 +1,14 @@
 //! What has been decided about a stream's records, and what came of it.
 //!
-//! Owns the counters, the open plans and the partitions to register; changes only by durable plans,
+//! Owns the counters, the open plans, the partitions to register and, in `watched`, those of event time;
+//! changes only by durable plans,
 //! commits, registrations and losses, in memory exactly as in a replay. Applying one of them twice has no
 //! effect, so a replay may begin anywhere before the checkpoint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::progress::Progress;
+use super::watched::Watched;
 use crate::journal::{Checkpoint, Control, Opened};
 use crate::plan::{CatalogPartition, ObjectKind, Plan, PlanId, PlannedObject};
 use crate::positions::Positions;
@@ -27,6 +29,7 @@ pub(super) struct State {
     /// How far the transform has come, as entries that were read and plans say.
     source_end: Position,
     unregistered: BTreeSet<CatalogPartition>,
+    watched: Watched,
 }
 
 /// Records by what became of them.
@@ -56,6 +59,7 @@ impl State {
     /// The state that a checkpoint and the decisions around and after it lead to.
     pub(super) fn replay(checkpoint: Option<Checkpoint>, controls: Vec<Control>) -> Self {
         let checkpoint = checkpoint.unwrap_or_default();
+        let watched = Watched::of(&checkpoint);
         let numbered = checkpoint.open_plans.into_iter().map(|plan| (plan.id, plan));
         let mut state = Self {
             progress: Progress::new(&checkpoint.settled),
@@ -69,6 +73,7 @@ impl State {
             left_out: checkpoint.left_out,
             source_end: checkpoint.source_end,
             unregistered: checkpoint.unregistered.into_iter().collect(),
+            watched,
         };
         controls.into_iter().for_each(|control| state.apply(control));
         state
@@ -89,7 +94,7 @@ impl State {
     }
 
     pub(super) fn checkpoint(&self, end: Position) -> Checkpoint {
-        Checkpoint {
+        let mut checkpoint = Checkpoint {
             end,
             settled: self.progress.settled(),
             open_plans: self.open_plans.values().cloned().collect(),
@@ -102,7 +107,10 @@ impl State {
             left_out: self.left_out,
             source_end: self.source_end,
             unregistered: self.unregistered.iter().cloned().collect(),
-        }
+            ..Checkpoint::default()
+        };
+        self.watched.write_into(&mut checkpoint);
+        checkpoint
     }
 
     pub(super) fn next_plan(&self) -> PlanId {
@@ -128,6 +136,7 @@ impl State {
             self.source_end = self.source_end.max(plan.source_end);
             for object in &plan.objects {
                 self.progress.settle(&object.positions);
+                self.watched.planned(&object.header);
             }
             self.damaged += self.progress.settle(&plan.damaged);
         }
@@ -153,6 +162,7 @@ impl State {
                 && !std::mem::replace(&mut object.header.spoiled, true)
             {
                 self.damaged += object.positions.count();
+                self.watched.spoiled(&object.header);
                 lost.push(object.clone());
             }
         }
@@ -195,7 +205,9 @@ impl State {
             match object.header.kind {
                 ObjectKind::Data => self.delivered += count,
                 ObjectKind::Error => self.failed += count,
+                ObjectKind::Marker | ObjectKind::Notice => {}
             }
+            self.watched.committed(&object.header);
             self.unregistered.extend(object.header.partition.clone());
         }
         Some(plan)
@@ -212,6 +224,21 @@ impl State {
 
     pub(super) fn unregistered(&self) -> &BTreeSet<CatalogPartition> {
         &self.unregistered
+    }
+
+    /// The partitions of event time.
+    pub(super) fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
+    pub(super) fn watched_mut(&mut self) -> &mut Watched {
+        &mut self.watched
+    }
+
+    /// Whether a plan is open that tells the end of partitions.
+    pub(super) fn is_telling(&self) -> bool {
+        let mut objects = self.open_plans.values().flat_map(|plan| &plan.objects);
+        objects.any(|object| matches!(object.header.kind, ObjectKind::Marker | ObjectKind::Notice))
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -293,6 +320,7 @@ mod tests {
             tenant: None,
             content_encoding: None,
             partition: (kind == ObjectKind::Data).then_some(partition),
+            event: None,
             renamed: 0,
             spoiled: false,
         };

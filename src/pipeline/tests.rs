@@ -9,6 +9,7 @@ mod changes;
 mod crash;
 mod damage;
 mod doubles;
+mod events;
 mod faults;
 mod flow;
 mod golden;

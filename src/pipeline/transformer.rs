@@ -40,6 +40,15 @@ pub(super) struct Transformer {
     pub(super) troubles: Troubles,
 }
 
+/// What records became.
+#[derive(Debug)]
+pub(super) struct Became {
+    /// What the scratch log is to hold.
+    pub(super) frames: Vec<Batch>,
+    /// Of how many records, the first ones, one at least. The others have become nothing yet.
+    pub(super) record_count: u64,
+}
+
 /// A record on its way through the chain.
 struct Taken {
     position: Position,
@@ -50,11 +59,11 @@ struct Taken {
 }
 
 impl Transformer {
-    /// Transforms records; gives the batches that the scratch log is to hold.
+    /// Transforms records, all of them or the first ones.
     ///
     /// # Errors
     /// When the journal cannot be read; nothing has come of the records then.
-    pub(super) async fn transform(self, positions: Positions) -> io::Result<Vec<Batch>> {
+    pub(super) async fn transform(self, positions: Positions) -> io::Result<Became> {
         let source = self.source.clone();
         let taken = blocking(move || read(&source, &positions)).await?;
         let lost = taken.iter().filter(|record| record.data.is_none());
@@ -123,15 +132,18 @@ fn record_id(stamp: u64, position: Position) -> String {
 }
 
 /// Packs what records became into frames: each holds whole records of one tenant and one arrival.
-fn frames(taken: &[Taken], transformed: Vec<Vec<Transformed>>, now: UnixMillis) -> Vec<Batch> {
+fn frames(taken: &[Taken], transformed: Vec<Vec<Transformed>>, now: UnixMillis) -> Became {
     let mut frames: Vec<Batch> = Vec::new();
+    let mut record_count = 0;
     let mut transformed = transformed.into_iter();
     for record in taken {
         // What a record became stays in one frame, so that a torn write leaves all of it or nothing.
         let became = match &record.data {
             None => vec![entry_bytes(record, Content::Damaged)],
             Some(data) => {
-                let parts = transformed.next().expect("the chain answers for each item");
+                let Some(parts) = transformed.next() else {
+                    break;
+                };
                 assert!(!parts.is_empty(), "a record becomes something");
                 entries(record, data, parts, now)
             }
@@ -145,8 +157,9 @@ fn frames(taken: &[Taken], transformed: Vec<Vec<Transformed>>, now: UnixMillis) 
         let mut frame = frames.pop_if(fits).unwrap_or_else(new);
         became.iter().for_each(|entry| frame.push(entry));
         frames.push(frame);
+        record_count += 1;
     }
-    frames
+    Became { frames, record_count }
 }
 
 fn entries(record: &Taken, data: &Bytes, parts: Vec<Transformed>, now: UnixMillis) -> Vec<Vec<u8>> {

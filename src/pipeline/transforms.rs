@@ -1,7 +1,8 @@
 //! Batches on their way through the hooks, in order.
 //!
 //! Owns which batches are transformed side by side, and the order in which what they became is
-//! appended to the scratch log: that of their positions. Keeps nothing that a crash would miss: what
+//! appended to the scratch log: that of their positions. Of a batch that becomes much, the first records
+//! are appended before the others begin. Keeps nothing that a crash would miss: what
 //! was not appended is transformed again, and then the new answer counts; what was appended never
 //! changes.
 
@@ -11,7 +12,7 @@ use std::io;
 
 use tokio::task::AbortHandle;
 
-use super::transformer::Transformer;
+use super::transformer::{Became, Transformer};
 use super::{repeat, rest_after};
 use crate::disk::DiskBudget;
 use crate::journal::{AppendError, Appended, Batch, Journal};
@@ -43,6 +44,8 @@ struct UnderWay {
     positions: Positions,
     became: Option<Vec<Batch>>,
     task: Option<AbortHandle>,
+    /// Whether it is the rest of a batch and has not begun.
+    is_rest: bool,
 }
 
 impl UnderWay {
@@ -59,13 +62,34 @@ impl Transforms {
     pub(super) fn has_room(&self, scratch: &Journal, budget: &DiskBudget) -> bool {
         let scratch_bytes_max = SCRATCH_BYTES_PRESSED.min(budget.round_bytes_max());
         let is_waiting = budget.is_used_up() && scratch.bytes() > scratch_bytes_max;
-        self.under_way.len() < UNDER_WAY_MAX && !is_waiting
+        let begun = self.under_way.iter().filter(|batch| !batch.is_rest).count();
+        // What comes first can always begin: nothing else is appended before it.
+        let is_first = self.under_way.front().is_some_and(|batch| batch.is_rest);
+        (begun < UNDER_WAY_MAX || is_first) && !is_waiting
+    }
+
+    /// The oldest rest of a batch, which then counts as begun.
+    pub(super) fn begin_rest(&mut self) -> Option<u64> {
+        let batch = self.under_way.iter_mut().find(|batch| batch.is_rest)?;
+        batch.is_rest = false;
+        Some(batch.ticket)
+    }
+
+    /// Whether the rest of a batch waits to be transformed.
+    pub(super) fn has_rest(&self) -> bool {
+        self.under_way.iter().any(|batch| batch.is_rest)
     }
 
     /// Begins with a batch; gives its ticket.
     pub(super) fn begin(&mut self, positions: Positions) -> u64 {
         let ticket = self.new_ticket();
-        self.under_way.push_back(UnderWay { ticket, positions, became: None, task: None });
+        self.under_way.push_back(UnderWay {
+            ticket,
+            positions,
+            became: None,
+            task: None,
+            is_rest: false,
+        });
         ticket
     }
 
@@ -86,7 +110,7 @@ impl Transforms {
     pub(super) fn begin_again(&mut self) -> Vec<u64> {
         let mut tickets = Vec::new();
         for index in 0..self.under_way.len() {
-            if self.under_way[index].became.is_none() {
+            if self.under_way[index].became.is_none() && !self.under_way[index].is_rest {
                 let ticket = self.new_ticket();
                 self.under_way[index].call_off();
                 self.under_way[index].ticket = ticket;
@@ -122,16 +146,26 @@ impl Transforms {
         &self,
         ticket: u64,
         transformer: Transformer,
-    ) -> Option<impl Future<Output = io::Result<Vec<Batch>>> + use<>> {
+    ) -> Option<impl Future<Output = io::Result<Became>> + use<>> {
         let batch = self.under_way.iter().find(|batch| batch.ticket == ticket)?;
         let positions = batch.positions.clone();
         Some(async move { rest_after(transformer.transform(positions).await, |_| true).await })
     }
 
-    /// Notes what a batch became.
-    pub(super) fn transformed(&mut self, ticket: u64, became: Vec<Batch>) {
-        if let Some(batch) = self.under_way.iter_mut().find(|batch| batch.ticket == ticket) {
-            batch.became = Some(became);
+    /// Notes what a batch became, or its first records; the others then wait for their turn.
+    pub(super) fn transformed(&mut self, ticket: u64, became: Became) {
+        let Some(index) = self.under_way.iter().position(|batch| batch.ticket == ticket) else {
+            return;
+        };
+        let batch = &mut self.under_way[index];
+        let (positions, rest) = batch.positions.split_at(became.record_count);
+        batch.positions = positions;
+        batch.became = Some(became.frames);
+        if !rest.is_empty() {
+            let ticket = self.new_ticket();
+            let rest =
+                UnderWay { ticket, positions: rest, became: None, task: None, is_rest: true };
+            self.under_way.insert(index + 1, rest);
         }
     }
 

@@ -10,13 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deliver::{Outcome, backoff};
-use crate::plan::{Plan, PlanId, Target};
+use crate::plan::{ObjectKind, Plan, PlanId, Target};
 
 /// Plans whose objects are being put side by side. Many are small, and each waits for its commit.
 const IN_FLIGHT_MAX: usize = 16;
 /// A plan rests about as long after its first turn without success, then longer.
 const PLAN_REST: Duration = Duration::from_secs(5);
 const PLAN_REST_MAX: Duration = Duration::from_secs(30);
+/// What stands for the store of notices.
+const WEBHOOK: &str = "webhook";
 /// A store that takes nothing is tried again after this long at the latest.
 const STORE_REST_MAX: Duration = Duration::from_secs(5);
 
@@ -119,7 +121,13 @@ impl Turns {
         let Some(first) = plan.objects.first() else {
             return;
         };
-        let store = Arc::new(first.header.target.clone());
+        let mut store = first.header.target.clone();
+        if first.header.kind == ObjectKind::Notice {
+            // A webhook that is away says nothing of the store.
+            WEBHOOK.clone_into(&mut store.store);
+            WEBHOOK.clone_into(&mut store.url);
+        }
+        let store = Arc::new(store);
         self.stores.entry(store.clone()).or_default().ready.insert(plan.id);
         let turn = Turn { may_be_there, there: plan.spoiled().collect(), ..Turn::default() };
         self.known.insert(plan.id, Known { store, turn, failures: 0, is_resting: false });
@@ -242,6 +250,7 @@ mod tests {
             tenant: None,
             content_encoding: None,
             partition: None,
+            event: None,
             renamed: 0,
             spoiled: false,
         };

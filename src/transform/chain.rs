@@ -3,6 +3,7 @@
 //! Owns how parts go from step to step, how many of them one record may become, and the patience
 //! with a hook that is away.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ pub enum Transformed {
     /// It goes to the error prefix.
     Failed {
         /// The record as it was accepted or, when it had been split before it failed, the part as
-        /// it came out of the split.
+        /// it came out of the split, or what it could not be split further from.
         raw: Bytes,
         /// Why.
         failure: Failure,
@@ -70,7 +71,9 @@ impl Chain {
         all.unwrap_or(Hints { size_bytes: SIZE_BYTES, interval: Duration::ZERO })
     }
 
-    /// Transforms records and tells for each what it became; never nothing.
+    /// Transforms records and tells for each what it became; never nothing. Where a step answers for
+    /// some of its batch only, it is the first of the records that are told of, one at least; the
+    /// others are to be given again.
     ///
     /// A step that is away is asked again until it answers; `troubled` hears of each refusal, and
     /// of the end of it. Cancel-safe.
@@ -84,23 +87,36 @@ impl Chain {
             let raw = item.part.data.clone();
             Travelling { record, raw, item }
         });
-        let mut travelling: Vec<_> = travelling.collect();
+        let mut travelling: VecDeque<_> = travelling.collect();
         for step in &self.steps {
-            if travelling.is_empty() {
-                break;
-            }
-            let items: Vec<_> = travelling.iter().map(|one| one.item.clone()).collect();
-            let verdicts = answer(step.as_ref(), &items, troubled).await;
-            assert_eq!(verdicts.len(), items.len(), "a step answers for each item");
-            let before = std::mem::take(&mut travelling);
+            let mut waiting = std::mem::take(&mut travelling);
             let mut yields = vec![Yield::default(); ended.len()];
-            for (one, verdict) in before.into_iter().zip(verdicts) {
-                match yields[one.record].bounded(verdict) {
-                    Verdict::Parts(parts) => travelling.extend(one.split(parts)),
-                    Verdict::Dropped => ended[one.record].push(Transformed::Dropped),
-                    Verdict::Failed(failure) => {
-                        ended[one.record].push(Transformed::Failed { raw: one.raw, failure });
-                    }
+            while let Some(first) = waiting.front() {
+                let mut last = first.record;
+                let items: Vec<_> = waiting.iter().map(|one| one.item.clone()).collect();
+                let verdicts = answer(step.as_ref(), &items, troubled).await;
+                let count = verdicts.len();
+                assert!((1..=items.len()).contains(&count), "a step answers, once for an item");
+                for (one, verdict) in waiting.drain(..count).zip(verdicts) {
+                    last = one.record;
+                    let end = match yields[one.record].bounded(verdict) {
+                        Verdict::Parts(parts) => {
+                            travelling.extend(one.split(parts, false));
+                            continue;
+                        }
+                        Verdict::PartsAndRest { parts, rest, failure } => {
+                            travelling.extend(one.split(parts, true));
+                            Transformed::Failed { raw: rest, failure }
+                        }
+                        Verdict::Dropped => Transformed::Dropped,
+                        Verdict::Failed(failure) => Transformed::Failed { raw: one.raw, failure },
+                    };
+                    ended[last].push(end);
+                }
+                // The record that the step stopped in goes on to its end, since all of it comes at once.
+                if count < items.len() {
+                    waiting.retain(|one| one.record == last);
+                    ended.truncate(last + 1);
                 }
             }
         }
@@ -121,10 +137,10 @@ struct Yield {
 impl Yield {
     /// The verdict itself or, where it would make too much of the record, the failure that this is.
     fn bounded(&mut self, verdict: Verdict) -> Verdict {
-        let Verdict::Parts(parts) = &verdict else {
+        let (Verdict::Parts(parts) | Verdict::PartsAndRest { parts, .. }) = &verdict else {
             return verdict;
         };
-        let size_bytes: usize = parts.iter().map(|part| part.data.len()).sum();
+        let size_bytes = verdict.size_bytes();
         let message = if parts.iter().any(|part| part.data.len() > PART_BYTES_MAX) {
             format!("a part has more than {PART_BYTES_MAX} bytes")
         } else if self.part_count + parts.len() > PARTS_MAX {
@@ -136,16 +152,17 @@ impl Yield {
             self.size_bytes += size_bytes;
             return verdict;
         };
-        Verdict::failed("Transform.TooLarge", message)
+        Verdict::too_large(message)
     }
 }
 
 impl Travelling {
-    /// What an item became: of several parts, each goes on by itself.
-    fn split(self, parts: Vec<Part>) -> Vec<Self> {
+    /// What an item became: of several parts, each goes on by itself, and so does one that leaves a
+    /// rest behind.
+    fn split(self, parts: Vec<Part>, leaves_rest: bool) -> Vec<Self> {
         assert!(!parts.is_empty(), "a step that wants nothing of an item says Dropped");
         let Self { record, raw, item } = self;
-        let is_split = parts.len() > 1;
+        let is_split = leaves_rest || parts.len() > 1;
         let parts = parts.into_iter().enumerate().map(|(index, part)| Self {
             record,
             raw: if is_split { part.data.clone() } else { raw.clone() },

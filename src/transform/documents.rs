@@ -44,6 +44,56 @@ pub(super) fn value_bytes(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Hands each member of an object to `take`: its name and its value, both as they are written. That
+/// `object` is one whole object is known.
+///
+/// # Errors
+/// What `take` answers, which ends the walk.
+pub(super) fn each_member<'a, E: From<String>>(
+    object: &'a str,
+    mut take: impl FnMut(&'a str, &'a str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut rest = &object["{".len()..];
+    while let Some(name) = next_value(&mut rest, '}')? {
+        rest = rest.strip_prefix(':').ok_or_else(|| "a colon is missing".to_owned())?;
+        let value = next_value(&mut rest, '}')?.ok_or_else(|| "a value is missing".to_owned())?;
+        take(name, value)?;
+    }
+    Ok(())
+}
+
+/// Hands each item of a list to `take`, as it is written. That `list` is one whole list is known.
+///
+/// # Errors
+/// What `take` answers, which ends the walk.
+pub(super) fn each_item<'a, E: From<String>>(
+    list: &'a str,
+    mut take: impl FnMut(&'a str) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut rest = &list["[".len()..];
+    while let Some(item) = next_value(&mut rest, ']')? {
+        take(item)?;
+    }
+    Ok(())
+}
+
+/// Takes the next value off `rest`, with the comma and the whitespace around it; none at the `end`.
+fn next_value<'a>(rest: &mut &'a str, end: char) -> Result<Option<&'a str>, String> {
+    let skip = |text: &mut &'a str| *text = &text[leading_whitespace(text)..];
+    skip(rest);
+    if rest.starts_with(end) {
+        return Ok(None);
+    }
+    let (value, behind) = rest.split_at(value_bytes(rest)?);
+    *rest = behind;
+    skip(rest);
+    if let Some(behind) = rest.strip_prefix(',') {
+        *rest = behind;
+        skip(rest);
+    }
+    Ok(Some(value))
+}
+
 pub(super) fn leading_whitespace(text: &str) -> usize {
     text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len()
 }

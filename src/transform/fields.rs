@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
-use super::documents::{documents, leading_whitespace, value_bytes};
+use super::documents::{documents, each_member};
 use super::{Item, Part, Transform, Unavailable, Verdict};
 
 /// What happens to the fields.
@@ -121,30 +121,16 @@ fn quoted(text: &str) -> String {
 
 /// The fields of a document, which must be an object. That it is JSON is known.
 fn members(document: &str) -> Result<Vec<Member<'_>>, String> {
-    let mut rest = document.strip_prefix('{').ok_or("a document is no object")?;
-    let mut members = Vec::new();
-    loop {
-        skip_whitespace(&mut rest);
-        if rest.starts_with('}') {
-            return Ok(members);
-        }
-        let name_bytes = value_bytes(rest)?;
-        let name_text = &rest[..name_bytes];
-        rest = &rest[name_bytes..];
-        skip_whitespace(&mut rest);
-        rest = rest.strip_prefix(':').ok_or("a colon is missing")?;
-        skip_whitespace(&mut rest);
-        let bytes = value_bytes(rest)?;
-        let name = serde_json::from_str(name_text).map_err(|error| error.to_string())?;
-        members.push(Member { name, name_text, value: &rest[..bytes] });
-        rest = &rest[bytes..];
-        skip_whitespace(&mut rest);
-        rest = rest.strip_prefix(',').unwrap_or(rest);
+    if !document.starts_with('{') {
+        return Err("a document is no object".to_owned());
     }
-}
-
-fn skip_whitespace(text: &mut &str) {
-    *text = &text[leading_whitespace(text)..];
+    let mut members = Vec::new();
+    each_member(document, |name_text, value| {
+        let name = serde_json::from_str(name_text).map_err(|error| error.to_string())?;
+        members.push(Member { name, name_text, value });
+        Ok::<_, String>(())
+    })?;
+    Ok(members)
 }
 
 impl Transform for Fields {

@@ -1,10 +1,17 @@
-//! What hooks answer, for the fuzzer.
+//! What hooks answer and what processors are given, for the fuzzer.
 
 use serde::de::IgnoredAny;
 
+use super::cloudwatch::CloudWatchLogs;
 use super::contract::{self, NO_JSON};
+use super::deaggregate::Deaggregate;
+use super::decompress::Decompress;
 use super::documents::documents;
-use super::{Item, PART_BYTES_MAX, Part, Verdict, command};
+use super::inside::Processor;
+use super::kpl::Kpl;
+use super::{
+    Item, LogForm, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, SubRecords, Verdict, command,
+};
 use crate::record::UnixMillis;
 
 /// Whatever bytes a hook answers with, every item has exactly one verdict. The first byte says which
@@ -53,8 +60,49 @@ fn check(items: &[Item], verdicts: &[Verdict]) {
                 assert!(!parts.is_empty());
                 assert!(parts.iter().all(|part| part.data.len() <= PART_BYTES_MAX));
             }
+            Verdict::PartsAndRest { .. } => panic!("no hook leaves a rest"),
             Verdict::Dropped => {}
             Verdict::Failed(failure) => assert!(!failure.code.is_empty()),
         }
+    }
+}
+
+/// What a processor makes of a record stays in its bounds, and what it takes apart is the record. The
+/// first byte says which processor.
+pub(crate) fn processor(data: &[u8]) {
+    let Some((kind, record)) = data.split_first() else {
+        return;
+    };
+    let part = Part::new(record.to_vec());
+    let delimited = |delimiter: &str| SubRecords::Delimited(delimiter.to_owned());
+    let verdict = match kind % 7 {
+        0 => Kpl.verdict(&part),
+        1 => Decompress.verdict(&part),
+        2 => CloudWatchLogs { form: LogForm::Messages { drops_control: false } }.verdict(&part),
+        3 => CloudWatchLogs { form: LogForm::Events }.verdict(&part),
+        4 => Deaggregate { sub_records: SubRecords::Json }.verdict(&part),
+        5 => Deaggregate { sub_records: delimited("\n") }.verdict(&part),
+        _ => Deaggregate { sub_records: delimited("aab") }.verdict(&part),
+    };
+    let (parts, rest_bytes) = match &verdict {
+        Verdict::Parts(parts) => (parts, 0),
+        Verdict::PartsAndRest { parts, rest, .. } => {
+            assert!(record.ends_with(rest) && !rest.is_empty());
+            (parts, rest.len())
+        }
+        Verdict::Dropped => return,
+        Verdict::Failed(failure) => return assert!(!failure.code.is_empty()),
+    };
+    assert!((1..=PARTS_MAX).contains(&parts.len()));
+    assert!(verdict.size_bytes() <= PARTS_BYTES_MAX);
+    match kind % 7 {
+        // Messages are no longer than their envelope.
+        0 | 2 | 4.. => assert!(verdict.size_bytes() + rest_bytes <= record.len()),
+        3 => {
+            for part in parts {
+                serde_json::from_slice::<IgnoredAny>(&part.data).expect("an event is JSON");
+            }
+        }
+        _ => {}
     }
 }

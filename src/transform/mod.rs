@@ -10,16 +10,21 @@
 //! records.
 
 mod chain;
+mod cloudwatch;
 mod command;
 mod contract;
+mod deaggregate;
+mod decompress;
+mod delimiter;
 mod documents;
 mod fields;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod delimiter;
 mod http;
+mod inside;
 mod invocations;
 mod jq;
+mod kpl;
 mod lambda;
 #[cfg(test)]
 mod tests;
@@ -31,24 +36,31 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 pub use self::chain::{Chain, Transformed};
+pub use self::cloudwatch::{LogForm, cloudwatch_logs};
 pub use self::command::{Command, CommandSettings};
+pub use self::deaggregate::{SubRecords, deaggregate};
+pub use self::decompress::decompress;
 pub use self::delimiter::AppendDelimiter;
 pub use self::fields::{Fields, FieldsSettings};
 pub use self::http::{Http, HttpSettings, is_header};
 pub use self::invocations::{HookName, Origin, Patience};
 pub use self::jq::{Filter, Jq};
+pub use self::kpl::kpl;
 pub use self::lambda::{FunctionArn, Keys, Lambda, LambdaSettings};
 
 use crate::buffer::Hints;
 use crate::fault::Action;
 use crate::record::{ErrorOutputType, UnixMillis};
 
-/// The most bytes that one part may hold: what fits into an answer of at most 6 MB.
-pub const PART_BYTES_MAX: usize = 6 << 20;
+/// The most bytes that one part may hold between two steps. An event for a hook holds less
+/// (Lambda's 6 MB), and what leaves the chain is bounded by what the scratch log takes for a record
+/// (12 MiB): a record may well be larger than either on its way, such as an envelope of which only the
+/// messages are kept.
+pub const PART_BYTES_MAX: usize = 16 << 20;
 /// The most parts that one record may become.
 pub const PARTS_MAX: usize = 10_000;
 /// The most bytes that all parts of one record may hold together.
-pub const PARTS_BYTES_MAX: usize = 8 << 20;
+pub const PARTS_BYTES_MAX: usize = 16 << 20;
 
 /// A record's bytes, or a part of them, and what hooks said of their place in the lake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,6 +95,15 @@ pub struct Item {
 pub enum Verdict {
     /// It became these; never none.
     Parts(Vec<Part>),
+    /// What stood in front became these, never none; what stood behind them could not be transformed.
+    PartsAndRest {
+        /// What it became.
+        parts: Vec<Part>,
+        /// The bytes behind.
+        rest: Bytes,
+        /// Why nothing became of them.
+        failure: Failure,
+    },
     /// It is not wanted.
     Dropped,
     /// It could not be transformed.
@@ -92,13 +113,46 @@ pub enum Verdict {
 impl Verdict {
     /// A failure that asking again would not mend, of a step that runs inside this process.
     fn failed(code: &str, message: impl Into<String>) -> Self {
+        Self::Failed(Failure::inside(code, message))
+    }
+
+    /// The same for what stands behind `parts`.
+    fn parts_and_rest(
+        parts: Vec<Part>,
+        rest: Bytes,
+        code: &str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::PartsAndRest { parts, rest, failure: Failure::inside(code, message) }
+    }
+
+    /// The failure of a record that would become more than it may.
+    fn too_large(message: impl Into<String>) -> Self {
+        Self::failed("Transform.TooLarge", message)
+    }
+
+    /// Firehose's failure of a record that is not what CloudWatch Logs sends, or not packed as that is.
+    fn no_cloudwatch_log() -> Self {
+        let message = "Decompression failed because input data does not conform to cloudwatch log.";
+        Self::decompression_failed(message)
+    }
+
+    /// The same with another reason.
+    fn decompression_failed(message: impl Into<String>) -> Self {
         Self::Failed(Failure {
-            error_type: ErrorOutputType::ProcessingFailed,
-            code: code.to_owned(),
-            message: short(&message.into()),
-            attempts: 1,
-            lambda_arn: None,
+            error_type: ErrorOutputType::DecompressionFailed,
+            ..Failure::inside("Decompression failed.", message)
         })
+    }
+
+    /// The bytes of the parts.
+    fn size_bytes(&self) -> usize {
+        match self {
+            Self::Parts(parts) | Self::PartsAndRest { parts, .. } => {
+                parts.iter().map(|part| part.data.len()).sum()
+            }
+            Self::Dropped | Self::Failed(_) => 0,
+        }
     }
 }
 
@@ -128,6 +182,19 @@ pub struct Failure {
     pub lambda_arn: Option<String>,
 }
 
+impl Failure {
+    /// What a step inside this process says; it tries once.
+    fn inside(code: &str, message: impl Into<String>) -> Self {
+        Self {
+            error_type: ErrorOutputType::ProcessingFailed,
+            code: code.to_owned(),
+            message: short(&message.into()),
+            attempts: 1,
+            lambda_arn: None,
+        }
+    }
+}
+
 /// Why a step gave no answer. Nothing has become of its batch, which will be tried again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
@@ -140,7 +207,8 @@ pub struct Unavailable {
 
 /// One step of a chain.
 pub trait Transform: fmt::Debug + Send + Sync {
-    /// Transforms a batch and gives one verdict for each item, in the order of the items.
+    /// Transforms a batch and gives one verdict for each item, in the order of the items. A step that
+    /// makes much of little may answer for the first of them only, for one at least.
     ///
     /// Cancel-safe: a batch whose future is dropped is given again, in this process or the next.
     ///

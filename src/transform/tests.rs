@@ -1,6 +1,7 @@
 //! Steps one by one: what each makes of what it is given, and that nothing foreign breaks it.
 
 mod hooks;
+mod processors;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +39,9 @@ fn shown(verdict: &Verdict) -> String {
         Verdict::Parts(parts) => {
             let parts = parts.iter().map(|part| String::from_utf8_lossy(&part.data).into_owned());
             parts.collect::<Vec<_>>().join(" | ")
+        }
+        Verdict::PartsAndRest { parts, rest, failure } => {
+            format!("{} parts, {} bytes left: {}", parts.len(), rest.len(), failure.code)
         }
         Verdict::Dropped => "dropped".to_owned(),
         Verdict::Failed(failure) => format!("{} x{}", failure.code, failure.attempts),

@@ -89,6 +89,7 @@ class Hook:
     def __init__(self, timeout=30):
         self.timeout = timeout
         self.status = None  # A status that every request is answered with.
+        self.body = None  # Bytes that every request is answered with.
         self.invocations = []  # (invocation id, [record ids])
         self.functions = set()
         self.headers = []
@@ -163,6 +164,9 @@ class Hook:
                 self.functions.add(urllib.parse.unquote(invoked["function"]))
         if self.status is not None:
             self._reply(request, self.status, b'{"message": "to order"}', invoked)
+            return
+        if self.body is not None:
+            self._reply(request, 200, self.body, invoked)
             return
         for record_id, record in records:
             do = record.get("do", "")

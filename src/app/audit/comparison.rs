@@ -23,6 +23,7 @@ impl Recount<'_> {
             let ended = |leg: &&LegBooks| match kind {
                 ObjectKind::Data => leg.delivered,
                 ObjectKind::Error => leg.failed,
+                ObjectKind::Marker | ObjectKind::Notice => 0,
             };
             legs.iter().map(|leg| ended(leg) + leg.open_records(kind)).sum()
         };

@@ -13,27 +13,28 @@ pub(super) struct Name<'a> {
     pub(super) extension: &'a str,
 }
 
-const EXTENSIONS: [&str; 4] = [".parquet", ".gz", ".zst", ""];
 const UUID_CHARS: usize = 36;
 /// `yyyy-MM-dd-HH-mm-ss`
 const TIME_CHARS: usize = 19;
 const MARK_CHARS: usize = 8;
 
 impl<'a> Name<'a> {
-    /// Reads the name at the end of a key; `None` when it is not one of ours.
+    /// Reads the name at the end of a key; `None` when it is not one of ours. Whatever follows the
+    /// UUID from a dot on is the extension, since streams may name their own.
     pub(super) fn of(key: &'a str) -> Option<Self> {
         let name = key.rsplit('/').next()?;
-        let extension = EXTENSIONS.into_iter().find(|end| name.ends_with(end))?;
-        let extension = &name[name.len() - extension.len()..];
-        let stem = &name[..name.len() - extension.len()];
-        let (front, uuid) = cut(stem, UUID_CHARS)?;
-        let (front, time) = cut(front, TIME_CHARS)?;
-        let (stream, version) = front.rsplit_once('-')?;
-        let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-        let is_time = time.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-        let is_version = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
-        let fits = is_hex(uuid) && is_time && is_version && !stream.is_empty();
-        fits.then(|| Self { stream, mark: &uuid[..MARK_CHARS], extension })
+        let dots = name.match_indices('.').map(|(at, _)| at);
+        dots.chain([name.len()]).find_map(|at| {
+            let (stem, extension) = name.split_at(at);
+            let (front, uuid) = cut(stem, UUID_CHARS)?;
+            let (front, time) = cut(front, TIME_CHARS)?;
+            let (stream, version) = front.rsplit_once('-')?;
+            let is_hex = |text: &str| text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+            let is_time = time.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+            let is_version = !version.is_empty() && version.bytes().all(|b| b.is_ascii_digit());
+            let fits = is_hex(uuid) && is_time && is_version && !stream.is_empty();
+            fits.then(|| Self { stream, mark: &uuid[..MARK_CHARS], extension })
+        })
     }
 }
 
@@ -53,7 +54,7 @@ mod tests {
     #[test]
     fn the_names_of_objects_come_back() {
         let stream = StreamName::new("web-2.clicks").expect("a name");
-        for extension in EXTENSIONS {
+        for extension in [".parquet", ".gz", ".zst", "", ".rows.v2.parquet", ".-1", "."] {
             let name = ObjectName {
                 stream: &stream,
                 version: 1,

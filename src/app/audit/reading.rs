@@ -30,10 +30,10 @@ pub(super) async fn read(
     stores: &Stores,
     target: &Target,
     object: &Listed,
-    role: Role,
+    (role, has_footer): (Role, bool),
     stream: &StreamName,
 ) -> Result<Read, ListError> {
-    if object.key.ends_with(".parquet") {
+    if has_footer {
         return Ok(match footer(stores, target, object).await? {
             Some(footer) => Read::Footer(Box::new(footer)),
             None => Read::Gone,

@@ -6,7 +6,7 @@ use super::StreamAudit;
 use super::coverage::Coverage;
 use super::name::Name;
 use super::reading::{Read, read};
-use super::roots::{Role, Root, role_of};
+use super::roots::{Role, Root, has_footer, role_of};
 use crate::config::{Config, DeliveryStream};
 use crate::convert::{Counted, Provenance};
 use crate::deliver::contents::{self, Listed};
@@ -33,6 +33,8 @@ pub(super) struct Recount<'a> {
     config: &'a Config,
     roots: Vec<Root>,
     stamp: &'a str,
+    /// The name of the objects that say that a partition is complete.
+    marker: Option<&'a str>,
     pub(super) records: Sequence,
     pub(super) parts: Sequence,
     /// Data objects without a footer, the rows noted beside them, and how many have no note.
@@ -58,7 +60,7 @@ pub(super) struct Noted {
 impl<'a> Recount<'a> {
     pub(super) fn new(
         stream: &'a StreamName,
-        settings: &DeliveryStream,
+        settings: &'a DeliveryStream,
         config: &'a Config,
         stamp: &'a str,
     ) -> Self {
@@ -67,6 +69,7 @@ impl<'a> Recount<'a> {
             config,
             roots: Root::of(config, settings),
             stamp,
+            marker: settings.complete.as_ref().and_then(|complete| complete.marker.as_deref()),
             records: Sequence::default(),
             parts: Sequence::default(),
             plain: Noted::default(),
@@ -103,14 +106,18 @@ impl<'a> Recount<'a> {
             let mine: Vec<Root> =
                 roots.iter().filter(|other| other.target == *target).cloned().collect();
             let stream = self.stream;
+            let marker = self.marker;
+            let is_marker = move |key: &str| marker.is_some_and(|marker| is_marker(key, marker));
             let reads = listed.map(|object| {
                 let mine = &mine;
                 async move {
                     let object = object?;
-                    let Some(role) = role_of(mine, &object.key) else {
+                    let role = role_of(mine, &object.key).filter(|_| !is_marker(&object.key));
+                    let Some(role) = role else {
                         return Ok(None);
                     };
-                    let read = read(stores, target, &object, role, stream).await?;
+                    let kind = (role, has_footer(mine, role, &object.key));
+                    let read = read(stores, target, &object, kind, stream).await?;
                     Ok::<_, ListError>(Some((object, role, read)))
                 }
             });
@@ -252,4 +259,10 @@ impl<'a> Recount<'a> {
         let mut others = self.config.delivery_streams.keys().filter(|name| *name != self.stream);
         others.any(|name| found.ends_with(name.as_str()))
     }
+}
+
+/// Whether an object is a marker, also one that found its name taken.
+fn is_marker(key: &str, marker: &str) -> bool {
+    let name = key.rsplit('/').next().unwrap_or_default();
+    name.strip_prefix(marker).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }

@@ -296,3 +296,40 @@ fn a_line_of_failed_processing_has_the_members_of_firehose_in_order() {
     assert_eq!(text(line), format!("{common},{lambda}}}\n"));
     assert_eq!(text(ProcessingFailureLine { lambda_arn: None, ..line }), format!("{common}}}\n"));
 }
+
+#[test]
+fn lines_without_a_function_are_the_same_without_its_member() {
+    // A record that is no gzip, and one whose keys give it no place.
+    for (code, message, data, raw) in [
+        (
+            "Decompression failed.",
+            "Decompression failed because input data does not conform to cloudwatch log.",
+            &b"\x1f\x8b\x08\x00"[..],
+            "H4sIAA==",
+        ),
+        (
+            "DynamicPartitioning.MetadataExtractionFailed",
+            "partitionKeys values must not be null or empty",
+            &b"{}"[..],
+            "e30=",
+        ),
+    ] {
+        let arrival = UnixMillis(1_785_312_345_678);
+        let line = ProcessingFailureLine {
+            record: Record { position: Position(42), arrival, data },
+            code,
+            message,
+            attempts: 1,
+            attempt_ending: UnixMillis(1_785_312_349_999),
+            lambda_arn: None,
+        };
+        let mut out = vec![];
+        line.append_to(&mut out);
+        let expected = format!(
+            "{{\"rawData\":\"{raw}\",\"errorCode\":\"{code}\",\"errorMessage\":\"{message}\",\
+             \"attemptsMade\":1,\"arrivalTimestamp\":1785312345678,\
+             \"attemptEndingTimestamp\":1785312349999}}\n"
+        );
+        assert_eq!(String::from_utf8(out).expect("text"), expected);
+    }
+}

@@ -15,7 +15,14 @@ fn path(text: &str) -> FieldPath {
 }
 
 fn rule(form: EventForm) -> EventTime {
-    EventTime { field: path("at"), form, late: None, early: None, absent: Absent::Error }
+    EventTime {
+        field: path("at"),
+        form,
+        late: None,
+        early: None,
+        absent: Absent::Error,
+        late_folder: "late/".into(),
+    }
 }
 
 fn record(data: &str) -> Stamped<'_> {

@@ -233,7 +233,7 @@ proptest! {
                 if let Part::Field(field) = part {
                     let mut printed = String::new();
                     field.print(&moment, &mut printed);
-                    prop_assert!(!printed.is_empty());
+                    prop_assert!(!printed.is_empty() && printed.len() <= field.bytes_max());
                     let is_odd = |c: char| c.is_control() || "/=%".contains(c);
                     prop_assert!(!printed.contains(is_odd), "{printed}");
                     prop_assert!(printed != "." && printed != "..");

@@ -32,7 +32,8 @@ impl Leg {
         }
         let now = self.surroundings.clock.steady();
         let registered_by = *self.registered_by.get_or_insert(now + REGISTRATION_CHANCE);
-        self.state.unregistered().is_empty() || now >= registered_by
+        let is_told = self.state.unregistered().is_empty() && !self.state.is_telling();
+        is_told || now >= registered_by
     }
 
     /// Leaves the disk so that the next start is quick.

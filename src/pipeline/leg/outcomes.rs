@@ -10,10 +10,11 @@ use super::super::freeze::{Batch, FreezeError};
 use super::super::intake::Stretch;
 use super::super::orders::Surroundings;
 use super::super::registration::{RegisterError, Report};
+use super::super::transformer::Became;
 use super::super::turns::{Rest, TurnEnd};
 use super::Leg;
 use crate::catalog::Registration;
-use crate::journal::{self, AppendError, Appended};
+use crate::journal::{AppendError, Appended};
 use crate::partition::Group;
 use crate::plan::{Plan, PlanId};
 use crate::positions::Positions;
@@ -23,7 +24,7 @@ use crate::record::Position;
 #[derive(Debug)]
 pub(super) enum Done {
     Looked(Result<Stretch, io::Error>),
-    Transformed(u64, Result<Vec<journal::Batch>, io::Error>),
+    Transformed(u64, Result<Became, io::Error>),
     Appended(Positions, Result<Appended, AppendError>),
     Planned {
         batches: Arc<Vec<Batch>>,
@@ -60,9 +61,9 @@ impl Leg {
                     self.route(stretch);
                 }
             }
-            Done::Transformed(ticket, frames) => {
-                match self.note("read the records to transform", frames) {
-                    Some(frames) => self.transforms.transformed(ticket, frames),
+            Done::Transformed(ticket, became) => {
+                match self.note("read the records to transform", became) {
+                    Some(became) => self.transforms.transformed(ticket, became),
                     None => self.start_transform(ticket),
                 }
             }

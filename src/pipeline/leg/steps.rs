@@ -25,9 +25,14 @@ impl Leg {
     pub(super) fn start_transforms(&mut self) {
         while let Some(transformer) = &self.transformer
             && self.transforms.has_room(&transformer.scratch, &self.surroundings.budget)
-            && let Some(batch) = self.collector.pop(BATCH_RECORDS_MAX)
         {
-            let ticket = self.transforms.begin(batch.positions);
+            let ticket = match self.transforms.begin_rest() {
+                Some(ticket) => ticket,
+                None => match self.collector.pop(BATCH_RECORDS_MAX) {
+                    Some(batch) => self.transforms.begin(batch.positions),
+                    None => break,
+                },
+            };
             self.start_transform(ticket);
         }
     }
@@ -98,6 +103,7 @@ impl Leg {
                 plan: id,
                 turn,
                 is_told_as_a_whole: headers.len() > TOLD_OBJECTS_MAX,
+                webhook: self.completion().and_then(|completion| completion.webhook.clone()),
             };
             let journal = self.log.clone();
             self.work.spawn(async move {

@@ -28,6 +28,7 @@ use crate::fault::Action;
 use crate::plan::CatalogPartition;
 use crate::record::{ErrorOutputType, UnixMillis};
 use crate::transform::{Failure, Item, Part, Transform, Unavailable, Verdict};
+use crate::webhook::{Announce, AnnounceError};
 
 /// When a double fails: after `skip` calls, `count` times.
 #[derive(Clone, Copy, Debug, Default)]
@@ -390,6 +391,31 @@ impl Catalog for FaultyCatalog {
     }
 }
 
+/// A webhook that remembers what it was told, and by which keys.
+#[derive(Debug, Default)]
+pub(super) struct FaultyWebhook {
+    pub(super) fault: Mutex<Fault>,
+    pub(super) told: Mutex<Vec<(String, Bytes)>>,
+}
+
+impl Announce for FaultyWebhook {
+    fn announce<'a>(
+        &'a self,
+        key: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<(), AnnounceError>> {
+        let (strikes, is_applied) = {
+            let mut fault = locked(&self.fault);
+            (fault.strikes(), fault.is_applied)
+        };
+        if !strikes || is_applied {
+            locked(&self.told).push((key.to_owned(), body));
+        }
+        let error = || AnnounceError { url: "http://double".into(), reason: "told to fail".into() };
+        Box::pin(async move { if strikes { Err(error()) } else { Ok(()) } })
+    }
+}
+
 /// A clock that stands still until it is moved, and counts how often it is asked.
 #[derive(Debug, Default)]
 pub(super) struct ManualClock {
@@ -465,6 +491,8 @@ pub(super) struct FickleHook {
     pub(super) drops_all: bool,
     /// Is away so many times.
     pub(super) away: Mutex<u32>,
+    /// Answers for no more than so many of the records that it is given at once.
+    pub(super) answers_max: Option<usize>,
 }
 
 impl Transform for FickleHook {
@@ -476,7 +504,8 @@ impl Transform for FickleHook {
                 let reason = "the hook is away".to_owned();
                 return Err(Unavailable { reason, action: Action::Retry });
             }
-            Ok(items.iter().map(|item| self.verdict(item)).collect())
+            let answers_max = self.answers_max.unwrap_or(items.len());
+            Ok(items.iter().take(answers_max).map(|item| self.verdict(item)).collect())
         })
     }
 }

@@ -35,6 +35,26 @@ async fn what_hooks_make_of_records_is_delivered_failed_or_dropped_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn batches_that_are_answered_in_part_go_on_where_they_stopped() {
+    for answers_max in [1, 3, 19] {
+        let hook = FickleHook { answers_max: Some(answers_max), ..FickleHook::default() };
+        let mut world = World { hook: Some(Arc::new(hook)), has_backup: true, ..World::new() };
+        let running = world.start();
+        for _ in 0..8 {
+            world.send(&running, 20).await.unwrap();
+        }
+        let status = running.flush().await;
+        let dropped = world.audit_transformed("after the flush");
+        assert_eq!((status.dropped, status.pending, status.damaged), (dropped, 0, 0));
+        running.stop().await;
+        let running = world.start();
+        running.flush().await;
+        world.audit_transformed("after a restart");
+        running.stop().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hook_that_is_away_holds_its_records_until_it_is_back() {
     let mut world = World { has_backup: true, ..hooked() };
     let hook = world.hook.clone().expect("there is one");

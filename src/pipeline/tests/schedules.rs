@@ -1,5 +1,5 @@
 //! Random lives of whole pipelines: with and without hooks that never answer twice in the same way,
-//! with and without a backup, on a disk that fails, fills up and loses its power, with stores and
+//! with and without a backup, some telling the ends of their partitions, on a disk that fails, fills up and loses its power, with stores and
 //! catalogs that are away for a time. Each ends with the questions of [`World`]: is every
 //! acknowledged record in exactly one object, and in one of the backup?
 //!
@@ -69,10 +69,14 @@ impl Schedule {
     }
 
     async fn run(&mut self) {
-        let hook = self.chance.one_in(2).then(|| Arc::new(FickleHook::default()));
+        let answers_max = self.chance.one_in(3).then_some(2);
+        let hook = FickleHook { answers_max, ..FickleHook::default() };
+        let hook = self.chance.one_in(2).then(|| Arc::new(hook));
         let has_backup = self.chance.one_in(2);
-        self.tell(format!("hook: {}, backup: {has_backup}", hook.is_some()));
-        let mut world = World { hook, has_backup, ..World::new() };
+        let tells_ends = self.seed.is_multiple_of(3);
+        let kind = format!("hook: {}, backup: {has_backup}", hook.is_some());
+        self.tell(format!("{kind}, tells ends of partitions: {tells_ends}"));
+        let mut world = World { hook, has_backup, tells_ends, ..World::new() };
         world.hints.size_bytes = *self.chance.pick(&[300, 2000, 64 << 20]);
         let size_bytes = *self.chance.pick(&[300, 2000, 64 << 20]);
         world.backup_hints = self.chance.one_in(2).then_some(Hints { size_bytes, interval: LONG });
@@ -118,6 +122,7 @@ impl Schedule {
                 self.tell(format!("{times} puts fail, applied: {is_applied}"));
                 *locked(&world.store.put_fault) = Outage { is_applied, ..Outage::times(times) };
                 *locked(&world.catalog.fault) = Outage { is_applied, ..Outage::times(times) };
+                *locked(&world.webhook.fault) = Outage { is_applied, ..Outage::times(times) };
             }
             _ => {
                 if let Some(hook) = &world.hook {
@@ -196,6 +201,7 @@ impl Schedule {
         let case = format!("seed {}", self.seed);
         *locked(&world.store.put_fault) = Outage::default();
         *locked(&world.catalog.fault) = Outage::default();
+        *locked(&world.webhook.fault) = Outage::default();
         *world = world.with_disk(world.disk.inner.killed());
         let planned = world.planned_keys();
         let running = world.start();
@@ -212,6 +218,10 @@ impl Schedule {
             for key in planned.values().flatten() {
                 assert!(objects.contains_key(key), "{case}: the planned {key} is not there");
             }
+        }
+        if world.tells_ends {
+            world.all_ends_are_told(&running).await;
+            world.audit_ends(&case);
         }
         if world.has_backup {
             world.audit_backup(&case);

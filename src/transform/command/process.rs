@@ -16,11 +16,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
-use super::super::{HookName, PARTS_BYTES_MAX};
+use super::super::HookName;
 use super::CommandSettings;
 
-/// The longest line: all parts that a record may become, with escapes.
-const LINE_BYTES_MAX: usize = 2 * PARTS_BYTES_MAX;
+/// The longest line; escapes and base64 included.
+const LINE_BYTES_MAX: usize = 16 << 20;
 const LINES_WAITING_MAX: usize = 64;
 /// How much of a line of the child's stderr goes to the log.
 const LOG_LINE_BYTES_MAX: usize = 2 << 10;

@@ -1,0 +1,264 @@
+//! Partitions of event time: where records land, and when a partition is told complete.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::{RngSeed, TestRunner};
+
+use super::doubles::{Fault, FickleHook, locked};
+use super::world::{LONG, MARKER, Running, World, telling_recipe};
+use crate::clock::Clock as _;
+use crate::disk::simulated::Unsynced;
+use crate::journal::Batch;
+use crate::partition::{Absent, Beyond, Bound};
+use crate::pipeline::Recipe;
+use crate::record::Tenant;
+
+const SECOND_MS: i64 = 1_000;
+
+impl World {
+    /// A call of one record with the time `at` milliseconds after now, or without one; gives its id.
+    async fn send_event(&mut self, running: &Running, at: Option<i64>) -> u64 {
+        let id = self.calls * 2000;
+        self.calls += 1;
+        let now = self.clock.now();
+        let tenant = Tenant::new("acme").expect("a tenant");
+        let mut batch = Batch::new(Some(tenant), now);
+        let record = match at {
+            Some(at) => format!(r#"{{"id":{id},"at":{}}}"#, now.0 + at),
+            None => format!(r#"{{"id":{id}}}"#),
+        };
+        batch.push(record.as_bytes());
+        running.journal.append(batch).await.expect("the disk works");
+        self.acknowledged.insert(id);
+        id
+    }
+
+    /// The folders of objects, by the ids in them; without what changes from object to object.
+    fn folders(&self) -> BTreeMap<String, usize> {
+        let mut folders = BTreeMap::new();
+        for key in self.store.objects().into_keys() {
+            let folder = key.rsplit_once('/').expect("keys have folders").0.to_owned();
+            *folders.entry(folder).or_default() += 1;
+        }
+        folders
+    }
+}
+
+fn with_rule(world: &World, late: Option<Beyond>, early: Option<Beyond>, absent: Absent) -> Recipe {
+    let mut recipe = telling_recipe(world.webhook.clone());
+    let bound = |to| Bound { after: Duration::from_secs(2), to };
+    let rule = recipe.partitioning.event_time.as_mut().expect("there is one");
+    (rule.late, rule.early, rule.absent) = (late.map(bound), early.map(bound), absent);
+    recipe.completion = None;
+    recipe
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_land_where_the_rule_says() {
+    let data = |second| format!("clicks/tenant=acme/minute=2026-03-14-09-26-{second:02}");
+    let late = |second| format!("late/{}", data(second));
+    let errors = || "errors/processing-failed/tenant=acme".to_owned();
+    for (to, of_late, of_early) in [
+        (Beyond::Partition, data(43), data(58)),
+        (Beyond::LatePrefix, late(43), late(58)),
+        (Beyond::Arrival, data(53), data(53)),
+        (Beyond::Error, errors(), errors()),
+    ] {
+        let mut world = World::new();
+        world.recipe = Some(Arc::new(with_rule(&world, Some(to), Some(to), Absent::Arrival)));
+        let running = world.start();
+        for (at, expected) in [
+            (Some(0), data(53)),
+            (Some(-2 * SECOND_MS), data(51)),
+            (Some(2 * SECOND_MS), data(55)),
+            (Some(-10 * SECOND_MS), of_late.clone()),
+            (Some(5 * SECOND_MS), of_early.clone()),
+            (None, data(53)),
+            (Some(i64::MIN / 2), data(53)),
+            (Some(i64::MAX / 2), data(53)),
+        ] {
+            let before = world.folders();
+            world.send_event(&running, at).await;
+            running.flush().await;
+            let mut after = world.folders();
+            for (folder, count) in before {
+                let left = after.get_mut(&folder).expect("nothing goes");
+                *left -= count;
+            }
+            after.retain(|_, count| *count > 0);
+            assert_eq!(after, BTreeMap::from([(expected, 1)]), "{to:?} {at:?}");
+        }
+        world.acknowledged.iter().for_each(|id| assert!(id % 2000 == 0));
+        let registered = locked(&world.catalog.partitions);
+        assert!(registered.iter().all(|partition| !partition.location.contains("late/")));
+        drop(registered);
+        running.stop().await;
+    }
+    let mut world = World::new();
+    world.recipe = Some(Arc::new(with_rule(&world, None, None, Absent::Error)));
+    let running = world.start();
+    world.send_event(&running, None).await;
+    world.send_event(&running, Some(-i64::from(i32::MAX) * SECOND_MS)).await;
+    running.flush().await;
+    assert_eq!(world.folders(), BTreeMap::from([(errors(), 1)]));
+    let line = world.store.objects().into_values().next().expect("an object");
+    let text = String::from_utf8(line.to_vec()).expect("text");
+    assert!(text.contains("there is no 'at'") && text.contains("1970 to 9999"), "{text}");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_told_once_after_everything_that_was_accepted() {
+    let mut world = World { tells_ends: true, ..World::new() };
+    let running = world.start();
+    world.send_event(&running, Some(0)).await;
+    world.pass(2).await;
+    world.send_event(&running, Some(-2 * SECOND_MS)).await;
+    running.flush().await;
+    world.send_event(&running, Some(-2 * SECOND_MS)).await;
+    // The span and its bound are over, and one record is not delivered.
+    world.pass(10).await;
+    let has_marker = |world: &World| world.store.objects().keys().any(|key| key.ends_with(MARKER));
+    assert!(!has_marker(&world), "{:?}", world.folders());
+    running.flush().await;
+    world.all_ends_are_told(&running).await;
+    assert_eq!(world.audit_ends("two seconds"), 1);
+    // What comes for it later lies elsewhere, and nothing is told again.
+    world.send_event(&running, Some(-12 * SECOND_MS)).await;
+    running.flush().await;
+    world.pass(30).await;
+    assert_eq!(world.audit_ends("afterwards"), 1);
+    assert!(world.folders().keys().any(|folder| folder.starts_with("late/clicks/")));
+    running.stop().await;
+    let again = world.start();
+    world.pass(30).await;
+    assert_eq!(world.audit_ends("after a restart"), 1);
+    assert_eq!(locked(&world.webhook.told).len(), 1);
+    again.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_brings_nothing_into_a_complete_partition() {
+    let mut world = World { tells_ends: true, ..World::new() };
+    let running = world.start();
+    world.send_event(&running, Some(0)).await;
+    running.flush().await;
+    world.pass(5).await;
+    world.all_ends_are_told(&running).await;
+    assert_eq!(world.audit_ends("before"), 1);
+    for restarts in [false, true] {
+        // As late as the first record, by the arrival that this one gets.
+        let tenant = Tenant::new("acme").expect("a tenant");
+        let start = crate::record::UnixMillis(1_773_480_413_000);
+        let mut batch = Batch::new(Some(tenant), start);
+        let id = 2000 * (world.calls + 1);
+        world.calls += 2;
+        batch.push(format!(r#"{{"id":{id},"at":{}}}"#, start.0).as_bytes());
+        batch.push(format!(r#"{{"id":{}}}"#, id + 1).as_bytes());
+        running.journal.append(batch).await.expect("the disk works");
+        if restarts {
+            break;
+        }
+        running.flush().await;
+        assert_eq!(world.folders().keys().filter(|key| key.starts_with("late/")).count(), 1);
+    }
+    running.kill().await;
+    let running = world.start();
+    running.flush().await;
+    world.pass(30).await;
+    world.all_ends_are_told(&running).await;
+    // That of the records without a time, which the next partition took.
+    assert_eq!(world.audit_ends("after"), 2);
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_waits_for_the_store_the_catalog_and_the_hooks() {
+    for hook in [None, Some(Arc::new(FickleHook::default()))] {
+        let mut world = World { tells_ends: true, hook, ..World::new() };
+        let running = world.start();
+        *locked(&world.catalog.fault) = Fault::times(20);
+        *locked(&world.store.put_fault) = Fault::times(9);
+        *locked(&world.webhook.fault) = Fault { is_applied: true, ..Fault::times(3) };
+        if let Some(hook) = &world.hook {
+            *locked(&hook.away) = 5;
+        }
+        for _ in 0..4 {
+            world.send(&running, 20).await.expect("the disk works");
+            world.pass(1).await;
+        }
+        world.pass(30).await;
+        running.flush().await;
+        world.all_ends_are_told(&running).await;
+        let ends = world.audit_ends("troubles");
+        assert!(ends >= 4, "{ends}");
+        let registered: BTreeSet<_> =
+            locked(&world.catalog.partitions).iter().map(|one| one.location.clone()).collect();
+        assert_eq!(registered.len(), ends);
+        running.stop().await;
+    }
+}
+
+/// Sends, flushes, rests, until it is through or the disk has died.
+async fn work(world: &mut World) {
+    let Some(running) = world.try_start(LONG) else {
+        return;
+    };
+    let disk = world.disk.clone();
+    let through = async {
+        for _ in 0..2 {
+            for _ in 0..2 {
+                if world.send(&running, 5).await.is_err() {
+                    return;
+                }
+                world.pass(1).await;
+            }
+            if !running.handle.flush().await {
+                return;
+            }
+            world.pass(6).await;
+        }
+    };
+    tokio::select! {
+        () = through => {}
+        () = disk.died() => {}
+    }
+    running.kill().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_power_cut_tells_an_end_twice_or_too_early() {
+    let world = || World { tells_ends: true, ..World::new() };
+    let mut whole = world();
+    work(&mut whole).await;
+    let operations = whole.disk.inner.operations();
+    assert!(operations > 80, "the workload is worth the test: {operations}");
+    let mut runner = TestRunner::new(ProptestConfig {
+        rng_seed: RngSeed::Fixed(20_261_130),
+        ..ProptestConfig::default()
+    });
+    for cut in 0..operations {
+        let style = ["nothing", "removals", "everything", "some"][cut as usize % 4];
+        let mut coin = |unsynced| match style {
+            "nothing" => false,
+            "removals" => unsynced == Unsynced::Removal,
+            "everything" => true,
+            _ => proptest::bool::ANY.new_tree(&mut runner).expect("a coin").current(),
+        };
+        let mut world = world();
+        world.disk.die_after(cut);
+        work(&mut world).await;
+        let after = world.with_disk(world.disk.inner.crash(&mut coin));
+        let case = format!("cut at {cut}, unsynced that arrives: {style}");
+        let running = after.start();
+        running.flush().await;
+        after.all_ends_are_told(&running).await;
+        after.audit(&case);
+        after.audit_ends(&case);
+        running.stop().await;
+    }
+}
