@@ -34,8 +34,13 @@ impl Kept {
     /// # Errors
     /// What the disk answers.
     pub(super) fn read(log: &Journal, batches: &[Batch]) -> io::Result<Self> {
-        let mut kept = Self { records: Vec::new(), bytes: Vec::new() };
         let all = union(batches);
+        // At once: growing piece by piece takes twice as much for a moment.
+        let bytes: u64 = batches.iter().map(|batch| batch.data_bytes).sum();
+        let mut kept = Self {
+            records: Vec::with_capacity(all.count() as usize),
+            bytes: Vec::with_capacity(bytes as usize),
+        };
         log.read(&all, &mut |position, record| {
             let place = record.as_ref().map(|record| {
                 let start = kept.bytes.len();

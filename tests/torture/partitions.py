@@ -178,7 +178,8 @@ def play(folder, seconds, partitions, megabytes, interval, drain=600):
     settings = kit.settings_of(folder, [WRITER], lake, {"clicks": stream(interval)})
     token = "t" * 32
     settings["identities"][0]["token"] = "${env:PLAIN_TOKEN}"
-    secrets = kit.secrets_of([WRITER]) | {"PLAIN_TOKEN": token}
+    # As the container and the unit set it: each thread would keep what a plan took once.
+    secrets = kit.secrets_of([WRITER]) | {"PLAIN_TOKEN": token, "MALLOC_ARENA_MAX": "2"}
     server = kit.Lakehose(folder, settings, secrets)
     try:
         server.start()
