@@ -35,7 +35,7 @@ pub(super) fn description(
         buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
         buffering_seconds: settings.buffering.interval.as_secs(),
         content: content(config, settings),
-        processors: settings.transform.iter().filter_map(|step| processor(&step.kind)).collect(),
+        processors: processors(settings),
         is_partitioned_by_keys: settings
             .destination
             .prefix
@@ -50,6 +50,13 @@ pub(super) fn description(
             compression: compression(backup.format.compression),
         }),
     }
+}
+
+fn processors(settings: &DeliveryStream) -> Vec<Processor> {
+    let steps = settings.transform.iter().filter_map(|step| processor(&step.kind));
+    let query = settings.partitioning.query.iter();
+    let query = query.map(|query| Processor::MetadataExtraction { query: query.text().to_owned() });
+    steps.chain(query).collect()
 }
 
 /// What DescribeDeliveryStream says of a hook; nothing of those that Firehose has no word for.

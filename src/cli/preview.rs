@@ -77,7 +77,8 @@ pub(super) async fn run(question: Question) -> ExitCode {
     let data: Vec<_> = taken.iter().map(|record| record.data).collect();
     let tell = |text: &str| eprintln!("{text}");
     let told = question.run_hooks.then_some(&tell as &(dyn Fn(&str) + Sync));
-    let previewed = match Box::pin(preview(&config, stream, tenant.as_ref(), &data, told)).await {
+    let previewed = Box::pin(preview(&config, stream, tenant.as_ref(), &data, told));
+    let previewed = match previewed.await {
         Ok(previewed) => previewed,
         Err(PreviewError::Faults(faults)) => {
             return show_faults(&faults, &question.config.display().to_string());

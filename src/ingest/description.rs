@@ -69,6 +69,11 @@ pub enum Processor {
     },
     /// Ends every record with a delimiter.
     AppendDelimiter,
+    /// Takes partition keys out of records.
+    MetadataExtraction {
+        /// The jq program.
+        query: String,
+    },
     /// Unpacks records.
     Decompression,
     /// Keeps the messages of what CloudWatch Logs sends.
@@ -463,6 +468,13 @@ impl<'a> ShownProcessor<'a> {
             Processor::AppendDelimiter => {
                 Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() }
             }
+            Processor::MetadataExtraction { query } => Self {
+                r#type: "MetadataExtraction",
+                parameters: vec![
+                    parameter("MetadataExtractionQuery", Cow::from(query)),
+                    parameter("JsonParsingEngine", Cow::from("JQ-1.6")),
+                ],
+            },
             Processor::Decompression => Self {
                 r#type: "Decompression",
                 parameters: vec![parameter("CompressionFormat", "GZIP".into())],

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use super::active::ActivePartitions;
-use super::freeze::{Batch, take_round};
+use super::freeze::{Batch, KEPT_BATCHES_MAX, KEPT_BYTES_MAX, take_round};
 use super::intake::{self, Reading, Stretch};
 use super::orders::Surroundings;
 use super::placing::Placer;
@@ -24,8 +24,16 @@ use crate::plan::Horizon;
 use crate::positions::{self, Positions};
 use crate::record::Position;
 
-/// Closed batches that may wait for the next step; beyond it the journal is not read further.
+/// Closed batches that may wait for the next step. Beyond it the journal is not read further, and what
+/// is due stays open.
 const CLOSED_BATCHES_MAX: usize = 256;
+/// With more open batches than this, those that are due soon are closed along with those that are due:
+/// their records lie scattered over the same stretch of the journal, which is read for all of them.
+const MANY_BATCHES: usize = 1_024;
+/// Soon is within such a part of the interval.
+const SOON_PART: u32 = 16;
+/// What open batches may take of the memory, for a leg: the oldest are closed early then.
+const OPEN_MEMORY_BYTES_MAX: usize = 64 << 20;
 /// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
 const PRESSURE_BYTES_MIN: u64 = 1 << 20;
 /// So are those that are a smaller part of what the stream holds: an outbox that fills the disk does
@@ -66,7 +74,7 @@ impl Collector {
             reading,
             surroundings,
             hints,
-            buffer: Buffer::new(hints),
+            buffer: Buffer::new(hints, Group::memory_bytes),
             active: ActivePartitions::default(),
             horizon: Horizon::default(),
             next: progress.low(),
@@ -79,10 +87,20 @@ impl Collector {
 
     /// Whether there is something to read before `end`, and room for it.
     pub(super) fn wants_to_look(&self, end: Position) -> bool {
-        !self.is_looking
-            && self.next < end
-            && self.closed.len() < CLOSED_BATCHES_MAX
-            && !self.buffer.waits_for_sizes()
+        let has_memory = self.buffer.memory_bytes() <= OPEN_MEMORY_BYTES_MAX;
+        let has_room = has_memory && self.may_close() && !self.buffer.waits_for_sizes();
+        !self.is_looking && self.next < end && has_room
+    }
+
+    /// Whether more batches may be closed: as many small ones as a plan takes on.
+    fn may_close(&self) -> bool {
+        let closed = self.closed.len();
+        closed < CLOSED_BATCHES_MAX
+            || (closed < KEPT_BATCHES_MAX && self.closed_bytes() < KEPT_BYTES_MAX)
+    }
+
+    fn closed_bytes(&self) -> u64 {
+        self.closed.iter().map(|batch| batch.data_bytes).sum()
     }
 
     /// Whether a look is under way.
@@ -181,14 +199,29 @@ impl Collector {
         metrics.partitions_exceeded.get_or_create(&labels).set(is_exceeded);
     }
 
-    /// Closes what is due, and what a flush waits for.
+    /// Closes what is due, what a flush waits for, and what takes too much memory, as far as the next
+    /// step keeps up with it.
     pub(super) fn close(&mut self, now: Duration) {
-        let closed = self.buffer.close_due(now);
-        self.enqueue(closed);
         if self.next >= self.flush_until && self.flush_until > Position(0) {
             self.flush_until = Position(0);
-            let closed = self.buffer.close_all(Trigger::Flush);
-            self.enqueue(closed);
+            self.buffer.make_due(Trigger::Flush);
+        }
+        let is_due = self.buffer.next_due().is_some_and(|due| due <= now);
+        let soon = match self.buffer.batch_count() {
+            0..=MANY_BATCHES => now,
+            _ => now + self.hints.interval / SOON_PART,
+        };
+        while is_due
+            && self.may_close()
+            && let Some(batch) = self.buffer.close_next_due(soon)
+        {
+            self.enqueue(vec![batch]);
+        }
+        while self.buffer.memory_bytes() > OPEN_MEMORY_BYTES_MAX
+            && self.may_close()
+            && let Some(batch) = self.buffer.close_next(Trigger::Memory)
+        {
+            self.enqueue(vec![batch]);
         }
     }
 
@@ -324,9 +357,9 @@ impl Collector {
         self.next = progress.low();
     }
 
-    /// When the next batch is due by its age, as an instant of the steady clock.
+    /// When the next batch is due by its age and may be closed, as an instant of the steady clock.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.buffer.next_due()
+        self.buffer.next_due().filter(|_| self.may_close())
     }
 
     /// When batches close.

@@ -29,8 +29,19 @@ pub(super) type Batch = buffer::Batch<Group>;
 
 /// Bytes of records that one plan takes on; a larger single batch is a plan of its own.
 const PLAN_BYTES_MAX: u64 = 256 << 20;
-/// Batches that one plan takes on: so many encoders are open side by side.
+/// Batches that one plan takes on when their encoders are open side by side.
 const PLAN_BATCHES_MAX: usize = 64;
+/// Records of so many bytes are read before they are converted, and then one batch after another, so
+/// that a plan takes on more of them.
+pub(super) const KEPT_BYTES_MAX: u64 = 32 << 20;
+/// Of those, a plan takes on so many batches,
+pub(super) const KEPT_BATCHES_MAX: usize = 2_048;
+/// so many records,
+const KEPT_RECORDS_MAX: u64 = 500_000;
+/// and what makes headers of about so many bytes: it has to fit into a frame of the journal.
+const HEADERS_BYTES_MAX: usize = 10 << 20;
+/// The headers of a batch have about this in the least, with one for each kind of error.
+const HEADERS_BYTES_MIN: usize = 3_000;
 
 /// What a stream makes of its records; a change of the settings replaces it as a whole.
 #[derive(Debug)]
@@ -92,14 +103,19 @@ pub(super) enum FreezeError {
 /// one.
 pub(super) fn take_round(closed: &mut VecDeque<Batch>, bytes_max: u64) -> Vec<Batch> {
     let mut round = Vec::new();
-    let (mut bytes, mut records) = (0, 0);
+    let (mut bytes, mut records, mut headers) = (0, 0, 0);
     while let Some(batch) = closed.front() {
         bytes += batch.data_bytes;
         records += batch.positions.count();
-        let full = bytes > PLAN_BYTES_MAX.min(bytes_max)
-            || records > buffer::BATCH_RECORDS_MAX
-            || round.len() == PLAN_BATCHES_MAX;
-        if full && !round.is_empty() {
+        // A value stands in a key, in a location and by itself, escaped.
+        headers += HEADERS_BYTES_MIN + 12 * batch.group.memory_bytes();
+        let fits = if round.len() < PLAN_BATCHES_MAX {
+            bytes <= PLAN_BYTES_MAX && records <= buffer::BATCH_RECORDS_MAX
+        } else {
+            bytes <= KEPT_BYTES_MAX && records <= KEPT_RECORDS_MAX && round.len() < KEPT_BATCHES_MAX
+        };
+        let fits = fits && bytes <= bytes_max && headers <= HEADERS_BYTES_MAX;
+        if !fits && !round.is_empty() {
             break;
         }
         round.extend(closed.pop_front());

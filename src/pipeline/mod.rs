@@ -34,6 +34,7 @@ mod transformer;
 mod transforms;
 mod placing;
 mod naming;
+mod kept;
 mod freeze;
 mod caution;
 mod sizes;

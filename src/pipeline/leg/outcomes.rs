@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::collector::as_runs;
+use super::super::delivery::TOLD_OBJECTS_MAX;
 use super::super::freeze::{Batch, FreezeError};
 use super::super::intake::Stretch;
 use super::super::orders::Surroundings;
@@ -205,6 +206,16 @@ impl Leg {
         let Some(plan) = self.state.committed(id) else {
             return;
         };
+        if plan.objects.len() > TOLD_OBJECTS_MAX {
+            tracing::info!(
+                stream = %self.surroundings.stream,
+                plan = id.0,
+                objects = plan.objects.len(),
+                rows = plan.objects.iter().map(|object| object.header.row_count).sum::<u64>(),
+                bytes = plan.objects.iter().map(|object| object.header.size_bytes).sum::<u64>(),
+                "delivered the objects of a plan"
+            );
+        }
         for object in plan.objects.iter().filter(|object| !object.header.spoiled) {
             if let Some(partition) = &object.header.partition
                 && self.registrations.is_confirmed(partition)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::super::delivery::Delivery;
+use super::super::delivery::{Delivery, TOLD_OBJECTS_MAX};
 use super::super::freeze::FreezeError;
 use super::super::registration::register;
 use super::super::transforms::BATCH_RECORDS_MAX;
@@ -102,6 +102,7 @@ impl Leg {
                 room: self.room.clone(),
                 plan: id,
                 turn,
+                is_told_as_a_whole: headers.len() > TOLD_OBJECTS_MAX,
                 webhook: self.completion().and_then(|completion| completion.webhook.clone()),
             };
             let journal = self.log.clone();
@@ -152,7 +153,11 @@ impl Leg {
     }
 
     pub(super) fn start_registration(&mut self) {
-        let Some(partitions) = self.registrations.next(self.state.unregistered()) else {
+        let per_call = |name: &str| {
+            let catalog = self.catalogs.get(name);
+            catalog.map_or(1, |catalog| catalog.partitions_per_call())
+        };
+        let Some(partitions) = self.registrations.next(self.state.unregistered(), &per_call) else {
             return;
         };
         let name = partitions[0].catalog.clone();
