@@ -46,7 +46,7 @@ fn measure(corpus: &Corpus, target_bytes: u64, objects: usize) {
     let format = Format::Parquet(Arc::new(schema_of(corpus)));
     let encoder = || Encoder::new(&format).expect("an encoder");
     let size_bytes = target_bytes * 20;
-    let mut buffer = Buffer::new(Hints { size_bytes, interval: Duration::from_secs(900) });
+    let mut buffer = Buffer::new(Hints { size_bytes, interval: Duration::from_secs(900) }, |_| 0);
     *buffer.aim() = Some(Aim::new(target_bytes, &[]));
     let (mut append, mut json) = (corpus.records(), String::new());
     let (mut position, mut current) = (0, encoder());
