@@ -239,7 +239,7 @@ section! {
     /// Hive's own way of reading JSON.
     HiveSection expects "a mapping with timestamp_formats" {
         /// Joda-Time patterns in the order in which they are tried, or millis (TimestampFormats);
-        /// with none, yyyy-[M]M-[d]d HH:mm:ss[.f].
+        /// with none, yyyy-M-d HH:mm:ss with or without a fraction.
         timestamp_formats: List<TimestampFormat> = Default("[]"),
     }
 }
