@@ -39,7 +39,7 @@ pub struct Metrics {
     pub blocked: Family<Labels, Gauge>,
     /// 1 while a `stream` that the configuration has no more delivers what it has.
     pub draining: Family<Labels, Gauge>,
-    /// Batches closed by `stream` and `trigger`: size, interval, flush, pressure.
+    /// Batches closed by `stream` and `trigger`: size, target, interval, flush, pressure, memory.
     pub closed_batches: Family<Labels, Counter>,
     /// Partitions of a `stream` with records that are buffered, or closed and not planned.
     pub active_partitions: Family<Labels, Gauge>,

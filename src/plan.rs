@@ -144,6 +144,14 @@ pub struct Target {
     pub region: Option<String>,
 }
 
+impl Target {
+    /// Whether it is a folder of this machine.
+    #[must_use]
+    pub fn is_folder(&self) -> bool {
+        self.url.starts_with("file://")
+    }
+}
+
 /// A partition of a catalog's table.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CatalogPartition {

@@ -26,8 +26,8 @@ const NO_TIMESTAMP: Why = "not a timestamp";
 /// Days since 1970-01-01 of `yyyy-[M]M-[d]d`.
 pub(crate) fn days_of_text(text: &str) -> Result<i32, Why> {
     let mut reader = Reader::new(text);
-    let days = reader.date(1).ok_or(NO_DATE)?;
-    if reader.is_at_end() { Ok(days) } else { Err(NO_DATE) }
+    let date = reader.date(1).ok_or(NO_DATE)?;
+    if reader.is_at_end() { Ok(date.num_days_from_ce() - DAYS_BEFORE_1970) } else { Err(NO_DATE) }
 }
 
 /// Microseconds since 1970 of a timestamp's text, or of a number in a string.
@@ -62,30 +62,31 @@ pub(crate) fn rfc3339(instant: UnixMillis) -> String {
     time.map_or(String::new(), |time| time.to_rfc3339_opts(SecondsFormat::AutoSi, true))
 }
 
-fn in_range(micros: i64) -> Result<i64, Why> {
+pub(crate) fn in_range(micros: i64) -> Result<i64, Why> {
     if (MICROS_MIN..=MICROS_MAX).contains(&micros) { Ok(micros) } else { Err(OUT_OF_RANGE) }
+}
+
+/// Microseconds since 1970 of the form of `java.sql.Timestamp.valueOf`: with a space between day and
+/// time, and no zone.
+pub(crate) fn micros_of_java(text: &str) -> Option<i64> {
+    let mut reader = Reader::new(text);
+    let micros = reader.day_and_time(false)?;
+    (reader.is_at_end() && in_range(micros).is_ok()).then_some(micros)
 }
 
 /// `yyyy-MM-ddTHH:mm:ss[.f][zone]`, or with a space instead of the `T` and one-digit fields.
 pub(crate) fn micros_of_calendar(text: &str) -> Option<i64> {
     let is_strict = text.as_bytes().get(10) == Some(&b'T');
-    let digits_min = if is_strict { 2 } else { 1 };
     let mut reader = Reader::new(text);
-    let days = reader.date(digits_min)?;
-    reader.take(if is_strict { b'T' } else { b' ' })?;
-    let hour = reader.number(digits_min, 2).filter(|hour| *hour < 24)?;
-    reader.take(b':')?;
-    let minute = reader.number(digits_min, 2).filter(|minute| *minute < 60)?;
-    reader.take(b':')?;
-    let second = reader.number(digits_min, 2).filter(|second| *second < 60)?;
-    let micros = match reader.take(b'.') {
-        Some(()) => reader.fraction_micros()?,
-        None => 0,
-    };
-    let offset_seconds = reader.zone_seconds()?;
-    let second_of_day = i64::from(hour * 3600 + minute * 60 + second);
-    let seconds = i64::from(days) * SECONDS_PER_DAY + second_of_day - offset_seconds;
-    Some(seconds * MICROS_PER_SECOND + i64::from(micros))
+    let micros = reader.day_and_time(is_strict)?;
+    Some(micros - reader.zone_seconds()? * MICROS_PER_SECOND)
+}
+
+/// Microseconds since 1970 at a second of a day that an offset counts.
+pub(crate) fn micros_at(date: NaiveDate, second: u32, micros: u32, offset_seconds: i64) -> i64 {
+    let days = i64::from(date.num_days_from_ce() - DAYS_BEFORE_1970);
+    let seconds = days * SECONDS_PER_DAY + i64::from(second) - offset_seconds;
+    seconds * MICROS_PER_SECOND + i64::from(micros)
 }
 
 struct Reader<'a> {
@@ -103,14 +104,30 @@ impl<'a> Reader<'a> {
     }
 
     /// A day of the calendar in the years 1 to 9999.
-    fn date(&mut self, digits_min: usize) -> Option<i32> {
+    fn date(&mut self, digits_min: usize) -> Option<NaiveDate> {
         let year = self.number(4, 4).filter(|year| *year > 0)?;
         self.take(b'-')?;
         let month = self.number(digits_min, 2)?;
         self.take(b'-')?;
         let day = self.number(digits_min, 2)?;
-        let date = NaiveDate::from_ymd_opt(year as i32, month, day)?;
-        Some(date.num_days_from_ce() - DAYS_BEFORE_1970)
+        NaiveDate::from_ymd_opt(year as i32, month, day)
+    }
+
+    /// A day, and a time of it, of which no field has fewer digits than two where it is strict.
+    fn day_and_time(&mut self, is_strict: bool) -> Option<i64> {
+        let digits_min = if is_strict { 2 } else { 1 };
+        let date = self.date(digits_min)?;
+        self.take(if is_strict { b'T' } else { b' ' })?;
+        let hour = self.number(digits_min, 2).filter(|hour| *hour < 24)?;
+        self.take(b':')?;
+        let minute = self.number(digits_min, 2).filter(|minute| *minute < 60)?;
+        self.take(b':')?;
+        let second = self.number(digits_min, 2).filter(|second| *second < 60)?;
+        let micros = match self.take(b'.') {
+            Some(()) => self.fraction_micros()?,
+            None => 0,
+        };
+        Some(micros_at(date, hour * 3600 + minute * 60 + second, micros, 0))
     }
 
     /// One to nine digits behind the point, cut to six.

@@ -334,7 +334,8 @@ fn text_findings(file: &str, text: &str) -> Vec<Finding> {
         findings.push(finding(1, "no head: begin with //! and what the file owns"));
     }
     // Written apart, so that this file passes.
-    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
+    // Three of the last one are a pattern of time, too.
+    let words = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X:")];
     let calls = [concat!("db", "g!"), concat!("to", "do!"), concat!("unimple", "mented!")];
     let ignored = concat!("#[ig", "nore");
     for (index, line) in text.lines().enumerate() {

@@ -27,12 +27,13 @@ use super::removed::Removed;
 use super::tables::{self, Catalogs};
 use super::view;
 use super::{StartError, system};
+use crate::buffer::Hints;
 use crate::config::{Config, Faults, KeptStore, LastDefinition, SystemEnvironment, in_words};
 use crate::deliver::Stores;
 use crate::ingest;
 use crate::journal::{Environment, Journal};
 use crate::metrics::Metrics;
-use crate::pipeline::{Backup, ChangeError, Handle, Left, Parts, Pipeline, Settings};
+use crate::pipeline::{Backup, ChangeError, Handle, Left, Parts, Pipeline, Recipe, Settings};
 use crate::record::{StreamName, UnixMillis};
 use crate::tasks::Tasks;
 
@@ -321,11 +322,17 @@ impl Streams {
 
     /// Tells the budget what the largest object may take, also of streams on their way out.
     pub(super) fn measure_objects(&self, current: &Current) {
+        // An object that is to have a size has at most that of its records, and by far the most have
+        // less than twice what they are to have.
+        let largest = |hints: Hints, recipe: &Recipe| {
+            recipe.object_bytes.map_or(u64::MAX, |bytes| bytes * 2).min(hints.size_bytes)
+        };
         let sizes = current.values().flat_map(|settings| {
             let backups = settings.backup.iter().chain(&settings.ending_backup);
-            std::iter::once(settings.hints).chain(backups.map(|backup| backup.hints))
+            std::iter::once(largest(settings.hints, &settings.recipe))
+                .chain(backups.map(|backup| largest(backup.hints, &backup.recipe)))
         });
-        let largest = sizes.map(|hints| hints.size_bytes).max().unwrap_or(0);
+        let largest = sizes.max().unwrap_or(0);
         self.shared.environment.budget.set_largest_object(largest);
     }
 

@@ -178,6 +178,7 @@ pub(super) fn backup_recipe(config: &Config, backup: &config::Backup) -> Recipe 
         file_extension: None,
         target: config.stores[&backup.store].target(&backup.store),
         register_in: None,
+        object_bytes: backup.buffering.object_bytes,
         partitioning: Partitioning::default(),
         completion: None,
     }
@@ -211,6 +212,7 @@ fn assemble(
         file_extension: stream.destination.file_extension.clone(),
         target: outside.target,
         register_in: catalog.filter(|_| stream.register_partitions),
+        object_bytes: stream.buffering.object_bytes,
         table,
     })
 }
@@ -276,7 +278,7 @@ fn format(stream: &DeliveryStream, table: Option<&Table>) -> Result<Format, Faul
         (config::Format::Parquet(options), table) => {
             let columns = table.map_or(&[][..], |table| &table.columns);
             let place = stream.schema.as_ref().map_or(&stream.partitions_place, |s| &s.place);
-            let schema = Schema::with_options(columns, *options);
+            let schema = Schema::with_options(columns, options.clone());
             let schema = schema.map_err(|error| Fault::new(place.clone(), error))?;
             Ok(Format::Parquet(Arc::new(schema)))
         }

@@ -40,9 +40,9 @@ const VOLUME_NAMES: [&str; 1] = ["lost+found"];
 const STREAM_NAMES: [&str; 4] = ["stream.json", "table.json", "definition.json", "retired.json"];
 /// What the folder of a log holds.
 const LOG_NAMES: [&str; 3] = ["journal", "checkpoint", "outbox"];
-/// What stands beside them at times: what a leg notes for the case that the process dies under it,
-/// read by nobody else, and damaged files of an outbox.
-const SIDE_NAMES: [&str; 2] = ["running", outbox::QUARANTINE];
+/// What stands beside them at times: what a leg notes for the case that the process dies under it and
+/// what it has learnt of sizes, read by nobody else, and damaged files of an outbox.
+const SIDE_NAMES: [&str; 3] = ["running", "sizes.json", outbox::QUARANTINE];
 /// Where the records of a backup end that was switched off.
 const BACKUP_END_NAME: &str = "end.json";
 /// Logs with a folder of their own inside that of their stream.

@@ -4,8 +4,14 @@
 
 use super::{REGION, tables};
 use crate::config::{self, Config, DeliveryStream, StepKind, StoreUrl};
-use crate::convert::{Delimiter, ParquetCompression, RecordsCompression};
-use crate::ingest::{self, Auth, BackupDescription, Content, Description, Processor, Token};
+use crate::convert::{
+    Delimiter, Dictionary, JsonInput, ParquetCompression, ParquetOptions, RecordsCompression,
+    WriterVersion,
+};
+use crate::ingest::{
+    self, Auth, BackupDescription, Content, Description, Deserializer, ParquetSettings, Processor,
+    Token,
+};
 use crate::partition::Zone;
 use crate::record::UnixMillis;
 use crate::transform::{LogForm, SubRecords};
@@ -29,7 +35,7 @@ pub(super) fn description(
         buffering_mib: settings.buffering.size_bytes.div_ceil(1 << 20),
         buffering_seconds: settings.buffering.interval.as_secs(),
         content: content(config, settings),
-        processors: settings.transform.iter().filter_map(|step| processor(&step.kind)).collect(),
+        processors: processors(settings),
         is_partitioned_by_keys: settings
             .destination
             .prefix
@@ -44,6 +50,13 @@ pub(super) fn description(
             compression: compression(backup.format.compression),
         }),
     }
+}
+
+fn processors(settings: &DeliveryStream) -> Vec<Processor> {
+    let steps = settings.transform.iter().filter_map(|step| processor(&step.kind));
+    let query = settings.partitioning.query.iter();
+    let query = query.map(|query| Processor::MetadataExtraction { query: query.text().to_owned() });
+    steps.chain(query).collect()
 }
 
 /// What DescribeDeliveryStream says of a hook; nothing of those that Firehose has no word for.
@@ -92,12 +105,8 @@ fn compression(compression: RecordsCompression) -> &'static str {
 fn content(config: &Config, settings: &DeliveryStream) -> Content {
     match (&settings.format, &settings.schema) {
         (config::Format::Parquet(options), Some(schema)) => Content::Parquet {
-            compression: match options.compression {
-                ParquetCompression::Snappy => "SNAPPY",
-                ParquetCompression::Zstd => "ZSTD",
-                ParquetCompression::Gzip => "GZIP",
-                ParquetCompression::None => "UNCOMPRESSED",
-            },
+            reading: reading(&options.input),
+            writing: writing(options),
             database: schema.database.clone(),
             table: schema.table.clone(),
             catalog_region: tables::catalog_region(config, settings)
@@ -108,6 +117,39 @@ fn content(config: &Config, settings: &DeliveryStream) -> Content {
             compression: compression(options.compression),
             appends_delimiter: options.delimiter != Delimiter::None,
         },
+    }
+}
+
+fn reading(input: &JsonInput) -> Deserializer {
+    match input {
+        JsonInput::OpenX(options) => Deserializer::OpenX {
+            case_insensitive: (!options.case_insensitive).then_some(false),
+            convert_dots_in_json_keys_to_underscores: options.dots_to_underscores.then_some(true),
+            column_to_json_key_mappings: options.keys.clone(),
+        },
+        JsonInput::Hive(formats) => Deserializer::Hive {
+            timestamp_formats: formats.iter().map(ToString::to_string).collect(),
+        },
+    }
+}
+
+fn writing(options: &ParquetOptions) -> ParquetSettings {
+    let page_bytes = options.page_bytes;
+    ParquetSettings {
+        block_size_bytes: options.row_group_bytes,
+        compression: match options.compression {
+            ParquetCompression::Snappy => "SNAPPY",
+            ParquetCompression::Zstd => "ZSTD",
+            ParquetCompression::Gzip => "GZIP",
+            ParquetCompression::None => "UNCOMPRESSED",
+        },
+        enable_dictionary_compression: match options.dictionary {
+            Dictionary::Auto => None,
+            Dictionary::Always => Some(true),
+            Dictionary::Never => Some(false),
+        },
+        page_size_bytes: (page_bytes != ParquetOptions::default().page_bytes).then_some(page_bytes),
+        writer_version: (options.writer_version == WriterVersion::V2).then_some("V2"),
     }
 }
 

@@ -8,7 +8,7 @@
 //!
 //! Files are replaced as a whole. One process writes them: several instances each keep their own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,8 @@ use crate::disk::{Disk, read_file, replace_file};
 use crate::plan::CatalogPartition;
 use crate::table::{Column, HiveType, Table};
 
+/// So many partitions are added with one writing of their file.
+const PARTITIONS_PER_CALL_MAX: usize = 10_000;
 const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// A catalog in a folder.
@@ -121,6 +123,11 @@ impl Catalog for FilesCatalog {
     ) -> BoxFuture<'a, Result<Vec<Known>, CatalogError>> {
         let (database, table) = (database.to_owned(), table.to_owned());
         self.blocking(move |inner| inner.partitions(&database, &table))
+    }
+
+    /// Each call writes the whole file.
+    fn partitions_per_call(&self) -> usize {
+        PARTITIONS_PER_CALL_MAX
     }
 
     /// Partitions have no columns of their own here.
@@ -231,24 +238,25 @@ impl Inner {
         for ((database, table), partitions) in by_table {
             let path = self.file(database, table, "partitions.json")?;
             let mut file: PartitionsFile = self.read(&path)?.unwrap_or_default();
-            let known = file.partitions.iter().map(|p| (p.values.clone(), p.location.clone()));
-            let known: BTreeMap<Vec<String>, String> = known.collect();
-            let before = file.partitions.len();
+            let known = file.partitions.iter().map(|p| (p.values.as_slice(), &p.location));
+            let known: HashMap<&[String], &String> = known.collect();
+            let mut new = Vec::new();
             for partition in partitions {
                 registration.registered.push(partition.clone());
-                match known.get(&partition.values) {
-                    None => file.partitions.push(PartitionFile {
+                match known.get(partition.values.as_slice()) {
+                    None => new.push(PartitionFile {
                         values: partition.values.clone(),
                         location: partition.location.clone(),
                     }),
                     Some(location) if !is_same_location(location, &partition.location) => {
-                        let (partition, location) = (partition.clone(), location.clone());
+                        let (partition, location) = (partition.clone(), (*location).clone());
                         registration.elsewhere.push(Elsewhere { partition, location });
                     }
                     Some(_) => {}
                 }
             }
-            if file.partitions.len() > before {
+            if !new.is_empty() {
+                file.partitions.extend(new);
                 file.partitions.sort_by(|left, right| left.values.cmp(&right.values));
                 file.partitions.dedup_by(|left, right| left.values == right.values);
                 self.write(&path, &to_json(&file))?;

@@ -167,6 +167,11 @@ pub trait Catalog: Send + Sync + fmt::Debug {
     /// Finds out whether [`define`](Self::define) would be refused; changes nothing.
     fn check<'a>(&'a self, definition: &'a Definition) -> BoxFuture<'a, Result<(), CatalogError>>;
 
+    /// How many partitions one call may add (Glue's bound for `BatchCreatePartition`).
+    fn partitions_per_call(&self) -> usize {
+        100
+    }
+
     /// Adds partitions of one table; those that are there already are success.
     fn register<'a>(
         &'a self,

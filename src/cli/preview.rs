@@ -77,7 +77,8 @@ pub(super) async fn run(question: Question) -> ExitCode {
     let data: Vec<_> = taken.iter().map(|record| record.data).collect();
     let tell = |text: &str| eprintln!("{text}");
     let told = question.run_hooks.then_some(&tell as &(dyn Fn(&str) + Sync));
-    let previewed = match preview(&config, stream, tenant.as_ref(), &data, told).await {
+    let previewed = Box::pin(preview(&config, stream, tenant.as_ref(), &data, told));
+    let previewed = match previewed.await {
         Ok(previewed) => previewed,
         Err(PreviewError::Faults(faults)) => {
             return show_faults(&faults, &question.config.display().to_string());
@@ -367,7 +368,11 @@ mod tests {
     #[test]
     fn an_hour_brings_an_object_each_interval_or_each_size_but_no_more_than_records() {
         let estimate = |records_per_hour, size_bytes| Estimate {
-            buffering: Buffering { size_bytes, interval: Duration::from_secs(60) },
+            buffering: Buffering {
+                size_bytes,
+                object_bytes: None,
+                interval: Duration::from_secs(60),
+            },
             records_per_hour,
             record_bytes: 1_000,
         };

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use super::buffering::{buffering, check_memory};
 use super::faults::{Faults, Place, listed, shown};
 use super::formats::format;
 use super::overlap::check_overlaps;
@@ -17,16 +18,16 @@ use super::processors::{check_order, fold_delimiter};
 use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
 use super::secret::Secret;
 use super::settings::{
-    Backup, Buffering, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue,
-    Identity, Schema, Server, Store, StoreUrl, Tls,
+    Backup, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue, Identity,
+    Schema, Server, Store, StoreUrl, Tls,
 };
 use super::shape::{
-    BackupSection, BufferingSection, CatalogSection, File, IdentitySection, SchemaSection,
-    ServerSection, StoreSection, StreamSection, TlsSection,
+    BackupSection, CatalogSection, File, IdentitySection, SchemaSection, ServerSection,
+    StoreSection, StreamSection, TlsSection,
 };
 use super::transform::steps;
 use super::values::{CatalogType, Endpoint, Region, TableWord, Text};
-use crate::convert::RecordsOptions;
+use crate::convert::{RecordsCompression, RecordsOptions};
 use crate::partition::Template;
 use crate::record::StreamName;
 use crate::table::{Column, HiveType};
@@ -57,6 +58,7 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
     let identities = identities(file, reader);
     check_listener(file, reader);
     let delivery_streams = streams(file, &stores, &Writers::of(&file.identities), reader);
+    check_memory(file, reader);
     check_overlaps(&delivery_streams, &stores, reader);
     Some(Config {
         server: server?,
@@ -428,7 +430,7 @@ fn stream(
     writers: &Writers,
     reader: &mut Reader<'_>,
 ) -> Option<DeliveryStream> {
-    let buffering = section.buffering.value().and_then(buffering);
+    let buffering = section.buffering.value().and_then(|value| buffering(value, reader));
     let mut format = section.format.given().and_then(|at| format(at, section, place, reader));
     let schema = match &section.schema {
         Field::Given(at) => schema_of(name, at, &file.catalogs, reader).map(Some),
@@ -469,9 +471,14 @@ fn stream(
         .zip(prefix)
         .and_then(|(at, prefix)| register_partitions(&at.value.register, section, prefix, reader));
     let (partitioning, complete) = placed?;
+    let format = format?;
+    let packed = match &format {
+        Format::Records(options) => options.compression,
+        Format::Parquet(_) => RecordsCompression::None,
+    };
     Some(DeliveryStream {
-        buffering: buffering?,
-        format: format?,
+        buffering: buffering?.packed(packed),
+        format,
         transform: transform?,
         schema: schema?,
         destination: destination?,
@@ -481,11 +488,6 @@ fn stream(
         register_partitions: register?,
         partitions_place: partitions?.place.clone(),
     })
-}
-
-fn buffering(section: &BufferingSection) -> Option<Buffering> {
-    let size_bytes = section.size.value()?.0;
-    Some(Buffering { size_bytes, interval: section.interval.value()?.0 })
 }
 
 fn backup(
@@ -498,7 +500,7 @@ fn backup(
     let section = &at.value;
     let store = one_of((&section.store, &at.place), "store", stores, reader);
     let prefix = backup_prefix(stream, at, writers, reader);
-    let buffering = section.buffering.value().and_then(buffering);
+    let buffering = section.buffering.value().and_then(|value| buffering(value, reader));
     let format = RecordsOptions {
         compression: *section.compression.value()?,
         delimiter: *section.delimiter.value()?,
@@ -510,7 +512,7 @@ fn backup(
         prefix_text: text,
         prefix_place: place,
         format,
-        buffering: buffering?,
+        buffering: buffering?.packed(format.compression),
     })
 }
 

@@ -27,6 +27,11 @@ pub trait Environment: fmt::Debug {
     /// # Errors
     /// When the working directory is not known.
     fn absolute(&self, path: &Path) -> io::Result<PathBuf>;
+
+    /// The memory that the process may have, where that is known.
+    fn memory_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// The operating system's environment.
@@ -59,6 +64,13 @@ pub fn find_program(program: &str, folders: &str) -> Result<(), String> {
         "no program"
     };
     Err(format!("the folders of PATH have {what} '{program}': install it, or write its whole path"))
+}
+
+/// What `/proc/meminfo` says of the whole memory.
+fn memory_of_machine(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
 }
 
 #[derive(PartialEq, Eq)]
@@ -103,5 +115,14 @@ impl Environment for SystemEnvironment {
 
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
         std::path::absolute(path)
+    }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        let text = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let machine = memory_of_machine(&text("/proc/meminfo"));
+        // What a container may have, by either version of control groups; "max" is no number.
+        let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+        let limits = limits.iter().filter_map(|path| text(path).trim().parse().ok());
+        limits.chain(machine).min()
     }
 }

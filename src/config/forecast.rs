@@ -38,11 +38,15 @@ fn line(config: &Config, name: &StreamName, stream: &DeliveryStream) -> String {
         (None, keys) => format!(" for each value of {}", keys.join(", ")),
         (Some(_), keys) => format!(" for each tenant and value of {}", keys.join(", ")),
     };
-    let Buffering { size_bytes, interval } = stream.buffering;
-    let (size, interval) = (show_size(size_bytes), interval.as_secs());
+    let Buffering { size_bytes, interval, object_bytes } = stream.buffering;
+    let interval = interval.as_secs();
+    let sooner = match object_bytes {
+        Some(bytes) => format!("an object has {} sooner", show_size(bytes)),
+        None => format!("{} come sooner", show_size(size_bytes)),
+    };
     let _ = write!(
         line,
-        "{each} while records keep coming: one every {interval} s, more where {size} come sooner"
+        "{each} while records keep coming: one every {interval} s, more where {sooner}"
     );
     if let (Some(tenants), []) = (tenants, keys.as_slice()) {
         let _ = write!(line, "; {tenants} tenants, so {} in all", hourly * tenants);

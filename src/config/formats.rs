@@ -3,17 +3,23 @@
 //! Owns the words for each choice, and what a format demands of the rest of its stream. Does not own
 //! the choices (`convert`).
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 
 use super::faults::{Place, shown};
 use super::json_schema;
-use super::reader::{At, Reader, Scalar, Setting};
+use super::reader::{At, Field, List, Named, NamedEntry, Reader, Scalar, Setting};
 use super::settings::Format;
-use super::shape::{FormatSection, ParquetSection, RecordsSection, SchemaSection, StreamSection};
-use crate::convert::{
-    BinaryText, Delimiter, ParquetCompression, ParquetOptions, RecordsCompression, RecordsOptions,
-    TimestampForm,
+use super::shape::{
+    FormatSection, InputSection, OpenXSection, ParquetSection, RecordsSection, SchemaSection,
+    StreamSection,
 };
+use crate::convert::{
+    BinaryText, Delimiter, Dictionary, JsonInput, OpenXOptions, ParquetCompression, ParquetOptions,
+    RecordsCompression, RecordsOptions, TimestampForm, TimestampFormat, WriterVersion,
+};
+use crate::table::HiveType;
 
 /// The format of a `stream` that stands at `place`, unless there is a fault.
 pub(super) fn format(
@@ -22,8 +28,8 @@ pub(super) fn format(
     place: &Place,
     reader: &mut Reader<'_>,
 ) -> Option<Format> {
-    let FormatSection { parquet: rows, records } = section;
-    if rows.is_faulty() || records.is_faulty() {
+    let FormatSection { parquet: rows, records, input } = section;
+    if rows.is_faulty() || records.is_faulty() || input.is_faulty() {
         return None;
     }
     match (rows.value(), records.given()) {
@@ -42,13 +48,23 @@ pub(super) fn format(
                 reader.fault(place.below("schema"), message);
                 return None;
             }
-            rows.map_or(Some(ParquetOptions::default()), parquet).map(Format::Parquet)
+            let options = rows.map_or(Some(ParquetOptions::default()), parquet);
+            let input = input.given().map_or(Some(JsonInput::default()), |at| {
+                let columns = stream.schema.value().and_then(|schema| schema.columns.value());
+                json_input(at, columns, reader)
+            });
+            Some(Format::Parquet(ParquetOptions { input: input?, ..options? }))
         }
         (None, Some(At { value: section, .. })) => {
             let columns = stream.schema.value().and_then(|schema| schema.columns.given());
             if let Some(At { place, .. }) = columns {
                 let message = "records are delivered as they are, so nothing is made of columns: \
                                name a table of the catalog that reads them, or remove the schema";
+                reader.fault(place.clone(), message);
+                return None;
+            }
+            if let Some(At { place, .. }) = input.given() {
+                let message = "records are delivered as they are, so none is read: remove it";
                 reader.fault(place.clone(), message);
                 return None;
             }
@@ -62,7 +78,64 @@ fn parquet(section: &ParquetSection) -> Option<ParquetOptions> {
         compression: *section.compression.value()?,
         timestamps: *section.timestamps.value()?,
         binary: *section.binary.value()?,
+        row_group_bytes: match &section.row_group_size {
+            Field::Given(at) => Some(at.value.0),
+            Field::Absent => None,
+            Field::Faulty => return None,
+        },
+        page_bytes: section.page_size.value()?.0,
+        dictionary: *section.dictionary.value()?,
+        writer_version: *section.writer_version.value()?,
+        input: JsonInput::default(),
     })
+}
+
+/// How JSON is read; `columns` are the stream's own, where it has some.
+fn json_input(
+    At { value: section, place }: &At<InputSection>,
+    columns: Option<&Named<HiveType>>,
+    reader: &mut Reader<'_>,
+) -> Option<JsonInput> {
+    match (&section.openx, &section.hive) {
+        (Field::Faulty, _) | (_, Field::Faulty) => None,
+        (Field::Given(_), Field::Given(_)) => {
+            let message = "JSON is read in one way: keep openx or hive, remove the other";
+            reader.fault(place.clone(), message);
+            None
+        }
+        (Field::Absent, Field::Given(At { value, .. })) => {
+            let List(formats) = value.timestamp_formats.value()?;
+            let read: Vec<_> = formats.iter().filter_map(Field::value).cloned().collect();
+            (read.len() == formats.len()).then_some(JsonInput::Hive(read))
+        }
+        (Field::Given(At { value, .. }), Field::Absent) => openx(value, columns, reader),
+        (Field::Absent, Field::Absent) => Some(JsonInput::default()),
+    }
+}
+
+fn openx(
+    section: &OpenXSection,
+    columns: Option<&Named<HiveType>>,
+    reader: &mut Reader<'_>,
+) -> Option<JsonInput> {
+    let Named(mappings) = section.column_to_json_key_mappings.value()?;
+    let mut keys = BTreeMap::new();
+    for NamedEntry { name, place, field } in mappings {
+        let name = name.to_lowercase();
+        let is_column =
+            |columns: &Named<HiveType>| columns.names().any(|column| column.to_lowercase() == name);
+        if !columns.is_none_or(is_column) {
+            let message =
+                format_args!("the stream has no column {}: write one of its", shown(&name));
+            reader.fault(place.clone(), message);
+        }
+        keys.insert(name, field.value()?.0.clone());
+    }
+    Some(JsonInput::OpenX(OpenXOptions {
+        case_insensitive: *section.case_insensitive.value()?,
+        dots_to_underscores: *section.convert_dots_in_json_keys_to_underscores.value()?,
+        keys,
+    }))
 }
 
 fn records_options(section: &RecordsSection) -> Option<RecordsOptions> {
@@ -120,6 +193,51 @@ impl Scalar for BinaryText {
             "raw" => Ok(Self::Raw),
             _ => unknown::<Self>("form of binary values", text),
         }
+    }
+}
+
+impl Scalar for Dictionary {
+    const EXPECTED: &'static str = "auto, always or never";
+
+    fn json_schema() -> Json {
+        json_schema::words(&["auto", "always", "never"])
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "always" => Ok(Self::Always),
+            "never" => Ok(Self::Never),
+            _ => unknown::<Self>("choice of dictionaries", text),
+        }
+    }
+}
+
+impl Scalar for WriterVersion {
+    const EXPECTED: &'static str = "v1 or v2";
+
+    fn json_schema() -> Json {
+        json_schema::words(&["v1", "v2"])
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "v1" => Ok(Self::V1),
+            "v2" => Ok(Self::V2),
+            _ => unknown::<Self>("version of pages", text),
+        }
+    }
+}
+
+impl Scalar for TimestampFormat {
+    const EXPECTED: &'static str = "a pattern, such as yyyy-MM-dd'T'HH:mm:ss.SSSZ, or millis";
+
+    fn json_schema() -> Json {
+        json_schema::text(<Self as Scalar>::EXPECTED)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| format!("{}: {error}", shown(text)))
     }
 }
 

@@ -10,6 +10,7 @@
 //! Invariants: an unknown key is a fault; a fault of syntax stands alone, and otherwise all faults
 //! of keys, types and meaning come together; no secret is ever printed.
 
+mod buffering;
 mod check;
 mod destination;
 #[cfg(test)]

@@ -233,7 +233,7 @@ pub struct DeliveryStream {
 }
 
 /// What the objects of a stream contain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Rows of the stream's table.
     Parquet(ParquetOptions),
@@ -274,6 +274,8 @@ pub struct Backup {
 pub struct Buffering {
     /// By the bytes of its records.
     pub size_bytes: u64,
+    /// By the bytes that it is expected to have itself.
+    pub object_bytes: Option<u64>,
     /// By the age of its oldest record.
     pub interval: Duration,
 }

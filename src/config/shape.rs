@@ -16,7 +16,8 @@ use super::values::{
     AccessKey, CatalogType, Endpoint, FilePath, Folder, Region, Size, TableWord, Text, TimeUpTo,
 };
 use crate::convert::{
-    BinaryText, Delimiter, ParquetCompression, RecordsCompression, TimestampForm,
+    BinaryText, Delimiter, Dictionary, ParquetCompression, RecordsCompression, TimestampForm,
+    TimestampFormat, WriterVersion,
 };
 use crate::record::{StreamName, Tenant};
 use crate::table::HiveType;
@@ -24,9 +25,18 @@ use crate::table::HiveType;
 /// Less than this could not hold one large object twice and the journal behind it.
 const DISK_BUDGET_BYTES_MIN: u64 = 64 << 20;
 const BUFFER_BYTES_MIN: u64 = 1 << 10;
-/// The largest object is kept in memory while it is converted.
-const BUFFER_BYTES_MAX: u64 = 512 << 20;
+/// The largest object is kept in memory while it is converted, and may be as large as its records.
+pub(super) const BUFFER_BYTES_MAX: u64 = 512 << 20;
+/// Records that become an object of a known size, as they do not take memory themselves.
+pub(super) const TARGETED_BYTES_MAX: u64 = 16 << 30;
+const OBJECT_BYTES_MIN: u64 = 1 << 20;
+const OBJECT_BYTES_MAX: u64 = 1 << 30;
 const BUFFER_SECONDS_MAX: u64 = 86_400;
+/// Smaller row groups cost more than they hold; larger ones are more than a reader wants at once.
+const ROW_GROUP_BYTES_MIN: u64 = 1 << 20;
+const ROW_GROUP_BYTES_MAX: u64 = 1 << 30;
+const PAGE_BYTES_MIN: u64 = 64 << 10;
+const PAGE_BYTES_MAX: u64 = 64 << 20;
 /// A table that is looked at more rarely is not followed.
 const REFRESH_SECONDS_MAX: u64 = 3_600;
 
@@ -160,8 +170,10 @@ section! {
 section! {
     /// When an object is closed; the defaults are Firehose's for converted records.
     BufferingSection expects "a mapping with size and interval" {
-        /// By the bytes of its records.
-        size: Size<BUFFER_BYTES_MIN, BUFFER_BYTES_MAX> = Default("128 MiB"),
+        /// By the bytes of its records; 128 MiB if absent, or twenty times target_object_size.
+        size: Size<BUFFER_BYTES_MIN, TARGETED_BYTES_MAX> = Optional,
+        /// By the bytes that the object is expected to have, learnt from those before it.
+        target_object_size: Size<OBJECT_BYTES_MIN, OBJECT_BYTES_MAX> = Optional,
         /// By the age of its oldest record.
         interval: TimeUpTo<BUFFER_SECONDS_MAX> = Default("300 s"),
     }
@@ -172,6 +184,8 @@ section! {
     FormatSection expects "a mapping with parquet or records" {
         /// Rows of the stream's table.
         parquet: ParquetSection = Optional,
+        /// How the JSON is read that rows are made of.
+        input: InputSection = Optional,
         /// The records as they were sent.
         records: RecordsSection = Optional,
     }
@@ -186,6 +200,47 @@ section! {
         timestamps: TimestampForm = Default("micros"),
         /// What the strings of binary columns are.
         binary: BinaryText = Default("base64"),
+        /// The encoded bytes of a row group (BlockSizeBytes); 128 MiB of JSON or 1 Mi rows if absent.
+        row_group_size: Size<ROW_GROUP_BYTES_MIN, ROW_GROUP_BYTES_MAX> = Optional,
+        /// The bytes of a page before compression (PageSizeBytes).
+        page_size: Size<PAGE_BYTES_MIN, PAGE_BYTES_MAX> = Default("1 MiB"),
+        /// Which columns get a dictionary (EnableDictionaryCompression); auto looks at the first values.
+        dictionary: Dictionary = Default("auto"),
+        /// The form of data pages (WriterVersion).
+        writer_version: WriterVersion = Default("v1"),
+    }
+}
+
+section! {
+    /// How the JSON is read that rows are made of; by openx unless it says otherwise.
+    InputSection expects "a mapping with openx or hive" {
+        /// OpenXJsonSerDe: forgiving of types, with keys that can be mapped.
+        openx: OpenXSection = Optional,
+        /// HiveJsonSerDe: numbers without quotes, no text of objects and arrays, listed timestamps.
+        hive: HiveSection = Optional,
+    }
+}
+
+section! {
+    /// Which JSON key is a column's.
+    OpenXSection expects "a mapping with case_insensitive, \
+                          convert_dots_in_json_keys_to_underscores and column_to_json_key_mappings" {
+        /// Whether keys are put into lower case, as columns are, before they are looked up
+        /// (CaseInsensitive).
+        case_insensitive: bool = Default("true"),
+        /// Whether the dots in keys are taken for underscores (ConvertDotsInJsonKeysToUnderscores).
+        convert_dots_in_json_keys_to_underscores: bool = Default("false"),
+        /// The keys of columns that have other names (ColumnToJsonKeyMappings).
+        column_to_json_key_mappings: Named<Text> = Default("{}"),
+    }
+}
+
+section! {
+    /// Hive's own way of reading JSON.
+    HiveSection expects "a mapping with timestamp_formats" {
+        /// Joda-Time patterns in the order in which they are tried, or millis (TimestampFormats);
+        /// with none, yyyy-M-d HH:mm:ss with or without a fraction.
+        timestamp_formats: List<TimestampFormat> = Default("[]"),
     }
 }
 

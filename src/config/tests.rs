@@ -49,6 +49,10 @@ impl Environment for TestEnvironment {
     fn absolute(&self, path: &Path) -> io::Result<PathBuf> {
         std::path::absolute(Path::new("/here").join(path))
     }
+
+    fn memory_bytes(&self) -> Option<u64> {
+        Some(2 << 30)
+    }
 }
 
 pub(super) const FULL: &str = r#"
@@ -131,7 +135,8 @@ fn every_key_reaches_its_setting() {
     assert_eq!(config.catalogs["files"], files);
 
     let clicks = &config.delivery_streams[&name("clicks")];
-    let buffering = Buffering { size_bytes: 64 << 20, interval: Duration::from_secs(60) };
+    let buffering =
+        Buffering { size_bytes: 64 << 20, object_bytes: None, interval: Duration::from_secs(60) };
     assert_eq!(clicks.buffering, buffering);
     assert_eq!(clicks.format, Format::Parquet(ParquetOptions::default()));
     let schema = clicks.schema.as_ref().expect("a schema");
@@ -146,7 +151,8 @@ fn every_key_reaches_its_setting() {
     assert_eq!(clicks.destination.prefix.partition_keys(), ["t", "year"]);
 
     let orders = &config.delivery_streams[&name("Web.Orders-2")];
-    let buffering = Buffering { size_bytes: 128 << 20, interval: Duration::from_secs(300) };
+    let buffering =
+        Buffering { size_bytes: 128 << 20, object_bytes: None, interval: Duration::from_secs(300) };
     assert_eq!(orders.buffering, buffering);
     let schema = orders.schema.as_ref().expect("a schema");
     assert_eq!((schema.database.as_str(), schema.table.as_str()), ("lakehose", "web_orders_2"));
@@ -204,13 +210,17 @@ delivery_streams:
     assert_eq!(headers["Authorization"].expose(), "acme-hunter2");
     assert_eq!(headers["X-Plain"].expose(), "plain");
     assert_eq!(*timeout, Duration::from_secs(10));
-    assert_eq!(*buffering, Buffering { size_bytes: 256 << 10, interval: Duration::ZERO });
+    assert_eq!(
+        *buffering,
+        Buffering { size_bytes: 256 << 10, object_bytes: None, interval: Duration::ZERO }
+    );
     let StepKind::Lambda { region, timeout, retries, buffering, credentials, .. } = kinds[1] else {
         panic!("{kinds:?}")
     };
     assert_eq!((region.as_str(), *retries, credentials), ("eu-west-1", 300, &None));
     assert_eq!(*timeout, Duration::from_secs(300));
-    let default = Buffering { size_bytes: 1 << 20, interval: Duration::from_secs(1) };
+    let default =
+        Buffering { size_bytes: 1 << 20, object_bytes: None, interval: Duration::from_secs(1) };
     assert_eq!(*buffering, default);
     let StepKind::Command { argv, environment, timeout, retries } = kinds[2] else {
         panic!("{kinds:?}")
@@ -395,7 +405,8 @@ fn the_default_file_needs_nothing_from_its_environment() {
         let schema = stream.schema.as_ref().expect("a schema");
         assert_eq!((schema.database.as_str(), schema.table.as_str()), ("demo", name.as_str()));
         assert_eq!(schema.columns.as_ref(), Some(&columns_for_glue(name.as_str())));
-        let buffering = Buffering { size_bytes: 8 << 20, interval: Duration::from_secs(5) };
+        let buffering =
+            Buffering { size_bytes: 8 << 20, object_bytes: None, interval: Duration::from_secs(5) };
         assert_eq!(stream.buffering, buffering);
         assert!(stream.register_partitions);
     }
@@ -551,6 +562,49 @@ fn tenants_that_make_keys_too_long_are_found_before_any_record() {
     assert!(faults.to_string().contains("584 characters") || faults.to_string().contains("585"));
 }
 
+#[test]
+fn a_size_of_objects_leaves_room_for_many_times_as_many_records() {
+    let text = "
+delivery_streams:
+  rows: {buffering: {target_object_size: 128 MiB, interval: 15 m}, schema: {columns: {a: int}}}
+  huge: {buffering: {size: 2 GiB, target_object_size: 600 MiB}, schema: {columns: {a: int}}}
+  packed:
+    format: {records: {compression: zip}}
+    buffering: {target_object_size: 512 MiB}
+    backup: {prefix: raw/, buffering: {target_object_size: 2 MiB}}
+";
+    let config = load_good(text);
+    let of = |stream: &str| &config.delivery_streams[&name(stream)];
+    let buffering = |size_bytes, object_bytes, seconds| {
+        let interval = Duration::from_secs(seconds);
+        Buffering { size_bytes, object_bytes: Some(object_bytes), interval }
+    };
+    assert_eq!(of("rows").buffering, buffering((20 * 128) << 20, 128 << 20, 900));
+    assert_eq!(of("huge").buffering, buffering(2 << 30, 600 << 20, 300));
+    assert_eq!(of("packed").buffering, buffering(3 << 30, 512 << 20, 300));
+    let backup = of("packed").backup.as_ref().unwrap();
+    assert_eq!(backup.buffering, buffering(40 << 20, 2 << 20, 300));
+}
+
+#[test]
+fn objects_that_the_machine_cannot_hold_are_faults_and_the_message_says_what_it_holds() {
+    let faults = faults_of(
+        "
+delivery_streams:
+  rows: {buffering: {target_object_size: 1 GiB}, schema: {columns: {a: int}}}
+  backed:
+    schema: {columns: {a: int}}
+    backup: {prefix: raw/, buffering: {target_object_size: 700 MiB}}
+",
+    );
+    let told: Vec<String> = faults.in_file("f.yaml").to_string().lines().map(Into::into).collect();
+    let part = "takes up to 3 GiB of memory while it is made, and this process has 2048 MiB: write at \
+                most 682 MiB";
+    assert!(told[0].starts_with("f.yaml:3:") && told[0].contains(part), "{told:?}");
+    assert!(told[1].contains("backed.backup.buffering.target_object_size"), "{told:?}");
+    assert_eq!(told.len(), 2);
+}
+
 /// What a file in `tests/faulty` says about itself.
 fn expectations(text: &str) -> Vec<(usize, String)> {
     let lines = text.lines().map_while(|line| line.strip_prefix("# expect: "));
@@ -606,10 +660,10 @@ fn the_json_schema_describes_every_key_once_and_its_default() {
     assert_eq!(schema["required"], serde_json::json!(["delivery_streams"]));
     assert_eq!(schema["additionalProperties"], false);
     let stream = &schema["properties"]["delivery_streams"]["additionalProperties"];
-    let size = &stream["properties"]["buffering"]["properties"]["size"];
-    assert_eq!(size["default"], "128 MiB");
-    let about = size["description"].as_str().expect("a description");
-    assert_eq!(about, "By the bytes of its records. Write a size, such as 64 MiB.");
+    let interval = &stream["properties"]["buffering"]["properties"]["interval"];
+    assert_eq!(interval["default"], "300 s");
+    let about = interval["description"].as_str().expect("a description");
+    assert_eq!(about, "By the age of its oldest record. Write a time, such as 60 s.");
     let lake = &schema["properties"]["stores"]["default"]["lake"]["url"];
     assert_eq!(lake, "file:./lakehose/lake");
 }

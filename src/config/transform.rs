@@ -557,5 +557,9 @@ fn timeout(field: &Field<TimeUpTo<HOOK_SECONDS_MAX>>, reader: &mut Reader<'_>) -
 
 fn buffering(field: &Field<HookBufferingSection>) -> Option<Buffering> {
     let section = field.value()?;
-    Some(Buffering { size_bytes: section.size.value()?.0, interval: section.interval.value()?.0 })
+    Some(Buffering {
+        size_bytes: section.size.value()?.0,
+        object_bytes: None,
+        interval: section.interval.value()?.0,
+    })
 }

@@ -14,10 +14,15 @@ use base64::engine::general_purpose::STANDARD;
 use super::DATA_BYTES_MAX;
 use super::cells::{Cell, Cells, Span, VALUES_MAX};
 use super::format::BinaryText;
+use super::input::JsonInput;
+use super::joda::TimestampFormat;
 use super::rejection::{Failure, Rejection, Step, mismatch, too_long};
 use super::schema::{Fields, MapNodes, Node, Shape};
 use crate::json::{self, Cursor, Kind, StringToken, SyntaxError};
 use crate::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
+
+const HIVE_NUMBERS: Why = "Hive's JSON SerDe reads no numbers out of strings";
+const HIVE_TEXT: Why = "Hive's JSON SerDe makes no text of objects and arrays";
 
 /// Maps up to this size are searched for equal keys pair by pair.
 const SMALL_MAP_ENTRIES_MAX: usize = 16;
@@ -26,13 +31,18 @@ const SMALL_MAP_ENTRIES_MAX: usize = 16;
 ///
 /// # Errors
 /// When one of them is bad; `cells` then holds nothing of use.
-pub(super) fn decode(root: &Fields, data: &[u8], cells: &mut Cells) -> Result<(), Rejection> {
+pub(super) fn decode(
+    root: &Fields,
+    input: &JsonInput,
+    data: &[u8],
+    cells: &mut Cells,
+) -> Result<(), Rejection> {
     cells.clear();
     if data.len() > DATA_BYTES_MAX {
         return Err(too_long(data.len()));
     }
     let decoded = Cursor::new(data).map_err(Box::from).and_then(|cursor| {
-        let mut decoder = Decoder { cursor, cells };
+        let mut decoder = Decoder { cursor, cells, input };
         decoder.documents(root)
     });
     decoded.map_err(|failure| failure.into_rejection(data))
@@ -41,6 +51,7 @@ pub(super) fn decode(root: &Fields, data: &[u8], cells: &mut Cells) -> Result<()
 struct Decoder<'a, 'c> {
     cursor: Cursor<'a>,
     cells: &'c mut Cells,
+    input: &'c JsonInput,
 }
 
 impl Decoder<'_, '_> {
@@ -73,6 +84,12 @@ impl Decoder<'_, '_> {
             (Kind::String, Shape::List(_) | Shape::Map(_) | Shape::Struct(_)) => {
                 Err(self.unfit(node))
             }
+            (Kind::String, shape) if shape.is_number() && self.input.is_hive() => {
+                Err(mismatch(self.cursor.at(), &node.hive_type, HIVE_NUMBERS))
+            }
+            (Kind::Object | Kind::Array, Shape::Text { .. }) if self.input.is_hive() => {
+                Err(mismatch(self.cursor.at(), &node.hive_type, HIVE_TEXT))
+            }
             (Kind::String, _) => {
                 let token = self.cursor.string()?;
                 self.text_scalar(node, token)
@@ -84,7 +101,8 @@ impl Decoder<'_, '_> {
             (Kind::Number, _) => {
                 let at = self.cursor.at();
                 let text = self.cursor.number()?;
-                scalar(&node.shape, text).map_err(|why| mismatch(at, &node.hive_type, why))
+                scalar(&node.shape, self.input, text)
+                    .map_err(|why| mismatch(at, &node.hive_type, why))
             }
             (Kind::True, Shape::Boolean) => {
                 self.cursor.literal("true")?;
@@ -130,7 +148,7 @@ impl Decoder<'_, '_> {
     fn key(&mut self, fields: &Fields, guess: usize) -> Result<Option<usize>, SyntaxError> {
         if let Some(field) = fields.list.get(guess)
             && field.is_plain
-            && self.cursor.take_key(field.name.as_bytes())
+            && self.cursor.take_key(field.key.as_bytes())
         {
             return Ok(Some(guess));
         }
@@ -236,7 +254,7 @@ impl Decoder<'_, '_> {
                 cell
             }
             ref shape => {
-                let cell = scalar(shape, text);
+                let cell = scalar(shape, self.input, text);
                 unescaped.truncate(start);
                 cell
             }
@@ -273,7 +291,7 @@ impl Decoder<'_, '_> {
 
 /// A value of a type that is neither text nor nested, from the text of a string or number.
 #[inline]
-fn scalar(shape: &Shape, text: &str) -> Result<Cell, Why> {
+fn scalar(shape: &Shape, input: &JsonInput, text: &str) -> Result<Cell, Why> {
     match *shape {
         Shape::Boolean if text.eq_ignore_ascii_case("true") => Ok(Cell::Boolean(true)),
         Shape::Boolean if text.eq_ignore_ascii_case("false") => Ok(Cell::Boolean(false)),
@@ -288,10 +306,23 @@ fn scalar(shape: &Shape, text: &str) -> Result<Cell, Why> {
         }
         Shape::Decimal { precision, scale } => decimal(text, precision, scale),
         Shape::Date => crate::time::days_of_text(text).map(|days| Cell::Integer(days.into())),
-        Shape::Timestamp(_) => crate::time::micros_of_text(text).map(Cell::Integer),
+        Shape::Timestamp(_) => match input {
+            JsonInput::OpenX(_) => crate::time::micros_of_text(text),
+            JsonInput::Hive(formats) => listed_timestamp(formats, text),
+        }
+        .map(Cell::Integer),
         Shape::Boolean | Shape::Text { .. } | Shape::Binary(_) => Err(""),
         Shape::List(_) | Shape::Map(_) | Shape::Struct(_) => Err(""),
     }
+}
+
+/// Microseconds since 1970 by the first form that a text has.
+fn listed_timestamp(formats: &[TimestampFormat], text: &str) -> Result<i64, Why> {
+    let found = match formats {
+        [] => crate::time::micros_of_java(text),
+        formats => formats.iter().find_map(|format| format.micros(text)),
+    };
+    found.ok_or("not a timestamp of a form that is listed")
 }
 
 /// Appends the bytes that `text` stands for to `decoded`.

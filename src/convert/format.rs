@@ -5,7 +5,11 @@
 
 use std::sync::Arc;
 
+use super::input::JsonInput;
 use super::schema::Schema;
+
+/// Firehose's, and that of all writers.
+const PAGE_BYTES_DEFAULT: u64 = 1 << 20;
 
 /// What the objects of a stream contain.
 #[derive(Clone, Debug)]
@@ -16,15 +20,64 @@ pub enum Format {
     Records(RecordsOptions),
 }
 
-/// How rows are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How rows are read and written.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParquetOptions {
+    /// How the JSON is read that they are made of.
+    pub input: JsonInput,
     /// How the pages of a file are compressed.
     pub compression: ParquetCompression,
     /// The form of timestamps.
     pub timestamps: TimestampForm,
     /// What the strings of binary columns are.
     pub binary: BinaryText,
+    /// The encoded bytes of a row group, for Firehose's `BlockSizeBytes`. Absent, a group ends at 128 MiB
+    /// of JSON or 1 Mi rows.
+    pub row_group_bytes: Option<u64>,
+    /// The bytes of a page before compression, for Firehose's `PageSizeBytes`. 20,000 rows end a page
+    /// in any case.
+    pub page_bytes: u64,
+    /// Which columns get a dictionary.
+    pub dictionary: Dictionary,
+    /// The form of data pages.
+    pub writer_version: WriterVersion,
+}
+
+impl Default for ParquetOptions {
+    fn default() -> Self {
+        Self {
+            input: JsonInput::default(),
+            compression: ParquetCompression::default(),
+            timestamps: TimestampForm::default(),
+            binary: BinaryText::default(),
+            row_group_bytes: None,
+            page_bytes: PAGE_BYTES_DEFAULT,
+            dictionary: Dictionary::default(),
+            writer_version: WriterVersion::default(),
+        }
+    }
+}
+
+/// Which columns of a Parquet file get a dictionary, for Firehose's `EnableDictionaryCompression`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dictionary {
+    /// Those whose first values repeat.
+    #[default]
+    Auto,
+    /// All that can have one.
+    Always,
+    /// None.
+    Never,
+}
+
+/// The form of data pages in a Parquet file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WriterVersion {
+    /// The form that all readers know.
+    #[default]
+    V1,
+    /// Levels lie outside of what is compressed.
+    V2,
 }
 
 /// How the pages of a Parquet file are compressed.
@@ -103,6 +156,15 @@ pub enum Delimiter {
 }
 
 impl Format {
+    /// A text that differs where the sizes of objects may: the choices, not the columns.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        match self {
+            Self::Parquet(schema) => format!("{:?}", schema.options),
+            Self::Records(options) => format!("{options:?}"),
+        }
+    }
+
     /// The end of an object's name with its dot; may be empty.
     #[must_use]
     pub fn extension(&self) -> &'static str {

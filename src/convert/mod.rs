@@ -40,11 +40,17 @@
 //! A record may nest its values 64 deep, have 256 MiB, and make 4 Mi values in the columns, absent
 //! ones included; beyond that it is rejected too.
 //!
+//! By option keys are compared otherwise, or Hive's JSON SerDe is followed, which takes less
+//! ([`JsonInput`]). Of Firehose's options for Parquet, `MaxPaddingBytes` is left out: it aligns row
+//! groups with the blocks of HDFS, and object stores have none.
+//!
 //! Choices against a silent change of data, where other converters are said to differ: no scalar
 //! becomes an array of one, no `""` or `[]` becomes null, no number wraps around or loses its
 //! fraction, no text is cut.
 
 mod format;
+mod input;
+mod joda;
 
 mod cells;
 mod decode;
@@ -71,9 +77,11 @@ use arrow_schema::ArrowError;
 pub use self::failure::{FailureLine, ProcessingFailureLine, TableName, sub_sequence_number};
 pub use self::footer::{Counted, Origin, Provenance, footer_bytes};
 pub use self::format::{
-    BinaryText, Delimiter, Format, ParquetCompression, ParquetOptions, RecordsCompression,
-    RecordsOptions, TimestampForm,
+    BinaryText, Delimiter, Dictionary, Format, ParquetCompression, ParquetOptions,
+    RecordsCompression, RecordsOptions, TimestampForm, WriterVersion,
 };
+pub use self::input::{JsonInput, OpenXOptions};
+pub use self::joda::TimestampFormat;
 use self::records::RecordsEncoder;
 pub use self::rejection::{RejectCode, Rejection};
 use self::rows::RowsEncoder;

@@ -19,11 +19,11 @@ use parquet::basic::{
 };
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
-use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::file::properties::{self, EnabledStatistics, WriterProperties};
 use parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 
 use super::encoding::{self, Choice};
-use super::format::{ParquetCompression, TimestampForm};
+use super::format::{Dictionary, ParquetCompression, TimestampForm, WriterVersion};
 use super::schema::{Fields, Node, Schema, Shape};
 use super::{int96, orders};
 use crate::table::HiveType;
@@ -88,7 +88,8 @@ impl Writer {
             // The batch brought the group to its most rows; what is left of it is little.
             self.row_group_bytes = 0;
         }
-        if self.row_group_bytes >= ROW_GROUP_BYTES_MAX {
+        let is_measured_by_json = self.schema.options.row_group_bytes.is_none();
+        if is_measured_by_json && self.row_group_bytes >= ROW_GROUP_BYTES_MAX {
             self.row_group_bytes = 0;
             inner.flush()?;
         }
@@ -124,12 +125,21 @@ fn start(schema: &Schema, choices: &[Choice]) -> Result<ArrowWriter<Vec<u8>>, Pa
 
 /// The writer's settings, with a choice for each leaf column.
 fn properties(schema: &Schema, choices: &[Choice]) -> WriterProperties {
+    let options = &schema.options;
+    let by_json = options.row_group_bytes.is_none();
+    let page_bytes = options.page_bytes as usize;
     let mut properties = WriterProperties::builder()
-        .set_compression(compression(schema.options.compression))
+        .set_compression(compression(options.compression))
+        .set_writer_version(match options.writer_version {
+            WriterVersion::V1 => properties::WriterVersion::PARQUET_1_0,
+            WriterVersion::V2 => properties::WriterVersion::PARQUET_2_0,
+        })
+        .set_data_page_size_limit(page_bytes)
+        .set_dictionary_page_size_limit(page_bytes)
         // The form that readers parse: without the word "version" some distrust all statistics.
         .set_created_by(format!("lakehose version {}", env!("CARGO_PKG_VERSION")))
-        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS_MAX))
-        .set_max_row_group_bytes(None)
+        .set_max_row_group_row_count(by_json.then_some(ROW_GROUP_ROWS_MAX))
+        .set_max_row_group_bytes(options.row_group_bytes.map(|bytes| bytes as usize))
         .set_statistics_enabled(EnabledStatistics::Page);
     for (column, choice) in schema.parquet.columns().iter().zip(choices) {
         let path = || column.path().clone();
@@ -137,11 +147,19 @@ fn properties(schema: &Schema, choices: &[Choice]) -> WriterProperties {
             // Its order is not defined.
             properties = properties.set_column_statistics_enabled(path(), EnabledStatistics::None);
         }
-        if *choice != Choice::Dictionary {
+        let has_dictionary = match options.dictionary {
+            Dictionary::Auto => *choice == Choice::Dictionary,
+            Dictionary::Always => true,
+            Dictionary::Never => false,
+        };
+        if !has_dictionary {
             properties = properties.set_column_dictionary_enabled(path(), false);
         }
         if *choice == Choice::Differences {
             properties = properties.set_column_encoding(path(), Encoding::DELTA_BINARY_PACKED);
+        } else if options.writer_version == WriterVersion::V2 {
+            // Some readers of these pages know none of the encodings that came with them.
+            properties = properties.set_column_encoding(path(), Encoding::PLAIN);
         }
     }
     properties.build()

@@ -60,7 +60,8 @@ impl RowsEncoder {
     /// [`PushError::Rejected`] when the record is bad, and the encoder goes on;
     /// [`PushError::Encode`] when the file cannot be written.
     pub(super) fn push(&mut self, data: &[u8]) -> Result<Pushed, PushError> {
-        decode::decode(&self.schema.root, data, &mut self.cells).map_err(PushError::Rejected)?;
+        let Schema { root, options, .. } = &*self.schema;
+        decode::decode(root, &options.input, data, &mut self.cells).map_err(PushError::Rejected)?;
         // Written before it would grow too large, so that no offset in it can overflow.
         if self.batch.json_bytes.saturating_add(data.len()) > BATCH_BYTES_MAX {
             self.write_batch()?;

@@ -3,7 +3,7 @@
 //! Owns the check of the columns, the tree of shapes that the decoder follows and the lookup of keys.
 //! The forms of the columns in Arrow and Parquet are made in `parquet`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use arrow_schema::SchemaRef;
 use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
 
 use super::format::{BinaryText, ParquetOptions, TimestampForm};
+use super::input::OpenXOptions;
 use super::parquet::{Int96As, arrow_schema, parquet_schema};
 use crate::json::{StringToken, unescape};
 use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
@@ -41,6 +42,22 @@ pub enum SchemaError {
         /// What holds both.
         place: String,
     },
+    /// Two columns, or two fields of a struct, that one key would be read for.
+    #[error("the JSON key '{key}' belongs to two names of {place}: give one of them another key")]
+    SharedKey {
+        /// The key as it is looked up.
+        key: String,
+        /// What holds both.
+        place: String,
+    },
+    /// A name that Hive's JSON SerDe does not take.
+    #[error("name '{name}' in {place} has a dot, which Hive's JSON SerDe does not take")]
+    Dotted {
+        /// The name.
+        name: String,
+        /// What holds it.
+        place: String,
+    },
     /// A type that `HiveType::parse` would not have made.
     #[error("type of column '{column}' is not possible: {reason}")]
     BadType {
@@ -66,8 +83,8 @@ impl Schema {
     /// Prepares `columns`; their names are compared in lower case.
     ///
     /// # Errors
-    /// When there are no columns, a name stands twice, or a type is not one that
-    /// [`HiveType::parse`] makes.
+    /// When there are no columns, a name stands twice, two names have one key, a name is none that
+    /// the way of reading takes, or a type is not one that [`HiveType::parse`] makes.
     pub fn with_options(columns: &[Column], options: ParquetOptions) -> Result<Self, SchemaError> {
         if columns.is_empty() {
             return Err(SchemaError::NoColumns);
@@ -77,7 +94,7 @@ impl Schema {
             check_type(hive_type, 0)
                 .map_err(|reason| SchemaError::BadType { column: name.to_owned(), reason })?;
         }
-        let root = Fields::new(named, "the table", options)?;
+        let root = Fields::new(named, "the table", &options, options.input.keys())?;
         let arrow = arrow_schema(&root);
         let parquet = parquet_schema(&root, Int96As::Itself)?;
         let written = parquet_schema(&root, Int96As::Bytes)?;
@@ -91,7 +108,9 @@ pub(super) struct Fields {
     pub(super) list: Vec<Field>,
     /// How many values they make in the columns when all are absent.
     pub(super) null_values: usize,
+    /// By their keys as they are looked up.
     index: HashMap<Box<str>, usize, BuildHasherDefault<NameHasher>>,
+    keys: OpenXOptions,
 }
 
 /// A named value.
@@ -99,7 +118,9 @@ pub(super) struct Fields {
 pub(super) struct Field {
     /// In lower case.
     pub(super) name: String,
-    /// Whether JSON writes the name without escapes.
+    /// What JSON calls it, as it is looked up.
+    pub(super) key: Box<str>,
+    /// Whether JSON writes the key without escapes.
     pub(super) is_plain: bool,
     pub(super) node: Node,
 }
@@ -131,6 +152,13 @@ pub(super) enum Shape {
     Struct(Fields),
 }
 
+impl Shape {
+    /// Whether values are numbers.
+    pub(super) fn is_number(&self) -> bool {
+        matches!(self, Self::Integer { .. } | Self::Float | Self::Double | Self::Decimal { .. })
+    }
+}
+
 /// The two sides of a map.
 #[derive(Debug)]
 pub(super) struct MapNodes {
@@ -139,7 +167,7 @@ pub(super) struct MapNodes {
 }
 
 impl Node {
-    fn new(hive_type: &HiveType, options: ParquetOptions) -> Result<Self, SchemaError> {
+    fn new(hive_type: &HiveType, options: &ParquetOptions) -> Result<Self, SchemaError> {
         let integer = |min, max| Shape::Integer { min, max };
         let shape = match hive_type {
             HiveType::Boolean => Shape::Boolean,
@@ -166,7 +194,9 @@ impl Node {
             })),
             HiveType::Struct(fields) => {
                 let named = fields.iter().map(|(name, field)| (name.as_str(), field));
-                Shape::Struct(Fields::new(named, &hive_type.to_string(), options)?)
+                // Keys of their own have columns only.
+                let keys = OpenXOptions { keys: BTreeMap::new(), ..options.input.keys() };
+                Shape::Struct(Fields::new(named, &hive_type.to_string(), options, keys)?)
             }
         };
         let null_values = match &shape {
@@ -181,39 +211,47 @@ impl Fields {
     fn new<'a>(
         named: impl Iterator<Item = (&'a str, &'a HiveType)>,
         place: &str,
-        options: ParquetOptions,
+        options: &ParquetOptions,
+        keys: OpenXOptions,
     ) -> Result<Self, SchemaError> {
-        let mut list = Vec::new();
+        let mut list: Vec<Field> = Vec::new();
         let mut index = HashMap::default();
+        let mut names = HashSet::new();
         for (name, hive_type) in named {
-            let name = name.to_lowercase();
-            if index.insert(name.as_str().into(), list.len()).is_some() {
-                let place = place.to_owned();
-                return Err(SchemaError::DuplicateName { name, place });
+            let (name, place) = (name.to_lowercase(), || place.to_owned());
+            if !names.insert(name.clone()) {
+                return Err(SchemaError::DuplicateName { name, place: place() });
             }
-            let is_plain = !name.contains(|c: char| c < ' ' || c == '"' || c == '\\');
+            if options.input.is_hive() && name.contains('.') {
+                return Err(SchemaError::Dotted { name, place: place() });
+            }
+            let key = keys.normal(keys.keys.get(&name).unwrap_or(&name)).into_boxed_str();
+            if index.insert(key.clone(), list.len()).is_some() {
+                return Err(SchemaError::SharedKey { key: key.into(), place: place() });
+            }
+            let is_plain = !key.contains(|c: char| c < ' ' || c == '"' || c == '\\');
             let node = Node::new(hive_type, options)?;
-            list.push(Field { name, is_plain, node });
+            list.push(Field { name, key, is_plain, node });
         }
-        let null_values = list.iter().map(|field: &Field| field.node.null_values).sum();
-        Ok(Self { list, null_values, index })
+        let null_values = list.iter().map(|field| field.node.null_values).sum();
+        Ok(Self { list, null_values, index, keys })
     }
 
-    /// The field that a key names once it is in lower case. `guess` is looked at first.
+    /// The field that a key names, by the rules of keys. `guess` is looked at first.
     pub(super) fn find(&self, key: StringToken<'_>, guess: usize) -> Option<usize> {
+        let get = |key: &str| self.index.get(key).copied();
         if key.escaped {
             let mut name = String::new();
             unescape(key.source, &mut name);
-            return self.index.get(name.to_lowercase().as_str()).copied();
+            return get(&self.keys.normal(&name));
         }
-        let guessed = self.list.get(guess);
-        if guessed.is_some_and(|field| field.name.eq_ignore_ascii_case(key.source)) {
+        let is_guessed = |field: &Field| field.key.eq_ignore_ascii_case(key.source);
+        if self.keys.case_insensitive && self.list.get(guess).is_some_and(is_guessed) {
             return Some(guess);
         }
-        let found = self.index.get(key.source).copied();
-        let may_change = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
-        if found.is_none() && key.source.bytes().any(may_change) {
-            return self.index.get(key.source.to_lowercase().as_str()).copied();
+        let found = get(key.source);
+        if found.is_none() && self.keys.may_change(key.source) {
+            return get(&self.keys.normal(key.source));
         }
         found
     }

@@ -4,6 +4,7 @@ mod accepts;
 mod file;
 mod formats;
 mod grammar;
+mod inputs;
 mod rejects;
 
 use std::sync::Arc;

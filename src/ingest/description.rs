@@ -6,6 +6,7 @@
 //! [`Description`] copies them.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -68,6 +69,11 @@ pub enum Processor {
     },
     /// Ends every record with a delimiter.
     AppendDelimiter,
+    /// Takes partition keys out of records.
+    MetadataExtraction {
+        /// The jq program.
+        query: String,
+    },
     /// Unpacks records.
     Decompression,
     /// Keeps the messages of what CloudWatch Logs sends.
@@ -90,8 +96,54 @@ pub struct BackupDescription {
     pub buffering_mib: u64,
     /// The age at which an object is closed, in seconds.
     pub buffering_seconds: u64,
-    /// `UNCOMPRESSED` or `GZIP`; also `ZSTD`, which Firehose does not have.
+    /// `UNCOMPRESSED`, `GZIP`, `ZIP`, `Snappy` or `HADOOP_SNAPPY`; also `ZSTD`, which Firehose does
+    /// not have.
     pub compression: &'static str,
+}
+
+/// How JSON is read; what is as Firehose has it by default is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Deserializer {
+    /// Firehose's usual way.
+    #[serde(rename = "OpenXJsonSerDe", rename_all = "PascalCase")]
+    OpenX {
+        /// False where keys are compared as they are.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        case_insensitive: Option<bool>,
+        /// True where dots in keys are underscores.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        convert_dots_in_json_keys_to_underscores: Option<bool>,
+        /// The keys of columns.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        column_to_json_key_mappings: BTreeMap<String, String>,
+    },
+    /// Hive's way.
+    #[serde(rename = "HiveJsonSerDe", rename_all = "PascalCase")]
+    Hive {
+        /// As they were written.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        timestamp_formats: Vec<String>,
+    },
+}
+
+/// How rows are written; what is as it is by default is left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ParquetSettings {
+    /// The bytes of a row group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block_size_bytes: Option<u64>,
+    /// `SNAPPY`, `GZIP` or `UNCOMPRESSED`; also `ZSTD`, which Firehose does not have.
+    pub compression: &'static str,
+    /// Absent where it is chosen column by column.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enable_dictionary_compression: Option<bool>,
+    /// The bytes of a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page_size_bytes: Option<u64>,
+    /// `V2` where it is that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub writer_version: Option<&'static str>,
 }
 
 /// What the objects of a stream contain, in Firehose's words.
@@ -99,8 +151,10 @@ pub struct BackupDescription {
 pub enum Content {
     /// JSON converted to Parquet.
     Parquet {
-        /// `SNAPPY`, `GZIP` or `UNCOMPRESSED`; also `ZSTD`, which Firehose does not have.
-        compression: &'static str,
+        /// How the JSON is read.
+        reading: Deserializer,
+        /// How rows are written.
+        writing: ParquetSettings,
         /// The database of the table.
         database: String,
         /// The table whose columns the objects have.
@@ -110,7 +164,8 @@ pub enum Content {
     },
     /// Records as they were sent.
     Records {
-        /// `UNCOMPRESSED` or `GZIP`; also `ZSTD`, which Firehose does not have.
+        /// `UNCOMPRESSED`, `GZIP`, `ZIP`, `Snappy` or `HADOOP_SNAPPY`; also `ZSTD`, which Firehose
+        /// does not have.
         compression: &'static str,
         /// Whether a line feed stands between records.
         appends_delimiter: bool,
@@ -219,8 +274,8 @@ struct Conversion<'a> {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct ConversionSettings<'a> {
-    input_format_configuration: InputFormat,
-    output_format_configuration: OutputFormat,
+    input_format_configuration: InputFormat<'a>,
+    output_format_configuration: OutputFormat<'a>,
     schema_configuration: Schema<'a>,
 }
 
@@ -247,37 +302,21 @@ struct Parameter<'a> {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct InputFormat {
-    deserializer: Deserializer,
-}
-
-#[derive(Debug, Serialize)]
-struct Deserializer {
-    #[serde(rename = "OpenXJsonSerDe")]
-    openx_json: Defaults,
+struct InputFormat<'a> {
+    deserializer: &'a Deserializer,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct OutputFormat {
-    serializer: Serializer,
+struct OutputFormat<'a> {
+    serializer: Serializer<'a>,
 }
 
 #[derive(Debug, Serialize)]
-struct Serializer {
+struct Serializer<'a> {
     #[serde(rename = "ParquetSerDe")]
-    parquet: ParquetSettings,
+    parquet: &'a ParquetSettings,
 }
-
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct ParquetSettings {
-    compression: &'static str,
-}
-
-/// `{}`: everything as documented.
-#[derive(Debug, Serialize)]
-struct Defaults {}
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -376,15 +415,13 @@ impl<'a> S3Destination<'a> {
 
 impl<'a> Conversion<'a> {
     fn new(content: &'a Content) -> Self {
-        let Content::Parquet { compression, database, table, catalog_region } = content else {
+        let Content::Parquet { reading, writing, database, table, catalog_region } = content else {
             return Self { enabled: false, settings: None };
         };
         let settings = ConversionSettings {
-            input_format_configuration: InputFormat {
-                deserializer: Deserializer { openx_json: Defaults {} },
-            },
+            input_format_configuration: InputFormat { deserializer: reading },
             output_format_configuration: OutputFormat {
-                serializer: Serializer { parquet: ParquetSettings { compression } },
+                serializer: Serializer { parquet: writing },
             },
             schema_configuration: Schema {
                 role_arn: role_arn(),
@@ -431,6 +468,13 @@ impl<'a> ShownProcessor<'a> {
             Processor::AppendDelimiter => {
                 Self { r#type: "AppendDelimiterToRecord", parameters: Vec::new() }
             }
+            Processor::MetadataExtraction { query } => Self {
+                r#type: "MetadataExtraction",
+                parameters: vec![
+                    parameter("MetadataExtractionQuery", Cow::from(query)),
+                    parameter("JsonParsingEngine", Cow::from("JQ-1.6")),
+                ],
+            },
             Processor::Decompression => Self {
                 r#type: "Decompression",
                 parameters: vec![parameter("CompressionFormat", "GZIP".into())],

@@ -53,7 +53,9 @@ pub(crate) use auth::signatures;
 pub use auth::{Auth, AuthError, Caller, Identities, Identity};
 pub use bearer::Token;
 pub use counters::Counters;
-pub use description::{BackupDescription, Content, Description, Processor, stream_arn};
+pub use description::{
+    BackupDescription, Content, Description, Deserializer, ParquetSettings, Processor, stream_arn,
+};
 pub use record_id::{RECORD_ID_CHARS, RecordId};
 pub use server::{ConnectionLimits, Listener, serve};
 pub use split::{elements_of, without_mark};

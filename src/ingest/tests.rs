@@ -47,7 +47,12 @@ fn description() -> Description {
         buffering_mib: 64,
         buffering_seconds: 60,
         content: Content::Parquet {
-            compression: "ZSTD",
+            reading: Deserializer::OpenX {
+                case_insensitive: None,
+                convert_dots_in_json_keys_to_underscores: None,
+                column_to_json_key_mappings: [].into(),
+            },
+            writing: ParquetSettings { compression: "ZSTD", ..ParquetSettings::default() },
             database: "analytics".into(),
             table: "clicks".into(),
             catalog_region: "eu-west-1".into(),

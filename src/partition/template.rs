@@ -397,6 +397,7 @@ impl Template {
                 },
                 Piece::Slot(number) => {
                     let value = group.values().and_then(|values| values.get(*number));
+                    let value = value.filter(|value| !value.is_empty());
                     self.print_value(value.ok_or(EvaluateError::NoPlace)?, &mut prefix);
                 }
                 Piece::Literal(_) | Piece::Time(_) => piece.print(&time, &mut prefix),

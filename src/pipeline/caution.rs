@@ -28,7 +28,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::conversion::{Converted, Converter};
-use super::freeze::{Batch, FreezeError};
+use super::freeze::{Batch, FreezeError, KEPT_BYTES_MAX};
+use super::kept::Kept;
 use crate::convert::Format;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 use crate::plan::PlanId;
@@ -382,13 +383,20 @@ pub(super) fn survive(
     id: PlanId,
     batches: &[Batch],
 ) -> Result<Vec<(Batch, Converted)>, FreezeError> {
+    let bytes: u64 = batches.iter().map(|batch| batch.data_bytes).sum();
+    let is_kept = batches.len() > 1 && bytes <= KEPT_BYTES_MAX;
+    let kept = is_kept.then(|| Kept::read(&converter.records, batches));
+    let kept = kept.transpose().map_err(FreezeError::Read)?;
+    let convert = |batches: &[Batch]| match &kept {
+        Some(kept) => batches.iter().map(|b| converter.convert_kept(id, b, kept)).collect(),
+        None => converter.convert(id, batches),
+    };
     // Where records are copied as they are, none is converted and none can be at fault.
     if matches!(converter.recipe.format, Format::Records(_)) {
-        let converted = converter.convert(id, batches)?;
-        return Ok(batches.iter().cloned().zip(converted).collect());
+        return Ok(batches.iter().cloned().zip(convert(batches)?).collect());
     }
     let caution = &converter.caution;
-    let convert = |batches: &[Batch]| caught(|| converter.convert(id, batches));
+    let convert = |batches: &[Batch]| caught(|| convert(batches));
     let mut convert_one = |batch: &Batch| {
         Ok(convert(std::slice::from_ref(batch))?.map(|mut converted| converted.remove(0)))
     };

@@ -10,13 +10,13 @@ use std::io;
 use std::time::Duration;
 
 use super::active::ActivePartitions;
-use super::freeze::{Batch, take_round};
+use super::freeze::{Batch, KEPT_BATCHES_MAX, KEPT_BYTES_MAX, take_round};
 use super::intake::{self, Reading, Stretch};
 use super::orders::Surroundings;
 use super::placing::Placer;
 use super::progress::Progress;
 use super::{blocking, rest_after};
-use crate::buffer::{Arrival, Buffer, Hints, Trigger};
+use crate::buffer::{Aim, Arrival, Buffer, Hints, Trigger};
 use crate::journal::Journal;
 use crate::metrics::{stream_labels, stream_labels_with};
 use crate::partition::{FailedKind, Group};
@@ -24,8 +24,16 @@ use crate::plan::Horizon;
 use crate::positions::{self, Positions};
 use crate::record::Position;
 
-/// Closed batches that may wait for the next step; beyond it the journal is not read further.
+/// Closed batches that may wait for the next step. Beyond it the journal is not read further, and what
+/// is due stays open.
 const CLOSED_BATCHES_MAX: usize = 256;
+/// With more open batches than this, those that are due soon are closed along with those that are due:
+/// their records lie scattered over the same stretch of the journal, which is read for all of them.
+const MANY_BATCHES: usize = 1_024;
+/// Soon is within such a part of the interval.
+const SOON_PART: u32 = 16;
+/// What open batches may take of the memory, for a leg: the oldest are closed early then.
+const OPEN_MEMORY_BYTES_MAX: usize = 64 << 20;
 /// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
 const PRESSURE_BYTES_MIN: u64 = 1 << 20;
 /// So are those that are a smaller part of what the stream holds: an outbox that fills the disk does
@@ -66,7 +74,7 @@ impl Collector {
             reading,
             surroundings,
             hints,
-            buffer: Buffer::new(hints),
+            buffer: Buffer::new(hints, Group::memory_bytes),
             active: ActivePartitions::default(),
             horizon: Horizon::default(),
             next: progress.low(),
@@ -79,7 +87,20 @@ impl Collector {
 
     /// Whether there is something to read before `end`, and room for it.
     pub(super) fn wants_to_look(&self, end: Position) -> bool {
-        !self.is_looking && self.next < end && self.closed.len() < CLOSED_BATCHES_MAX
+        let has_memory = self.buffer.memory_bytes() <= OPEN_MEMORY_BYTES_MAX;
+        let has_room = has_memory && self.may_close() && !self.buffer.waits_for_sizes();
+        !self.is_looking && self.next < end && has_room
+    }
+
+    /// Whether more batches may be closed: as many small ones as a plan takes on.
+    fn may_close(&self) -> bool {
+        let closed = self.closed.len();
+        closed < CLOSED_BATCHES_MAX
+            || (closed < KEPT_BATCHES_MAX && self.closed_bytes() < KEPT_BYTES_MAX)
+    }
+
+    fn closed_bytes(&self) -> u64 {
+        self.closed.iter().map(|batch| batch.data_bytes).sum()
     }
 
     /// Whether a look is under way.
@@ -95,8 +116,11 @@ impl Collector {
         if let Some(placer) = &mut reading.placer {
             placer.set_horizon(self.horizon);
         }
+        // Not far beyond what closes a batch: how large the next is to be may not be known yet.
+        let wanted = self.buffer.aim().as_ref().map(Aim::target_bytes);
+        let bytes_max = wanted.map_or(usize::MAX, |bytes| bytes as usize / 4);
         async move {
-            let look = move || intake::look(&records, &reading, from);
+            let look = move || intake::look(&records, &reading, from, bytes_max);
             let stretch = blocking(look).await;
             rest_after(stretch, |_| true).await
         }
@@ -175,14 +199,29 @@ impl Collector {
         metrics.partitions_exceeded.get_or_create(&labels).set(is_exceeded);
     }
 
-    /// Closes what is due, and what a flush waits for.
+    /// Closes what is due, what a flush waits for, and what takes too much memory, as far as the next
+    /// step keeps up with it.
     pub(super) fn close(&mut self, now: Duration) {
-        let closed = self.buffer.close_due(now);
-        self.enqueue(closed);
         if self.next >= self.flush_until && self.flush_until > Position(0) {
             self.flush_until = Position(0);
-            let closed = self.buffer.close_all(Trigger::Flush);
-            self.enqueue(closed);
+            self.buffer.make_due(Trigger::Flush);
+        }
+        let is_due = self.buffer.next_due().is_some_and(|due| due <= now);
+        let soon = match self.buffer.batch_count() {
+            0..=MANY_BATCHES => now,
+            _ => now + self.hints.interval / SOON_PART,
+        };
+        while is_due
+            && self.may_close()
+            && let Some(batch) = self.buffer.close_next_due(soon)
+        {
+            self.enqueue(vec![batch]);
+        }
+        while self.buffer.memory_bytes() > OPEN_MEMORY_BYTES_MAX
+            && self.may_close()
+            && let Some(batch) = self.buffer.close_next(Trigger::Memory)
+        {
+            self.enqueue(vec![batch]);
         }
     }
 
@@ -247,10 +286,14 @@ impl Collector {
         (take_round(&mut self.closed, bytes_max), std::mem::take(&mut self.lost))
     }
 
-    /// The bytes of records that the next plan takes on, at the most.
-    pub(super) fn next_round_bytes(&self) -> u64 {
-        let first = self.closed.front().map_or(0, |batch| batch.data_bytes);
-        let all: u64 = self.closed.iter().map(|batch| batch.data_bytes).sum();
+    /// The bytes that the next plan takes of the disk, at the most: those of its records, and where
+    /// objects have a size that they are to have, not more than that of each twice.
+    pub(super) fn next_round_bytes(&mut self) -> u64 {
+        let wanted = self.buffer.aim().as_ref().map(Aim::target_bytes);
+        let object_bytes_max = wanted.map_or(u64::MAX, |bytes| bytes * 2);
+        let bytes_of = |batch: &Batch| batch.data_bytes.min(object_bytes_max);
+        let first = self.closed.front().map_or(0, bytes_of);
+        let all: u64 = self.closed.iter().map(bytes_of).sum();
         all.min(self.round_bytes_max()).max(first)
     }
 
@@ -265,6 +308,18 @@ impl Collector {
         self.show_partitions();
     }
 
+    /// Divides batches that are larger than what a plan takes on.
+    pub(super) fn divide(&mut self, batches: Vec<Batch>) -> Vec<Batch> {
+        let mut divided = Vec::new();
+        for batch in batches {
+            let group = batch.group.clone();
+            let parts = batch.divided();
+            self.active.began(&group, parts.len() - 1);
+            divided.extend(parts);
+        }
+        divided
+    }
+
     /// Takes back what [`Collector::take_round`] gave.
     pub(super) fn give_back(&mut self, batches: Vec<Batch>, lost: &Positions) {
         batches.into_iter().rev().for_each(|batch| self.closed.push_front(batch));
@@ -275,6 +330,11 @@ impl Collector {
     pub(super) fn change_hints(&mut self, hints: Hints) {
         self.hints = hints;
         self.buffer.change_hints(hints);
+    }
+
+    /// The size that objects are to have, and what is known of it.
+    pub(super) fn aim(&mut self) -> &mut Option<Aim<Group>> {
+        self.buffer.aim()
     }
 
     /// What gives records their groups.
@@ -290,16 +350,16 @@ impl Collector {
 
     /// Forgets what was read, and reads everything again that is not settled.
     pub(super) fn start_over(&mut self, progress: &Progress) {
-        self.buffer = Buffer::new(self.hints);
+        self.buffer.clear();
         self.active = ActivePartitions::default();
         self.closed.clear();
         self.lost = Positions::default();
         self.next = progress.low();
     }
 
-    /// When the next batch is due by its age, as an instant of the steady clock.
+    /// When the next batch is due by its age and may be closed, as an instant of the steady clock.
     pub(super) fn next_due(&self) -> Option<Duration> {
-        self.buffer.next_due()
+        self.buffer.next_due().filter(|_| self.may_close())
     }
 
     /// When batches close.

@@ -140,3 +140,94 @@ struct Body<'a> {
     rows: u64,
     instance: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::partition::{Place, Template};
+    use crate::pipeline::tests::FaultyWebhook;
+    use crate::plan::Target;
+
+    fn watched(store: &str, number: usize) -> WatchedPartition {
+        let url = format!("s3://{store}");
+        let target = Target { store: store.into(), url, endpoint: None, region: None };
+        let partition = EventPartition {
+            folder: format!("clicks/day={number}/"),
+            until: UnixMillis(1_795_132_800_000),
+            objects: 2,
+            rows: 30,
+            complete_from: None,
+        };
+        WatchedPartition { target, tenant: Tenant::new("acme").ok(), partition }
+    }
+
+    fn completion(marker: Option<&str>, has_webhook: bool) -> Completion {
+        let prefix = Template::parse("!{event:yyyy}/", Place::Prefix).expect("a prefix");
+        let webhook = has_webhook.then(|| Arc::new(FaultyWebhook::default()) as _);
+        let marker = marker.map(str::to_owned);
+        let spans = Spans::of(&prefix).expect("years");
+        let after = Duration::from_secs(5);
+        Completion { spans, after, late_follow: false, marker, webhook }
+    }
+
+    fn tell(
+        completion: &Completion,
+        complete: &[WatchedPartition],
+        unannounced: &[WatchedPartition],
+    ) -> Vec<Telling> {
+        let stream = &StreamName::new("clicks").expect("a name");
+        let stamp = [0, 1, 2, 3, 4, 5, 6, 0xff];
+        Teller { stream, stamp, completion }.tell(complete.iter(), unannounced.iter(), Position(7))
+    }
+
+    #[test]
+    fn a_marker_says_whose_partition_it_is_and_how_much_it_has() {
+        let told = tell(&completion(Some("_SUCCESS"), false), &[watched("lake", 1)], &[]);
+        let [(header, body)] = told.as_slice() else { panic!("one marker") };
+        assert_eq!(
+            (header.kind, header.key.as_str()),
+            (ObjectKind::Marker, "clicks/day=1/_SUCCESS")
+        );
+        let event = header.event.as_ref().expect("of a partition");
+        assert_eq!((event.complete_from, event.objects, event.rows), (Some(Position(7)), 2, 30));
+        let expected = concat!(
+            r#"{"stream":"clicks","tenant":"acme","folder":"clicks/day=1/","#,
+            r#""location":"s3://lake/clicks/day=1/","until":"2026-11-20T00:00:00Z","#,
+            r#""objects":2,"rows":30,"instance":"00010203040506ff"}"#,
+            "\n",
+        );
+        assert_eq!(std::str::from_utf8(body), Ok(expected));
+    }
+
+    #[test]
+    fn a_plan_has_markers_of_one_store_or_notices() {
+        let kinds = |told: &[Telling]| -> Vec<_> {
+            told.iter().map(|(header, _)| (header.kind, header.target.store.clone())).collect()
+        };
+        let complete = [watched("one", 1), watched("two", 2), watched("one", 3)];
+        let unannounced = [watched("one", 4)];
+        let both = completion(Some("_SUCCESS"), true);
+        let marker = || (ObjectKind::Marker, "one".to_owned());
+        assert_eq!(kinds(&tell(&both, &complete, &unannounced)), [marker(), marker()]);
+        let notice = |store: &str| (ObjectKind::Notice, store.to_owned());
+        assert_eq!(kinds(&tell(&both, &[], &unannounced)), [notice("one")]);
+        let alone = completion(None, true);
+        let told = tell(&alone, &complete[..2], &unannounced);
+        assert_eq!(kinds(&told), [notice("one"), notice("two"), notice("one")]);
+        let froms: Vec<_> =
+            told.iter().map(|(header, _)| header.event.clone()?.complete_from).collect();
+        assert_eq!(froms, [Some(Position(7)), Some(Position(7)), None]);
+        let many: Vec<_> = (0..100).map(|number| watched("one", number)).collect();
+        assert_eq!(tell(&both, &many, &[]).len(), TELLINGS_MAX);
+        assert_eq!(tell(&alone, &many, &many).len(), TELLINGS_MAX);
+    }
+
+    #[test]
+    fn a_partition_is_over_when_its_bound_is() {
+        let completion = completion(None, true);
+        let until = UnixMillis(1_000);
+        assert!(!completion.is_over(until, UnixMillis(5_999)));
+        assert!(completion.is_over(until, UnixMillis(6_000)));
+        assert!(!completion.is_over(UnixMillis(i64::MAX - 1), UnixMillis(i64::MAX - 1)));
+    }
+}

@@ -10,6 +10,7 @@ use super::caution::Caution;
 use super::entry::{Content, Entry};
 use super::freeze::{Batch, FreezeError, Recipe};
 use super::intake::Kind;
+use super::kept::{Kept, union};
 use super::naming::{NameError, name};
 use super::placing::{Given, Placer, Unplaced};
 use crate::clock::Clock;
@@ -23,6 +24,8 @@ use crate::plan::{ObjectHeader, PlanId};
 use crate::positions::{Positions, Run};
 use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
 
+/// So many bytes of lines of failed records are kept for a batch that can be divided.
+const FAILED_BYTES_MAX: usize = 384 << 20;
 /// The code of records that conversion does not survive.
 const POISON: &str = "Lakehose.Poison";
 
@@ -78,37 +81,64 @@ impl Converter {
         id: PlanId,
         batches: &[Batch],
     ) -> Result<Vec<Converted>, FreezeError> {
-        let parts = batches.iter().map(|batch| {
-            Ok(Parts {
-                batch,
-                name: self.name(batch, None),
-                encoder: Encoder::new(&self.recipe.format)?,
-                rows: Positions::default(),
-                arrivals: None,
-                failed: BTreeMap::new(),
-                damaged: Positions::default(),
-            })
-        });
+        let parts = batches.iter().map(|batch| self.begin(batch));
         let mut parts = parts.collect::<Result<Vec<_>, EncodeError>>()?;
         let mut owners = Owners::new(batches);
-        let all = owners.positions();
-        let mut failure = None;
+        let all = union(batches);
+        let mut failure: Option<FreezeError> = None;
+        let may_fail_too_much = batches.iter().any(Batch::is_divisible);
         let visit = &mut |position: Position, record: Option<Record<'_>>| {
             if failure.is_some() {
                 return;
             }
             let part = &mut parts[owners.of(position)];
             match record {
-                Some(record) => failure = self.take(part, record).err(),
+                Some(record) => failure = self.take(part, record).err().map(Into::into),
                 None => part.damaged.push(position),
+            }
+            if may_fail_too_much && failure.is_none() && part.failed_bytes() > FAILED_BYTES_MAX {
+                failure = Some(FreezeError::TooManyFailed);
             }
         };
         self.records.read(&all, visit).map_err(FreezeError::Read)?;
         if let Some(error) = failure {
-            return Err(error.into());
+            return Err(error);
         }
         self.caution.end_records();
         parts.into_iter().map(|parts| self.finish(id, parts)).collect()
+    }
+
+    /// The same of one batch whose records were read before.
+    ///
+    /// # Errors
+    /// When an encoder fails; never for what a record contains.
+    pub(super) fn convert_kept(
+        &self,
+        id: PlanId,
+        batch: &Batch,
+        kept: &Kept,
+    ) -> Result<Converted, FreezeError> {
+        let mut parts = self.begin(batch)?;
+        for (position, record) in kept.of(&batch.positions) {
+            match record {
+                Some(record) => self.take(&mut parts, record)?,
+                None => parts.damaged.push(position),
+            }
+        }
+        self.caution.end_records();
+        self.finish(id, parts)
+    }
+
+    fn begin<'a>(&self, batch: &'a Batch) -> Result<Parts<'a>, EncodeError> {
+        Ok(Parts {
+            batch,
+            name: self.name(batch, None),
+            encoder: Encoder::new(&self.recipe.format)?,
+            rows: Positions::default(),
+            arrivals: None,
+            failed: BTreeMap::new(),
+            damaged: Positions::default(),
+        })
     }
 
     /// The header of an object: see [`name`].
@@ -292,6 +322,12 @@ struct Parts<'a> {
     damaged: Positions,
 }
 
+impl Parts<'_> {
+    fn failed_bytes(&self) -> usize {
+        self.failed.values().map(|failed| failed.lines.len()).sum()
+    }
+}
+
 /// Tells for ascending positions which batch they belong to.
 struct Owners {
     runs: Vec<(Run, usize)>,
@@ -307,14 +343,6 @@ impl Owners {
         let mut runs: Vec<_> = runs.collect();
         runs.sort_unstable_by_key(|(run, _)| run.first);
         Self { runs, at: 0 }
-    }
-
-    fn positions(&self) -> Positions {
-        let mut all = Positions::default();
-        for (run, _) in &self.runs {
-            all.push_run(run.first, run.count);
-        }
-        all
     }
 
     fn of(&mut self, position: Position) -> usize {

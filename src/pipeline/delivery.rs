@@ -27,6 +27,8 @@ use crate::plan::{ObjectHeader, ObjectKind, PlanId};
 use crate::record::StreamName;
 use crate::webhook::Announce;
 
+/// Plans of more objects are told in the log as a whole.
+pub(super) const TOLD_OBJECTS_MAX: usize = 64;
 /// Objects of one plan that are being put side by side.
 const OBJECTS_IN_FLIGHT_MAX: usize = 8;
 /// The same of all plans of a leg, whatever it is that makes them wait.
@@ -63,6 +65,8 @@ pub(super) struct Delivery {
     pub(super) room: Room,
     pub(super) plan: PlanId,
     pub(super) turn: Turn,
+    /// Whether the log gets a line for the plan rather than for each of its objects.
+    pub(super) is_told_as_a_whole: bool,
     /// Who is told what notices say.
     pub(super) webhook: Option<Arc<dyn Announce>>,
 }
@@ -148,13 +152,13 @@ impl Delivery {
         let labels = stream_labels_with(self.stream.as_str(), "kind", kind);
         self.metrics.delivered_objects.get_or_create(&labels).inc();
         self.metrics.delivered_bytes.get_or_create(&labels).inc_by(header.size_bytes);
-        tracing::info!(
-            stream = %self.stream,
-            key = header.key,
-            rows = header.row_count,
-            bytes = header.size_bytes,
-            "delivered an object"
-        );
+        let (stream, key) = (&self.stream, &header.key);
+        let (rows, bytes) = (header.row_count, header.size_bytes);
+        if self.is_told_as_a_whole {
+            tracing::debug!(%stream, key, rows, bytes, "delivered an object");
+        } else {
+            tracing::info!(%stream, key, rows, bytes, "delivered an object");
+        }
         outcome
     }
 

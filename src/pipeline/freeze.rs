@@ -29,8 +29,19 @@ pub(super) type Batch = buffer::Batch<Group>;
 
 /// Bytes of records that one plan takes on; a larger single batch is a plan of its own.
 const PLAN_BYTES_MAX: u64 = 256 << 20;
-/// Batches that one plan takes on: so many encoders are open side by side.
+/// Batches that one plan takes on when their encoders are open side by side.
 const PLAN_BATCHES_MAX: usize = 64;
+/// Records of so many bytes are read before they are converted, and then one batch after another, so
+/// that a plan takes on more of them.
+pub(super) const KEPT_BYTES_MAX: u64 = 32 << 20;
+/// Of those, a plan takes on so many batches,
+pub(super) const KEPT_BATCHES_MAX: usize = 2_048;
+/// so many records,
+const KEPT_RECORDS_MAX: u64 = 500_000;
+/// and what makes headers of about so many bytes: it has to fit into a frame of the journal.
+const HEADERS_BYTES_MAX: usize = 10 << 20;
+/// The headers of a batch have about this in the least, with one for each kind of error.
+const HEADERS_BYTES_MIN: usize = 3_000;
 
 /// What a stream makes of its records; a change of the settings replaces it as a whole.
 #[derive(Debug)]
@@ -56,6 +67,8 @@ pub struct Recipe {
     pub register_in: Option<String>,
     /// How it is told that partitions of event time are complete, where it is.
     pub completion: Option<Completion>,
+    /// The size that objects are to have; none where the size of their records alone counts.
+    pub object_bytes: Option<u64>,
 }
 
 /// Everything that the step touches.
@@ -70,6 +83,8 @@ pub(super) struct Freezer {
 /// Why no plan was made. Nothing is lost: the batches can be frozen again.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FreezeError {
+    #[error("so many of its records fail that it is divided")]
+    TooManyFailed,
     #[error("could not read the journal: {0}")]
     Read(io::Error),
     #[error("could not write the outbox: {0}")]
@@ -88,19 +103,46 @@ pub(super) enum FreezeError {
 /// one.
 pub(super) fn take_round(closed: &mut VecDeque<Batch>, bytes_max: u64) -> Vec<Batch> {
     let mut round = Vec::new();
-    let (mut bytes, mut records) = (0, 0);
+    let (mut bytes, mut records, mut headers) = (0, 0, 0);
     while let Some(batch) = closed.front() {
         bytes += batch.data_bytes;
         records += batch.positions.count();
-        let full = bytes > PLAN_BYTES_MAX.min(bytes_max)
-            || records > buffer::BATCH_RECORDS_MAX
-            || round.len() == PLAN_BATCHES_MAX;
-        if full && !round.is_empty() {
+        // A value stands in a key, in a location and by itself, escaped.
+        headers += HEADERS_BYTES_MIN + 12 * batch.group.memory_bytes();
+        let fits = if round.len() < PLAN_BATCHES_MAX {
+            bytes <= PLAN_BYTES_MAX && records <= buffer::BATCH_RECORDS_MAX
+        } else {
+            bytes <= KEPT_BYTES_MAX && records <= KEPT_RECORDS_MAX && round.len() < KEPT_BATCHES_MAX
+        };
+        let fits = fits && bytes <= bytes_max && headers <= HEADERS_BYTES_MAX;
+        if !fits && !round.is_empty() {
             break;
         }
         round.extend(closed.pop_front());
     }
     round
+}
+
+impl Batch {
+    /// Whether it is larger than what a plan takes on, which batches are that aim at a large object.
+    pub(super) fn is_divisible(&self) -> bool {
+        self.data_bytes > PLAN_BYTES_MAX && self.positions.count() > 1
+    }
+
+    /// Its records in parts of about as many bytes as a plan takes on. They are told apart by their
+    /// number, since their lengths are not known here.
+    pub(super) fn divided(self) -> Vec<Self> {
+        let count = self.data_bytes.div_ceil(PLAN_BYTES_MAX).max(1);
+        let records_max = self.positions.count().div_ceil(count).max(1);
+        let (mut parts, mut rest) = (Vec::new(), self.positions.clone());
+        while !rest.is_empty() {
+            let (first, behind) = rest.split_at(records_max);
+            let data_bytes = self.data_bytes / count;
+            parts.push(Self { positions: first, data_bytes, ..self.clone() });
+            rest = behind;
+        }
+        parts
+    }
 }
 
 impl Freezer {
@@ -224,5 +266,33 @@ impl Recipe {
             values: keys.map(|key| value_of(&key.name)).collect::<Option<_>>()?,
             location: format!("{}/{}", self.target.url, place.partition_folder),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::Trigger;
+    use crate::record::UnixMillis;
+
+    #[test]
+    fn a_divided_batch_has_all_its_records_in_parts_that_are_not_divided_again() {
+        let batch = |records, data_bytes| Batch {
+            group: Group::default(),
+            positions: Positions::from_run(Position(7), records),
+            data_bytes,
+            oldest_arrival: UnixMillis(0),
+            closed_by: Trigger::Target,
+        };
+        assert!(!batch(10, PLAN_BYTES_MAX).is_divisible());
+        assert!(!batch(1, 2 * PLAN_BYTES_MAX).is_divisible());
+        let whole = batch(10, 2 * PLAN_BYTES_MAX + 1);
+        assert!(whole.is_divisible());
+        let parts = whole.clone().divided();
+        let counts: Vec<_> = parts.iter().map(|part| part.positions.count()).collect();
+        assert_eq!(counts, [4, 4, 2]);
+        assert!(parts.iter().all(|part| !part.is_divisible()));
+        let all = parts.iter().fold(Positions::default(), |all, part| all.with(&part.positions));
+        assert_eq!(all, whole.positions);
     }
 }

@@ -64,22 +64,28 @@ pub(super) struct Reading {
     pub(super) placer: Option<Placer>,
 }
 
-/// Looks at what arrived from `from` on, until about as many bytes as one look takes on or the durable
-/// end. Records are read for it only where their place stands in them; what entries are stands in their
-/// bytes.
+/// Looks at what arrived from `from` on, until about as many bytes as one look takes on, `bytes_max`
+/// at the most, or the durable end. Records are read for it only where their place stands in them; what
+/// entries are stands in their bytes.
 ///
 /// # Errors
 /// What the disk answers.
-pub(super) fn look(log: &Journal, reading: &Reading, from: Position) -> io::Result<Stretch> {
+pub(super) fn look(
+    log: &Journal,
+    reading: &Reading,
+    from: Position,
+    bytes_max: usize,
+) -> io::Result<Stretch> {
     let end = *log.end().borrow();
     let mut stretch = Stretch::default();
     let placer = reading.placer.as_ref();
     let is_outlined =
         reading.kind == Kind::Records && !placer.is_some_and(|placer| placer.needs_bytes());
     stretch.next = if is_outlined {
-        log.outline(from, end, OUTLINE_BYTES, &mut |seen| stretch.outline(placer, seen))
+        let bytes_max = bytes_max.min(OUTLINE_BYTES);
+        log.outline(from, end, bytes_max, &mut |seen| stretch.outline(placer, seen))
     } else {
-        log.walk(from, end, WALK_BYTES, &mut |seen| match (seen, reading.kind) {
+        log.walk(from, end, bytes_max.min(WALK_BYTES), &mut |seen| match (seen, reading.kind) {
             (Seen::Lost(run), _) => stretch.lost.push_run(run.first, run.count),
             (Seen::Call(call), Kind::Records) => stretch.place(placer, &call),
             (Seen::Call(call), Kind::Entries) => stretch.take(placer, &call),

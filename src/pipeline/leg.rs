@@ -38,12 +38,13 @@ use super::caution::Caution;
 use super::collector::Collector;
 use super::conversion::Converter;
 use super::delivery::{Room, note_set_aside};
-use super::freeze::Freezer;
+use super::freeze::{Freezer, Recipe};
 use super::handle::{LegHandle, Request, TableTrouble};
 use super::intake::{Kind, Reading};
 use super::ledger::Alarm;
 use super::orders::{Ends, Logs, Orders, Role, Surroundings};
 use super::registration::Registrations;
+use super::sizes::SizesFile;
 use super::state::{State, missing_plans};
 use super::transformer::Transformer;
 use super::transforms::Transforms;
@@ -94,6 +95,7 @@ pub(super) struct Leg {
 
     state: State,
     collector: Collector,
+    sizes: SizesFile,
     transforms: Transforms,
     registrations: Registrations,
     /// What is wrong with the table that this leg freezes into.
@@ -190,7 +192,7 @@ impl Leg {
             logs.held.map_or((journal.clone(), None), |(records, hold)| (records, Some(hold)));
         let kind = if role == Role::Transformed { Kind::Entries } else { Kind::Records };
         let reading = Reading { kind, placer: orders.placer(&surroundings.stream) };
-        let caution = Arc::new(Caution::begin(disk, directory, *records.end().borrow()));
+        let caution = Arc::new(Caution::begin(disk.clone(), directory, *records.end().borrow()));
         let converter = Converter {
             stream: surroundings.stream.clone(),
             records: records.clone(),
@@ -205,6 +207,9 @@ impl Leg {
         let mut collector =
             Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
         collector.change_horizon(state.watched().horizon());
+        let sizes = SizesFile::new(disk, directory);
+        let is_transformed = orders.transformer.is_some();
+        *collector.aim() = sizes.aim(&freezer.converter.recipe).filter(|_| !is_transformed);
         let leg = Self {
             role,
             records,
@@ -218,6 +223,7 @@ impl Leg {
             ends: orders.ends,
             state,
             collector,
+            sizes,
             transforms: Transforms::default(),
             registrations: Registrations::default(),
             table_trouble: None,
@@ -421,7 +427,8 @@ impl Leg {
 
     fn give(&mut self, orders: Orders) {
         self.collector.change_placer(orders.placer(&self.surroundings.stream));
-        self.freezer.converter.recipe = orders.recipe;
+        let before = std::mem::replace(&mut self.freezer.converter.recipe, orders.recipe);
+        self.aim_again(&before, orders.transformer.is_some());
         self.collector.change_hints(orders.hints);
         self.transformer = orders.transformer;
         self.catalogs = orders.catalogs;
@@ -433,6 +440,21 @@ impl Leg {
         // Hooks that never answer must not hold up the ones that take their place.
         for ticket in self.transforms.begin_again() {
             self.start_transform(ticket);
+        }
+    }
+
+    /// Takes up the size that objects are to have by the present recipe, unless nothing about it has
+    /// changed. What is known of sizes is left for it.
+    fn aim_again(&mut self, before: &Recipe, is_transformed: bool) {
+        let recipe = &self.freezer.converter.recipe;
+        let is_new = before.object_bytes != recipe.object_bytes
+            || before.format.fingerprint() != recipe.format.fingerprint()
+            || self.collector.aim().is_some() == is_transformed;
+        if is_new {
+            if let Some(aim) = self.collector.aim() {
+                self.sizes.leave(aim, before);
+            }
+            *self.collector.aim() = self.sizes.aim(recipe).filter(|_| !is_transformed);
         }
     }
 

@@ -14,6 +14,9 @@ use crate::record::{ErrorOutputType, StreamName, UnixMillis};
 const LOCATION_CHARS_MAX: usize = 2_056;
 const VALUE_CHARS_MAX: usize = 1_024;
 
+/// The longest name that file systems take.
+const NAME_BYTES_MAX: usize = 255;
+
 /// Why an object has no name.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NameError {
@@ -30,6 +33,11 @@ pub(super) enum NameError {
         "a partition value has {0} characters, at most {VALUE_CHARS_MAX} are possible: shorten it"
     )]
     Value(usize),
+    #[error(
+        "a folder or a file would have a name of {0} bytes, at most {NAME_BYTES_MAX} are possible in \
+         a file:// store: shorten the prefix or its values"
+    )]
+    Name(usize),
 }
 
 /// The header of the object of a batch's rows or, with `error`, of those of its records that failed
@@ -78,10 +86,17 @@ pub(super) fn name(
             return Err(NameError::Value(length));
         }
     }
+    let key = name.key(&format!("{late_folder}{}", place.prefix))?;
+    if recipe.target.is_folder() {
+        let longest = key.split('/').map(str::len).max();
+        if let Some(length) = longest.filter(|length| *length > NAME_BYTES_MAX) {
+            return Err(NameError::Name(length));
+        }
+    }
     Ok(ObjectHeader {
         kind,
         target: recipe.target.clone(),
-        key: name.key(&format!("{late_folder}{}", place.prefix))?,
+        key,
         offset: 0,
         size_bytes: 0,
         sha256: String::new(),

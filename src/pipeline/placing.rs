@@ -277,9 +277,9 @@ impl Placer {
     /// prints longer for another record of the batch is left to who names the object.
     fn check_name(&self, given: &Given<'_>, place: &GroupPlace) -> Result<(), Unplaced> {
         let group = Group { tenant: given.tenant.cloned(), place: place.clone() };
-        if self.recipe.prefix.is_surely_short(&group)
-            && self.recipe.target.url.len() <= KEY_BYTES_MAX
-        {
+        let target = &self.recipe.target;
+        let has_no_other_bound = !target.is_folder() && target.url.len() <= KEY_BYTES_MAX;
+        if has_no_other_bound && self.recipe.prefix.is_surely_short(&group) {
             return Ok(());
         }
         let named = name(&self.stream, [0; 8], &self.recipe, (&group, given.arrival), None);

@@ -18,8 +18,6 @@ use crate::metrics::{Metrics, stream_labels};
 use crate::plan::CatalogPartition;
 use crate::record::StreamName;
 
-/// Partitions that are registered with one call (Glue's bound for `BatchCreatePartition`).
-const PARTITIONS_PER_CALL_MAX: usize = 100;
 /// Confirmed partitions that are remembered, so that they are not asked for again.
 const CONFIRMED_MAX: usize = 100_000;
 
@@ -71,11 +69,12 @@ pub(super) struct Registrations {
 }
 
 impl Registrations {
-    /// The partitions of one table that are asked for now. Those that were tried last wait until
-    /// all others had their turn.
+    /// The partitions of one table that are asked for now, as many as `per_call` says for its catalog.
+    /// Those that were tried last wait until all others had their turn.
     pub(super) fn next(
         &mut self,
         waiting: &BTreeSet<CatalogPartition>,
+        per_call: &dyn Fn(&str) -> usize,
     ) -> Option<Vec<CatalogPartition>> {
         let after_last = self
             .tried_last
@@ -88,7 +87,7 @@ impl Registrations {
         let of_table = table(first);
         let partitions: Vec<_> = in_turn
             .take_while(|partition| table(partition) == of_table)
-            .take(PARTITIONS_PER_CALL_MAX.min(waiting.len()))
+            .take(per_call(&of_table.0).min(waiting.len()))
             .cloned()
             .collect();
         self.tried_last = partitions.last().cloned();
@@ -208,7 +207,7 @@ mod tests {
         let mut registrations = Registrations::default();
         let mut seen = BTreeSet::new();
         for expected in [100, 100, 50, 3, 100] {
-            let some = registrations.next(&waiting).expect("there are some");
+            let some = registrations.next(&waiting, &|_| 100).expect("there are some");
             assert_eq!(some.len(), expected);
             assert!(some.iter().all(|p| p.table == some[0].table));
             seen.extend(some);
@@ -220,15 +219,15 @@ mod tests {
     fn a_failing_catalog_rests_while_others_go_on() {
         let waiting = BTreeSet::from([partition("down", "t", 1), partition("up", "t", 1)]);
         let mut registrations = Registrations::default();
-        assert_eq!(registrations.next(&waiting).expect("some")[0].catalog, "down");
+        assert_eq!(registrations.next(&waiting, &|_| 100).expect("some")[0].catalog, "down");
         registrations.failed("down");
         for _ in 0..3 {
-            assert_eq!(registrations.next(&waiting).expect("some")[0].catalog, "up");
+            assert_eq!(registrations.next(&waiting, &|_| 100).expect("some")[0].catalog, "up");
         }
         registrations.failed("up");
-        assert!(registrations.next(&waiting).is_none());
+        assert!(registrations.next(&waiting, &|_| 100).is_none());
         registrations.rested("down");
-        assert_eq!(registrations.next(&waiting).expect("some")[0].catalog, "down");
+        assert_eq!(registrations.next(&waiting, &|_| 100).expect("some")[0].catalog, "down");
         assert_eq!(registrations.failed("down").1, 2);
         registrations.failures.remove("down");
         assert_eq!(registrations.failed("down").1, 1);

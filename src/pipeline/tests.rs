@@ -18,6 +18,8 @@ mod ledger;
 mod logged;
 mod outage;
 mod schedules;
+mod sizes;
 mod world;
 
+pub(in crate::pipeline) use self::doubles::FaultyWebhook;
 pub(in crate::pipeline) use self::world::recipe;

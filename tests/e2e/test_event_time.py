@@ -56,8 +56,12 @@ def test_on_time_late_early_and_absurd_records_land_as_each_rule_says(folder_lak
         }
         prefix = "clicks/tenant=!{lakehose:tenant}/day=!{event:yyyy-MM-dd}/"
         streams = {"clicks": stream(prefix, {"event_time": rule})}
-        data_dir = str(tmp_path / name / "data")
-        server = new_lakehose(IDENTITIES, lake, streams, name, data_dir=data_dir).start()
+        catalog = tmp_path / name / "catalog"
+        own = {
+            "data_dir": str(tmp_path / name / "data"),
+            "catalogs": {"tables": {"type": "files", "path": str(catalog)}},
+        }
+        server = new_lakehose(IDENTITIES, lake, streams, name, **own).start()
 
         def place(to, at):
             day = f"clicks/tenant=acme/day={utc(at, '%Y-%m-%d')}"
@@ -97,7 +101,7 @@ def test_on_time_late_early_and_absurd_records_land_as_each_rule_says(folder_lak
         for failure in failures:
             assert failure.line["errorCode"] == "DynamicPartitioning.MetadataExtractionFailed"
             assert "meta.at" in failure.line["errorMessage"], failure.line
-        registered = kit.partitions(tmp_path / "catalog", "lakehose", "clicks").values()
+        registered = kit.partitions(catalog, "lakehose", "clicks").values()
         folders = {f"{lake.url}/{folder}" for folder in expected if folder.startswith("clicks/")}
         assert folders <= set(registered)
         assert not any("/late/" in location for location in registered)

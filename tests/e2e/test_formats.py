@@ -42,6 +42,7 @@ OPTIONS = {
     "millis": ({"compression": "zstd", "timestamps": "millis"}, "ZSTD", 1000),
     "legacy": ({"compression": "gzip", "timestamps": "int96"}, "GZIP", 1),
     "bare": ({"compression": "none", "binary": "raw"}, "UNCOMPRESSED", 1),
+    "second": ({"writer_version": "v2", "dictionary": "never", "page_size": "64 KiB"}, "SNAPPY", 1),
 }
 # Hive's calendar has other dates before the year 1582.
 FIRST_GREGORIAN_DAY = datetime.date(1582, 10, 15)
@@ -284,3 +285,52 @@ def test_records_without_a_schema_are_delivered_as_they_were_sent(new_lakehose, 
     server.kill()
     server.start()
     assert len(s3_lake.keys()) == 2
+
+
+def test_json_is_read_as_the_chosen_deserializer_reads_it(new_lakehose, folder_lake):
+    columns = {"id": "int", "ts": "timestamp", "user_name": "string"}
+    openx = {
+        "column_to_json_key_mappings": {"ts": "timestamp"},
+        "convert_dots_in_json_keys_to_underscores": True,
+    }
+    hive = {"timestamp_formats": ["dd.MM.yyyy HH:mm:ss", "millis"]}
+    streams = {
+        name: {**kit.stream_of({"columns": dict(columns)}), "format": {"input": {name: options}}}
+        for name, options in (("openx", openx), ("hive", hive))
+    }
+    identity = kit.Identity("acme", tuple(streams))
+    server = new_lakehose([identity], folder_lake, streams).start()
+    firehose = server.firehose(identity)
+    records = {
+        "openx": [b'{"ID":"1","timestamp":"2026-02-28T23:59:59Z","User.Name":"a","ts":7}', b'{"id":2,"ts":7}'],
+        "hive": [b'{"ID":1,"ts":"28.02.2026 23:59:59","user_name":"a"}', b'{"id":"2"}', b'{"id":2,"ts":0}'],
+    }
+    time = datetime.datetime(2026, 2, 28, 23, 59, 59, tzinfo=datetime.UTC)
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    wanted = {
+        "openx": [{"id": 1, "ts": time, "user_name": "a"}, {"id": 2, "ts": None, "user_name": None}],
+        "hive": [{"id": 1, "ts": time, "user_name": "a"}, {"id": 2, "ts": epoch, "user_name": None}],
+    }
+    for stream in streams:
+        kit.send(firehose, stream, records[stream])
+        server.flush(stream)
+        kit.assert_conserved(server.status(stream), len(records[stream]))
+        [file] = files_of(folder_lake, stream)
+        assert pyarrow.parquet.read_table(file, partitioning=None).to_pylist() == wanted[stream]
+    [failure] = kit.failures(folder_lake)
+    assert failure.raw == b'{"id":"2"}' and failure.line["lastErrorCode"] == "DataFormatConversion.MalformedData"
+
+    def told(stream):
+        [destination] = firehose.describe_delivery_stream(DeliveryStreamName=stream)["DeliveryStreamDescription"][
+            "Destinations"
+        ]
+        conversion = destination["ExtendedS3DestinationDescription"]["DataFormatConversionConfiguration"]
+        return conversion["InputFormatConfiguration"]["Deserializer"]
+
+    assert told("openx") == {
+        "OpenXJsonSerDe": {
+            "ColumnToJsonKeyMappings": {"ts": "timestamp"},
+            "ConvertDotsInJsonKeysToUnderscores": True,
+        }
+    }
+    assert told("hive") == {"HiveJsonSerDe": {"TimestampFormats": ["dd.MM.yyyy HH:mm:ss", "millis"]}}

@@ -32,6 +32,14 @@ def test_the_configuration_has_no_faults(tmp_path):
     assert done.returncode == 0, done
 
 
+def test_partitions_of_event_time_have_no_faults(tmp_path):
+    file = tmp_path / "lakehose.yaml"
+    stream = "delivery_streams:\n  clicks:\n    schema: {columns: {user_id: string}}\n"
+    file.write_text(stream + block("yaml", holding="event_time:"))
+    done = kit.run("check", file, secrets={"PARTITION_HOOK": "http://127.0.0.1:9000/x"}, cwd=tmp_path)
+    assert done.returncode == 0, done
+
+
 def test_the_catalog_of_glue_has_no_faults(tmp_path):
     file = tmp_path / "lakehose.yaml"
     # Nothing is asked of the catalog before the file is in order.

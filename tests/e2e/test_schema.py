@@ -21,6 +21,7 @@ BEYOND_A_SCHEMA = {
     "hook_keys",
     "identity_proofs",
     "nested_prefix",
+    "object_sizes",
     "open_listener",
     "mixed_prefixes",
     "partitions",

@@ -8,14 +8,16 @@ use arrow_array::types::TimestampMicrosecondType;
 use arrow_schema::{DataType, Field, Schema as ArrowSchema, TimeUnit};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{ColumnOrder, Compression};
+use parquet::column::page::Page;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::schema::printer::print_schema;
 use proptest::prelude::*;
 
 use super::{columns, convert, rows, schema};
 use crate::convert::{
-    BinaryText, Delimiter, Encoded, Encoder, Format, ParquetCompression, ParquetOptions,
-    RecordsCompression, RecordsOptions, Schema, TimestampForm, int96,
+    BinaryText, Delimiter, Dictionary, Encoded, Encoder, Format, ParquetCompression,
+    ParquetOptions, RecordsCompression, RecordsOptions, Schema, TimestampForm, WriterVersion,
+    int96,
 };
 
 fn schema_with(types: &[(&str, &str)], options: ParquetOptions) -> Arc<Schema> {
@@ -379,6 +381,48 @@ fn every_compression_holds_the_same_rows() {
             assert!(is_codec(column.compression()), "{compression:?}");
         }
     }
+}
+
+#[test]
+fn row_groups_pages_and_dictionaries_are_as_the_options_say() {
+    let types = [("n", "int"), ("s", "string"), ("id", "string")];
+    let record = |n: u32| {
+        format!("{{\"n\":{n},\"s\":\"text {}\",\"id\":\"{:032}\"}}", n % 3, n * 7).into_bytes()
+    };
+    let records: Vec<Vec<u8>> = (0..60_000).map(record).collect();
+    let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
+    let none = ParquetOptions { compression: ParquetCompression::None, ..Default::default() };
+    let plain = rows(&convert(&schema(&types), &records).0);
+    let dictionaries = |options: ParquetOptions| {
+        let (encoded, _) = convert(&schema_with(&types, options), &records);
+        assert_eq!(rows(&encoded), plain);
+        let reader = reader(&encoded);
+        let group = reader.metadata().row_group(0).clone();
+        let has_one = |column: &parquet::file::metadata::ColumnChunkMetaData| {
+            column.dictionary_page_offset().is_some()
+        };
+        let pages = |column: usize| {
+            let group = reader.get_row_group(0).unwrap();
+            let pages = group.get_column_page_reader(column).unwrap();
+            pages.map(Result::unwrap).collect::<Vec<_>>()
+        };
+        let is_v2 = pages(2).iter().any(|page| matches!(page, Page::DataPageV2 { .. }));
+        let columns: Vec<bool> = group.columns().iter().map(has_one).collect();
+        (columns, pages(2).len(), reader.metadata().num_row_groups(), is_v2)
+    };
+    let (chosen, pages, groups, is_v2) = dictionaries(none.clone());
+    assert_eq!((&chosen[..], groups, is_v2), (&[false, true, false][..], 1, false));
+    let always = ParquetOptions { dictionary: Dictionary::Always, ..none.clone() };
+    assert_eq!(dictionaries(always).0, [true; 3]);
+    let never = ParquetOptions { dictionary: Dictionary::Never, ..none.clone() };
+    assert_eq!(dictionaries(never).0, [false; 3]);
+    let small = ParquetOptions { page_bytes: 64 << 10, ..none.clone() };
+    let (_, small_pages, groups, _) = dictionaries(small);
+    assert!(small_pages > 5 * pages && groups == 1, "{small_pages} pages, {pages}");
+    let grouped = ParquetOptions { row_group_bytes: Some(1 << 20), ..none.clone() };
+    assert_eq!(dictionaries(grouped).2, 3, "about 2.4 MB");
+    let second = ParquetOptions { writer_version: WriterVersion::V2, ..none };
+    assert!(dictionaries(second).3);
 }
 
 #[test]

@@ -92,7 +92,9 @@ impl Leg {
         let (journal, outbox) = (self.log.clone(), self.outbox.clone());
         let caution = self.freezer.converter.caution.clone();
         let (hold, committed) = (self.hold.clone(), std::mem::take(&mut self.committed));
+        let leave_sizes = self.leave_sizes();
         blocking(move || {
+            leave_sizes();
             // The second lets go of the segments that the first has settled.
             journal.checkpoint(&checkpoint, mark)?;
             journal.checkpoint(&checkpoint, mark)?;

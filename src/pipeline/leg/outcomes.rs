@@ -5,10 +5,12 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::collector::as_runs;
+use super::super::delivery::TOLD_OBJECTS_MAX;
 use super::super::freeze::{Batch, FreezeError};
 use super::super::intake::Stretch;
 use super::super::orders::Surroundings;
 use super::super::registration::{RegisterError, Report};
+use super::super::sizes::planned;
 use super::super::transformer::Became;
 use super::super::turns::{Rest, TurnEnd};
 use super::Leg;
@@ -76,17 +78,21 @@ impl Leg {
                 self.freezing = false;
                 self.freezing_records = 0;
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
+                let is_too_much = matches!(plan, Err(FreezeError::TooManyFailed));
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
                     self.collector.planned(&batches);
                     // What was lost as a whole was told when it was looked for.
                     self.report_lost(&plan.damaged.without(&lost));
+                    planned(&self.surroundings.stream, &batches, &plan, self.collector.aim());
                     self.turns.open(&plan, false);
                     self.state.planned(plan);
                     self.freezer.converter.caution.planned(self.state.progress.low());
                 } else {
                     let batches =
                         Arc::try_unwrap(batches).unwrap_or_else(|shared| (*shared).clone());
+                    let batches =
+                        if is_too_much { self.collector.divide(batches) } else { batches };
                     self.collector.give_back(batches, &lost);
                 }
             }
@@ -200,6 +206,16 @@ impl Leg {
         let Some(plan) = self.state.committed(id) else {
             return;
         };
+        if plan.objects.len() > TOLD_OBJECTS_MAX {
+            tracing::info!(
+                stream = %self.surroundings.stream,
+                plan = id.0,
+                objects = plan.objects.len(),
+                rows = plan.objects.iter().map(|object| object.header.row_count).sum::<u64>(),
+                bytes = plan.objects.iter().map(|object| object.header.size_bytes).sum::<u64>(),
+                "delivered the objects of a plan"
+            );
+        }
         for object in plan.objects.iter().filter(|object| !object.header.spoiled) {
             if let Some(partition) = &object.header.partition
                 && self.registrations.is_confirmed(partition)

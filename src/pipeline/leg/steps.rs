@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::super::delivery::Delivery;
+use super::super::delivery::{Delivery, TOLD_OBJECTS_MAX};
 use super::super::freeze::FreezeError;
 use super::super::registration::register;
 use super::super::transforms::BATCH_RECORDS_MAX;
@@ -102,6 +102,7 @@ impl Leg {
                 room: self.room.clone(),
                 plan: id,
                 turn,
+                is_told_as_a_whole: headers.len() > TOLD_OBJECTS_MAX,
                 webhook: self.completion().and_then(|completion| completion.webhook.clone()),
             };
             let journal = self.log.clone();
@@ -152,7 +153,11 @@ impl Leg {
     }
 
     pub(super) fn start_registration(&mut self) {
-        let Some(partitions) = self.registrations.next(self.state.unregistered()) else {
+        let per_call = |name: &str| {
+            let catalog = self.catalogs.get(name);
+            catalog.map_or(1, |catalog| catalog.partitions_per_call())
+        };
+        let Some(partitions) = self.registrations.next(self.state.unregistered(), &per_call) else {
             return;
         };
         let name = partitions[0].catalog.clone();
@@ -174,6 +179,17 @@ impl Leg {
         });
     }
 
+    /// What is known of the sizes of objects, to be left for the next start.
+    pub(super) fn leave_sizes(&mut self) -> impl FnOnce() + Send + use<> {
+        let (sizes, recipe) = (self.sizes.clone(), self.freezer.converter.recipe.clone());
+        let aim = self.collector.aim().clone();
+        move || {
+            if let Some(aim) = aim {
+                sizes.leave(&aim, &recipe);
+            }
+        }
+    }
+
     pub(super) fn start_checkpoint(&mut self, end: Position) {
         self.checkpointing = true;
         self.checkpoints_due -= 1;
@@ -184,10 +200,12 @@ impl Leg {
         let committed = std::mem::take(&mut self.committed);
         let held_until = std::mem::replace(&mut self.held_until, checkpoint.settled.clone());
         let hold = self.hold.clone();
+        let leave_sizes = self.leave_sizes();
         self.work.spawn(async move {
             let plans = committed.clone();
             let written = blocking(move || {
                 journal.checkpoint(&checkpoint, mark)?;
+                leave_sizes();
                 // Another log's segments go like our own: on the word of the checkpoint before.
                 hold.map_or(Ok(()), |hold| hold.release(held_until))?;
                 plans.into_iter().try_for_each(|plan| outbox.remove(plan))

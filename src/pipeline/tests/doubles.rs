@@ -393,7 +393,7 @@ impl Catalog for FaultyCatalog {
 
 /// A webhook that remembers what it was told, and by which keys.
 #[derive(Debug, Default)]
-pub(super) struct FaultyWebhook {
+pub(in crate::pipeline) struct FaultyWebhook {
     pub(super) fault: Mutex<Fault>,
     pub(super) told: Mutex<Vec<(String, Bytes)>>,
 }

@@ -4,22 +4,115 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{RngSeed, TestRunner};
 
-use super::doubles::{Fault, FickleHook, locked};
-use super::world::{LONG, MARKER, Running, World, telling_recipe};
+use super::doubles::{Fault, FaultyWebhook, FickleHook, locked};
+use super::world::{LONG, Running, World, ids_in, recipe};
 use crate::clock::Clock as _;
 use crate::disk::simulated::Unsynced;
 use crate::journal::Batch;
-use crate::partition::{Absent, Beyond, Bound};
-use crate::pipeline::Recipe;
+use crate::partition::{
+    Absent, Beyond, Bound, EventForm, EventTime, FieldPath, Place, Spans, Template,
+};
+use crate::pipeline::{Completion, Partitioning, Recipe};
 use crate::record::Tenant;
 
 const SECOND_MS: i64 = 1_000;
+/// The name of the objects that say that a partition is complete.
+pub(super) const MARKER: &str = "_SUCCESS";
+
+/// Partitions are the seconds of event time, which is the arrival where a record names no time; each is
+/// told complete two seconds after its end.
+pub(super) fn telling_recipe(webhook: Arc<FaultyWebhook>) -> Recipe {
+    let prefix = "clicks/tenant=!{lakehose:tenant}/minute=!{event:yyyy-MM-dd-HH-mm-ss}/";
+    let prefix = Template::parse(prefix, Place::Prefix).expect("a prefix");
+    let after = Duration::from_secs(2);
+    let event_time = EventTime {
+        field: FieldPath::parse("at").expect("a field"),
+        form: EventForm::Auto,
+        late: Some(Bound { after, to: Beyond::LatePrefix }),
+        early: None,
+        absent: Absent::Arrival,
+        late_folder: "late/".into(),
+    };
+    let completion = Completion {
+        spans: Spans::of(&prefix).expect("seconds"),
+        after,
+        late_follow: false,
+        marker: Some(MARKER.into()),
+        webhook: Some(webhook),
+    };
+    let event_time = Some(event_time);
+    let partitioning = Partitioning { event_time, ..Partitioning::default() };
+    Recipe { prefix, partitioning, completion: Some(completion), ..recipe() }
+}
 
 impl World {
+    /// Waits until every folder with rows has its marker and the webhook knows.
+    pub(super) async fn all_ends_are_told(&self, running: &Running) {
+        for _ in 0..10_000 {
+            let objects = self.store.objects();
+            let folder_of =
+                |key: &String| key.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+            let is_data = |key: &&String| key.starts_with("clicks/") && key.ends_with(".parquet");
+            let rows = objects.keys().filter(is_data);
+            let folders: BTreeSet<_> = rows.filter_map(folder_of).collect();
+            let markers = objects.keys().filter(|key| key.ends_with(MARKER)).count();
+            let told: BTreeSet<_> =
+                locked(&self.webhook.told).iter().map(|(_, body)| body.clone()).collect();
+            let status = running.status().await;
+            if markers == folders.len() && told.len() == markers && status.open_plans == 0 {
+                return;
+            }
+            self.pass(1).await;
+        }
+        panic!("not all ends were told: {:?}", running.status().await);
+    }
+
+    /// Every folder with rows has one marker; it was put after everything else in the folder, and says
+    /// how much that is. The webhook was told of each, of none in two ways, and of none before its marker was
+    /// there. Tells how many there are.
+    pub(super) fn audit_ends(&self, case: &str) -> usize {
+        let attempts = locked(&self.store.attempts).clone();
+        let objects = self.store.objects();
+        let folder_of = |key: &str| key[..=key.rfind('/').expect("keys have folders")].to_owned();
+        let mut folders: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+        let is_data = |key: &str| key.starts_with("clicks/") && key.ends_with(".parquet");
+        for (key, bytes) in objects.iter().filter(|(key, _)| is_data(key)) {
+            let (count, rows) = folders.entry(folder_of(key)).or_default();
+            *count += 1;
+            *rows += ids_in(key, bytes.clone()).len() as u64;
+        }
+        let told = locked(&self.webhook.told).clone();
+        for (folder, (count, rows)) in &folders {
+            let marker = format!("{folder}{MARKER}");
+            let body = objects.get(&marker);
+            let body = body.unwrap_or_else(|| panic!("{case}: {folder} has no marker"));
+            let text: serde_json::Value = serde_json::from_slice(body).expect("JSON");
+            assert_eq!(
+                (&text["objects"], &text["rows"]),
+                (&(*count).into(), &(*rows).into()),
+                "{case}"
+            );
+            let is_other = |(key, _): &(String, Bytes)| folder_of(key) == *folder && *key != marker;
+            let last_data = attempts.iter().rposition(is_other).expect("it was put");
+            let first_marker = attempts.iter().position(|(key, _)| *key == marker);
+            let first_marker = first_marker.expect("it was put");
+            assert!(last_data < first_marker, "{case}: {folder} got something after its marker");
+            let keys: BTreeSet<_> =
+                told.iter().filter(|(_, told)| told == body).map(|(key, _)| key).collect();
+            assert_eq!(keys.len(), 1, "{case}: {folder} was told under one key");
+        }
+        let markers = objects.keys().filter(|key| key.contains("_SUCCESS")).count();
+        assert_eq!(markers, folders.len(), "{case}: one for each folder");
+        let bodies: BTreeSet<_> = told.iter().map(|(_, body)| body).collect();
+        assert_eq!(bodies.len(), markers, "{case}: one for each marker");
+        markers
+    }
+
     /// A call of one record with the time `at` milliseconds after now, or without one; gives its id.
     async fn send_event(&mut self, running: &Running, at: Option<i64>) -> u64 {
         let id = self.calls * 2000;
@@ -93,9 +186,8 @@ async fn records_land_where_the_rule_says() {
             assert_eq!(after, BTreeMap::from([(expected, 1)]), "{to:?} {at:?}");
         }
         world.acknowledged.iter().for_each(|id| assert!(id % 2000 == 0));
-        let registered = locked(&world.catalog.partitions);
+        let registered = locked(&world.catalog.partitions).clone();
         assert!(registered.iter().all(|partition| !partition.location.contains("late/")));
-        drop(registered);
         running.stop().await;
     }
     let mut world = World::new();
@@ -201,6 +293,59 @@ async fn an_end_waits_for_the_store_the_catalog_and_the_hooks() {
         assert_eq!(registered.len(), ends);
         running.stop().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_marker_the_webhook_alone_is_told() {
+    let mut world = World::new();
+    let mut recipe = telling_recipe(world.webhook.clone());
+    recipe.completion.as_mut().expect("there is one").marker = None;
+    world.recipe = Some(Arc::new(recipe));
+    let running = world.start();
+    *locked(&world.webhook.fault) = Fault::times(3);
+    world.send_event(&running, Some(0)).await;
+    running.flush().await;
+    world.pass_until(&running, |_| !locked(&world.webhook.told).is_empty()).await;
+    world.pass_until(&running, |status| status.open_plans == 0).await;
+    running.kill().await;
+    let running = world.start();
+    world.pass(30).await;
+    assert_eq!(locked(&world.webhook.told).len(), 1);
+    assert_eq!(world.store.objects().len(), 1, "{:?}", world.folders());
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn late_records_that_go_to_their_partition_come_after_its_marker_which_is_not_put_again() {
+    let mut world = World::new();
+    let mut recipe = telling_recipe(world.webhook.clone());
+    let rule = recipe.partitioning.event_time.as_mut().expect("there is one");
+    rule.late = rule.late.map(|late| Bound { to: Beyond::Partition, ..late });
+    recipe.completion.as_mut().expect("there is one").late_follow = true;
+    world.recipe = Some(Arc::new(recipe));
+    let running = world.start();
+    let start = world.clock.now().0;
+    world.send_event(&running, Some(0)).await;
+    running.flush().await;
+    world.pass(4).await;
+    world.all_ends_are_told(&running).await;
+    assert_eq!(world.audit_ends("on time"), 1);
+    for _ in 0..2 {
+        let since = world.clock.now().0 - start;
+        world.send_event(&running, Some(-since)).await;
+        // Late for a partition that nobody knows: its records are all late.
+        world.send_event(&running, Some(-56 * SECOND_MS - since)).await;
+        running.flush().await;
+        world.pass(10).await;
+    }
+    let folders = world.folders();
+    let expected = [("53", 4), ("25-57", 2)];
+    for (end, count) in expected {
+        let folder = folders.iter().find(|(folder, _)| folder.ends_with(end)).expect(end);
+        assert_eq!(*folder.1, count, "{folders:?}");
+    }
+    assert_eq!(locked(&world.webhook.told).len(), 1);
+    running.stop().await;
 }
 
 /// Sends, flushes, rests, until it is through or the disk has died.

@@ -20,7 +20,7 @@ pub(super) struct Line {
     pub(super) fields: BTreeMap<&'static str, String>,
 }
 
-/// The warnings and errors that were logged, until it is dropped.
+/// The lines that were logged, until it is dropped, but for those that a person does not see.
 #[derive(Debug)]
 pub(super) struct Heard {
     lines: Arc<Mutex<Vec<Line>>>,
@@ -65,7 +65,7 @@ struct Ears(Arc<Mutex<Vec<Line>>>);
 
 impl Subscriber for Ears {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
+        *metadata.level() <= Level::INFO
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::doubles::{Fault as Outage, FickleHook, locked};
-use super::world::{LONG, Running, World};
+use super::world::{Aimed, LONG, Running, World};
 use crate::buffer::Hints;
 use crate::disk::simulated::Unsynced;
 use crate::disk::simulated::chance::{Chance, seeds};
@@ -78,6 +78,9 @@ impl Schedule {
         self.tell(format!("{kind}, tells ends of partitions: {tells_ends}"));
         let mut world = World { hook, has_backup, tells_ends, ..World::new() };
         world.hints.size_bytes = *self.chance.pick(&[300, 2000, 64 << 20]);
+        let wanted = *self.chance.pick(&[None, None, Some(500), Some(4000)]);
+        world.aimed =
+            wanted.map(|object_bytes| Aimed { columns: &[("id", "bigint")], object_bytes });
         let size_bytes = *self.chance.pick(&[300, 2000, 64 << 20]);
         world.backup_hints = self.chance.one_in(2).then_some(Hints { size_bytes, interval: LONG });
         for _ in 0..self.chance.between(1, 3) {
@@ -208,6 +211,10 @@ impl Schedule {
         let status = running.flush().await;
         assert_eq!((status.pending, status.damaged), (0, 0), "{case}: {status:?}");
         world.until(&running, |status| status.unregistered_partitions == 0).await;
+        if world.tells_ends {
+            world.all_ends_are_told(&running).await;
+            world.audit_ends(&case);
+        }
         if world.hook.is_some() {
             let dropped = world.audit_transformed(&case);
             assert!(status.dropped >= dropped, "{case}: {} dropped of {dropped}", status.dropped);
@@ -218,10 +225,6 @@ impl Schedule {
             for key in planned.values().flatten() {
                 assert!(objects.contains_key(key), "{case}: the planned {key} is not there");
             }
-        }
-        if world.tells_ends {
-            world.all_ends_are_told(&running).await;
-            world.audit_ends(&case);
         }
         if world.has_backup {
             world.audit_backup(&case);

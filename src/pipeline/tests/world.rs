@@ -18,22 +18,20 @@ use uuid::Uuid;
 use super::doubles::{
     Code, FaultyCatalog, FaultyDisk, FaultyStore, FaultyWebhook, FickleHook, ManualClock, locked,
 };
+use super::events::{MARKER, telling_recipe};
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
 use crate::convert::{Delimiter, Format, RecordsOptions, Schema};
 use crate::deliver::Stores;
 use crate::disk::simulated::SimulatedDisk;
-use crate::disk::{Disk as _, DiskBudget};
+use crate::disk::{Disk as _, DiskBudget, OpenMode};
 use crate::journal::{
     AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
 };
 use crate::metrics::{Metrics, stream_labels_with};
-use crate::partition::{
-    Absent, Beyond, Bound, EventForm, EventTime, FieldPath, Place, Spans, Template,
-};
+use crate::partition::{Place, Template};
 use crate::pipeline::{
-    AT_ONCE, Backup, Completion, Handle, Left, Partitioning, Parts, Pipeline, Recipe, Settings,
-    Status,
+    AT_ONCE, Backup, Handle, Left, Partitioning, Parts, Pipeline, Recipe, Settings, Status,
 };
 use crate::plan::{ObjectKind, PlanId, Target};
 use crate::record::{StreamName, Tenant};
@@ -44,8 +42,6 @@ use crate::transform::{Chain, Transform};
 pub(super) const LONG: Duration = Duration::from_secs(900);
 const DIRECTORY: &str = "/data/streams/clicks";
 const BUCKET: &str = "s3://lake";
-/// The name of the objects that say that a partition is complete.
-pub(super) const MARKER: &str = "_SUCCESS";
 /// The id of a record is its call's number times this, and its place in the call.
 const CALL: u64 = 1000;
 
@@ -71,6 +67,15 @@ pub(super) struct World {
     /// What is made of records, where it is not what most tests make of them.
     pub(super) recipe: Option<Arc<Recipe>>,
     pub(super) webhook: Arc<FaultyWebhook>,
+    /// Other columns, and the size that objects are to have.
+    pub(super) aimed: Option<Aimed>,
+}
+
+/// Rows of other columns in objects of a certain size.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Aimed {
+    pub(super) columns: &'static [(&'static str, &'static str)],
+    pub(super) object_bytes: u64,
 }
 
 /// A pipeline that runs.
@@ -103,6 +108,7 @@ impl World {
             tells_ends: false,
             recipe: None,
             webhook: Arc::default(),
+            aimed: None,
         }
     }
 
@@ -167,7 +173,10 @@ impl World {
         let hints = self.backup_hints.unwrap_or(self.hints);
         let backup = Backup { recipe: Arc::new(backup_recipe()), hints };
         Settings {
-            recipe: self.recipe(),
+            recipe: match self.aimed {
+                Some(aimed) => Arc::new(aimed_recipe(aimed)),
+                None => self.recipe(),
+            },
             hints: self.hints,
             chain: self.hook.as_ref().map(|hook| Chain::new(vec![step(hook)])),
             backup: self.has_backup.then(|| backup.clone()),
@@ -208,6 +217,13 @@ impl World {
         journal.append(batch).await?;
         self.acknowledged.extend(ids);
         Ok(())
+    }
+
+    /// Overwrites what the leg has left of the sizes of objects.
+    pub(super) fn damage_sizes(&self) {
+        let path = Path::new(DIRECTORY).join("sizes.json");
+        let file = self.disk.open(&path, OpenMode::Write).expect("the file is there");
+        file.write_all_at(b"damaged", 0).expect("the disk works");
     }
 
     /// The number of the first segment that the newest checkpoint does not cover.
@@ -357,68 +373,6 @@ impl World {
         seen
     }
 
-    /// Waits until every folder with rows has its marker and the webhook knows.
-    pub(super) async fn all_ends_are_told(&self, running: &Running) {
-        for _ in 0..10_000 {
-            let objects = self.store.objects();
-            let folder_of =
-                |key: &String| key.rsplit_once('/').map(|(folder, _)| folder.to_owned());
-            let is_data = |key: &&String| key.starts_with("clicks/") && key.ends_with(".parquet");
-            let rows = objects.keys().filter(is_data);
-            let folders: BTreeSet<_> = rows.filter_map(folder_of).collect();
-            let markers = objects.keys().filter(|key| key.ends_with(MARKER)).count();
-            let told: BTreeSet<_> =
-                locked(&self.webhook.told).iter().map(|(_, body)| body.clone()).collect();
-            let status = running.status().await;
-            if markers == folders.len() && told.len() == markers && status.open_plans == 0 {
-                return;
-            }
-            self.pass(1).await;
-        }
-        panic!("not all ends were told: {:?}", running.status().await);
-    }
-
-    /// Every folder with rows has one marker; it was put after everything else in the folder, and says
-    /// how much that is. The webhook was told of each, of none in two ways, and of none before its marker was
-    /// there. Tells how many there are.
-    pub(super) fn audit_ends(&self, case: &str) -> usize {
-        let attempts = locked(&self.store.attempts).clone();
-        let objects = self.store.objects();
-        let folder_of = |key: &str| key[..=key.rfind('/').expect("keys have folders")].to_owned();
-        let mut folders: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-        let is_data = |key: &str| key.starts_with("clicks/") && key.ends_with(".parquet");
-        for (key, bytes) in objects.iter().filter(|(key, _)| is_data(key)) {
-            let (count, rows) = folders.entry(folder_of(key)).or_default();
-            *count += 1;
-            *rows += ids_in(key, bytes.clone()).len() as u64;
-        }
-        let told = locked(&self.webhook.told).clone();
-        for (folder, (count, rows)) in &folders {
-            let marker = format!("{folder}{MARKER}");
-            let body = objects.get(&marker);
-            let body = body.unwrap_or_else(|| panic!("{case}: {folder} has no marker"));
-            let text: serde_json::Value = serde_json::from_slice(body).expect("JSON");
-            assert_eq!(
-                (&text["objects"], &text["rows"]),
-                (&(*count).into(), &(*rows).into()),
-                "{case}"
-            );
-            let is_other = |(key, _): &(String, Bytes)| folder_of(key) == *folder && *key != marker;
-            let last_data = attempts.iter().rposition(is_other).expect("it was put");
-            let first_marker = attempts.iter().position(|(key, _)| *key == marker);
-            let first_marker = first_marker.expect("it was put");
-            assert!(last_data < first_marker, "{case}: {folder} got something after its marker");
-            let keys: BTreeSet<_> =
-                told.iter().filter(|(_, told)| told == body).map(|(key, _)| key).collect();
-            assert_eq!(keys.len(), 1, "{case}: {folder} was told under one key");
-        }
-        let markers = objects.keys().filter(|key| key.contains("_SUCCESS")).count();
-        assert_eq!(markers, folders.len(), "{case}: one for each folder");
-        let bodies: BTreeSet<_> = told.iter().map(|(_, body)| body).collect();
-        assert_eq!(bodies.len(), markers, "{case}: one for each marker");
-        markers
-    }
-
     /// The keys of durable plans on a disk, by plan.
     pub(super) fn planned_keys(&self) -> BTreeMap<PlanId, Vec<String>> {
         let copy = self.with_disk(self.disk.inner.copied());
@@ -535,7 +489,7 @@ fn record(id: u64, length: usize) -> String {
     format!(r#"{{"id":{id},"pad":"{pad}"}}"#)
 }
 
-fn ids_in(key: &str, bytes: Bytes) -> Vec<u64> {
+pub(super) fn ids_in(key: &str, bytes: Bytes) -> Vec<u64> {
     if key.ends_with(".parquet") {
         let reader = SerializedFileReader::new(bytes).expect("a whole file");
         let rows = reader.get_row_iter(None).expect("rows");
@@ -565,34 +519,18 @@ fn backup_recipe() -> Recipe {
     }
 }
 
-/// Partitions are the seconds of event time, which is the arrival where a record names no time; each is
-/// told complete two seconds after its end.
-pub(super) fn telling_recipe(webhook: Arc<FaultyWebhook>) -> Recipe {
-    let prefix = "clicks/tenant=!{lakehose:tenant}/minute=!{event:yyyy-MM-dd-HH-mm-ss}/";
-    let prefix = Template::parse(prefix, Place::Prefix).expect("a prefix");
-    let after = Duration::from_secs(2);
-    let event_time = EventTime {
-        field: FieldPath::parse("at").expect("a field"),
-        form: EventForm::Auto,
-        late: Some(Bound { after, to: Beyond::LatePrefix }),
-        early: None,
-        absent: Absent::Arrival,
-        late_folder: "late/".into(),
-    };
-    let completion = Completion {
-        spans: Spans::of(&prefix).expect("seconds"),
-        after,
-        late_follow: false,
-        marker: Some(MARKER.into()),
-        webhook: Some(webhook),
-    };
-    let event_time = Some(event_time);
-    let partitioning = Partitioning { event_time, ..Partitioning::default() };
-    Recipe { prefix, partitioning, completion: Some(completion), ..recipe() }
-}
-
 fn target() -> Target {
     Target { store: "lake".into(), url: BUCKET.into(), endpoint: None, region: None }
+}
+
+fn aimed_recipe(Aimed { columns, object_bytes }: Aimed) -> Recipe {
+    let column = |(name, text): &(&str, &str)| {
+        let hive_type = HiveType::parse(text).expect("a type");
+        Column { name: (*name).into(), hive_type }
+    };
+    let columns: Vec<_> = columns.iter().map(column).collect();
+    let format = Format::Parquet(Arc::new(Schema::new(&columns).expect("a schema")));
+    Recipe { format, object_bytes: Some(object_bytes), ..recipe() }
 }
 
 pub(in crate::pipeline) fn recipe() -> Recipe {
@@ -620,6 +558,7 @@ pub(in crate::pipeline) fn recipe() -> Recipe {
         file_extension: None,
         target: target(),
         register_in: Some("glue".into()),
+        object_bytes: None,
         partitioning: Partitioning::default(),
         completion: None,
     }
