@@ -4,8 +4,8 @@
 //! document may be nested. Does not own what becomes of outputs: parts and filters are
 //! `transform`'s, places are the pipeline's.
 //!
-//! The interpreter is jaq's. A program is rewritten before it is compiled ([`guard`]), so that all
-//! it does is paid for ([`meter`]): one that runs away fails its record, at the same place on every
+//! The interpreter is jaq's. A program is rewritten before it is compiled (`guard`), so that all
+//! it does is paid for (`meter`): one that runs away fails its record, at the same place on every
 //! machine, and never the process. What jq 1.6 does otherwise than jaq, and a partition key may show,
 //! is mended by natives and by `definitions.jq`; `tests/jq` compares the two and its README lists
 //! what is left.
