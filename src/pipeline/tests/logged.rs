@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, set_default};
-use tracing::{Event, Level, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 use super::doubles::locked;
 use crate::positions::Positions;
@@ -29,6 +29,10 @@ pub(super) struct Heard {
 
 impl Heard {
     pub(super) fn begin() -> Self {
+        // While there is one subscriber alone, a line that another thread comes to first is looked at
+        // with that thread's, which is none, and is heard by nobody from then on.
+        static ANOTHER: OnceLock<Dispatch> = OnceLock::new();
+        ANOTHER.get_or_init(|| Dispatch::new(Ears::default()));
         let ears = Ears::default();
         Self { lines: ears.0.clone(), _guard: set_default(ears) }
     }

@@ -78,6 +78,18 @@ pub(super) struct Aimed {
     pub(super) object_bytes: u64,
 }
 
+impl Aimed {
+    fn at(self, recipe: Recipe) -> Recipe {
+        let column = |(name, text): &(&str, &str)| {
+            let hive_type = HiveType::parse(text).expect("a type");
+            Column { name: (*name).into(), hive_type }
+        };
+        let columns: Vec<_> = self.columns.iter().map(column).collect();
+        let format = Format::Parquet(Arc::new(Schema::new(&columns).expect("a schema")));
+        Recipe { format, object_bytes: Some(self.object_bytes), ..recipe }
+    }
+}
+
 /// A pipeline that runs.
 pub(super) struct Running {
     pub(super) journal: Journal,
@@ -173,10 +185,7 @@ impl World {
         let hints = self.backup_hints.unwrap_or(self.hints);
         let backup = Backup { recipe: Arc::new(backup_recipe()), hints };
         Settings {
-            recipe: match self.aimed {
-                Some(aimed) => Arc::new(aimed_recipe(aimed)),
-                None => self.recipe(),
-            },
+            recipe: self.recipe(),
             hints: self.hints,
             chain: self.hook.as_ref().map(|hook| Chain::new(vec![step(hook)])),
             backup: self.has_backup.then(|| backup.clone()),
@@ -187,11 +196,14 @@ impl World {
     }
 
     fn recipe(&self) -> Arc<Recipe> {
-        match &self.recipe {
-            Some(recipe) => recipe.clone(),
-            None if self.tells_ends => Arc::new(telling_recipe(self.webhook.clone())),
-            None => Arc::new(recipe()),
+        if let Some(recipe) = &self.recipe {
+            return recipe.clone();
         }
+        let recipe = if self.tells_ends { telling_recipe(self.webhook.clone()) } else { recipe() };
+        Arc::new(match self.aimed {
+            Some(aimed) => aimed.at(recipe),
+            None => recipe,
+        })
     }
 
     /// One call of `count` records; calls alternate between two tenants, and every fifth record
@@ -521,16 +533,6 @@ fn backup_recipe() -> Recipe {
 
 fn target() -> Target {
     Target { store: "lake".into(), url: BUCKET.into(), endpoint: None, region: None }
-}
-
-fn aimed_recipe(Aimed { columns, object_bytes }: Aimed) -> Recipe {
-    let column = |(name, text): &(&str, &str)| {
-        let hive_type = HiveType::parse(text).expect("a type");
-        Column { name: (*name).into(), hive_type }
-    };
-    let columns: Vec<_> = columns.iter().map(column).collect();
-    let format = Format::Parquet(Arc::new(Schema::new(&columns).expect("a schema")));
-    Recipe { format, object_bytes: Some(object_bytes), ..recipe() }
 }
 
 pub(in crate::pipeline) fn recipe() -> Recipe {
