@@ -312,7 +312,13 @@ impl CheckpointFiles {
         beside: &Beside,
     ) -> io::Result<()> {
         let number = self.numbers.last().map_or(1, |newest| newest.saturating_add(1));
-        replace_file(disk, &self.path(number), &checkpoint.encode(beside))?;
+        let bytes = checkpoint.encode(beside);
+        if bytes.len() as u64 > CHECKPOINT_BYTES_MAX {
+            // No start would read it, and it would take the place of one that can be read.
+            let message = format!("it would have {} bytes, more than a start reads", bytes.len());
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+        }
+        replace_file(disk, &self.path(number), &bytes)?;
         self.numbers.push(number);
         while self.numbers.len() > CHECKPOINTS_KEPT {
             disk.remove(&self.path(self.numbers[0]))?;

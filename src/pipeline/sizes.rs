@@ -74,15 +74,18 @@ pub(super) fn planned(
     plan: &Plan,
     aim: &mut Option<Aim<Group>>,
 ) {
+    // Objects stand in the order of their batches.
+    let mut objects = plan.objects.iter().peekable();
     for batch in batches {
         let is_of_batch = |first| batch.positions.contains(first);
-        let objects = plan.objects.iter();
-        let mut objects = objects.filter(|object| {
-            object.header.kind == ObjectKind::Data
-                && object.positions.first().is_some_and(is_of_batch)
-        });
+        let mut of_batch = Vec::new();
+        while let Some(object) =
+            objects.next_if(|object| object.positions.first().is_some_and(is_of_batch))
+        {
+            of_batch.extend(Some(object).filter(|object| object.header.kind == ObjectKind::Data));
+        }
         // A batch comes in parts when one of its records made the conversion panic.
-        if let (Some(object), None) = (objects.next(), objects.next()) {
+        if let [object] = of_batch.as_slice() {
             tracing::info!(
                 %stream,
                 key = object.header.key,
@@ -93,7 +96,9 @@ pub(super) fn planned(
                 bytes = object.header.size_bytes,
                 "planned an object"
             );
-            if let Some(aim) = aim {
+            // Where many records failed, their bytes say nothing of the object's.
+            let is_telling = object.positions.count() * 20 >= batch.positions.count() * 19;
+            if let Some(aim) = aim.as_mut().filter(|_| is_telling) {
                 let object_bytes = object.header.size_bytes;
                 let data_bytes = batch.data_bytes;
                 aim.observe(&batch.group, Observed { data_bytes, object_bytes });

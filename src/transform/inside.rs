@@ -57,7 +57,7 @@ fn verdicts(processor: &impl Processor, parts: &[Part]) -> Vec<Verdict> {
         let verdict = catch_unwind(AssertUnwindSafe(|| processor.verdict(part)));
         let verdict = verdict
             .unwrap_or_else(|_| Verdict::failed("Transform.BrokeDown", "the step broke down"));
-        made_bytes += verdict.size_bytes();
+        made_bytes += verdict.memory_bytes();
         verdicts.push(verdict);
     }
     verdicts

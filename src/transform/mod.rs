@@ -145,6 +145,16 @@ impl Verdict {
         })
     }
 
+    /// What the parts count where memory is bounded.
+    fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Parts(parts) | Self::PartsAndRest { parts, .. } => {
+                self.size_bytes() + parts.len() * PART_MEMORY_BYTES
+            }
+            Self::Dropped | Self::Failed(_) => 0,
+        }
+    }
+
     /// The bytes of the parts.
     fn size_bytes(&self) -> usize {
         match self {
@@ -155,6 +165,10 @@ impl Verdict {
         }
     }
 }
+
+/// What a part counts besides its bytes where memory is bounded: it takes some hundred on its way to the
+/// scratch log, and parts of a few bytes each must not be held by the million.
+const PART_MEMORY_BYTES: usize = 128;
 
 /// How much of a foreign text a message repeats, in characters.
 const SHOWN_CHARS_MAX: usize = 500;

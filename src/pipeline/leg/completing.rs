@@ -73,9 +73,9 @@ impl Leg {
         if self.freezing || self.collector.is_looking() || self.renaming > 0 {
             return true;
         }
-        self.asked = None;
         let tellings = self.tellings(&completion, asked.at, own);
         if tellings.is_empty() {
+            self.asked = None;
             self.tells_again_at = self.surroundings.clock.steady() + RETRY_PAUSE;
         } else {
             self.start_telling(tellings, own);
@@ -98,6 +98,10 @@ impl Leg {
 
     /// When there may be an end to tell, as an instant of the steady clock.
     pub(super) fn completion_due(&self, now: Duration) -> Option<Duration> {
+        if self.awaited.is_some() {
+            // New orders come first; with them it is asked again.
+            return None;
+        }
         let completion = self.completion().filter(|_| self.ends.are_told())?;
         if self.asked.is_some() || self.state.watched().unannounced().next().is_some() {
             return Some((now + RETRY_PAUSE).max(self.tells_again_at));

@@ -21,6 +21,10 @@ use crate::partition::renamed;
 use crate::plan::PlanId;
 use crate::record::Position;
 
+/// Objects that may wait for their store; beyond it records wait in the journal, as they came. Each
+/// stands in every checkpoint with about a KiB.
+const OPEN_OBJECTS_MAX: usize = 100_000;
+
 impl Leg {
     pub(super) fn start_transforms(&mut self) {
         while let Some(transformer) = &self.transformer
@@ -57,8 +61,12 @@ impl Leg {
     }
 
     /// Unless the disk has no room for what would be frozen, and there is something frozen already
-    /// whose delivery makes room.
+    /// whose delivery makes room; or more objects wait for their store than a checkpoint should carry.
     pub(super) fn start_freeze(&mut self) {
+        let open_objects = self.state.open_plans().values().map(|plan| plan.objects.len());
+        if open_objects.sum::<usize>() >= OPEN_OBJECTS_MAX {
+            return;
+        }
         let bytes = self.collector.next_round_bytes();
         let budget = &self.surroundings.budget;
         let is_first = self.state.open_plans().is_empty();
