@@ -129,7 +129,10 @@ fn openx(
                 format_args!("the stream has no column {}: write one of its", shown(&name));
             reader.fault(place.clone(), message);
         }
-        keys.insert(name, field.value()?.0.clone());
+        if keys.insert(name.clone(), field.value()?.0.clone()).is_some() {
+            let message = format_args!("column {} has a key already: write one", shown(&name));
+            reader.fault(place.clone(), message);
+        }
     }
     Some(JsonInput::OpenX(OpenXOptions {
         case_insensitive: *section.case_insensitive.value()?,

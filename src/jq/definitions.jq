@@ -97,21 +97,27 @@ def capture(re; mode): match(re; mode) | __named;
 def capture($how): match($how) | __named;
 def scan(re): match(re; "g") | if .captures == [] then .string else [.captures[].string] end;
 def split($separator): __split($separator);
-# What lies between the matches.
-def splits($re; mode): . as $text
-    | [match($re; "g" + mode)] as $found
+# Of a list of signs, what lies before this match and behind the one before it.
+def __between($found; $index):
+    (if $index == 0 then 0 else $found[$index - 1] | .offset + .length end) as $from
+    | .[$from:($found[$index].offset // length)];
+def splits($re; mode): [match($re; "g" + mode)] as $found
+    | explode
     | range(0; ($found | length) + 1) as $index
-    | (if $index == 0 then 0 else $found[$index - 1] | .offset + .length end) as $from
-    | $text[$from:($found[$index].offset // ($text | length))];
+    | __between($found; $index)
+    | implode;
 def splits($re): splits($re; null);
 def split($re; mode): [splits($re; mode)];
-def __replaced($found; $index; $from; new): . as $text
-    | if $index == ($found | length) then $text[$from:] else
-        $found[$index] as $match
-        | ($match | __named | new) as $put
-        | $text[$from:$match.offset] + $put
-            + __replaced($found; $index + 1; $match.offset + $match.length; new) end;
-def sub($re; new; mode): [match($re; mode)] as $found | __replaced($found; 0; 0; new);
+def __replaced($found; new): explode as $signs
+    | if ($found | length) == 1 then
+        ($found[0] | __named | new) as $put
+        | ($signs | __between($found; 0) | implode) + $put + ($signs | __between($found; 1) | implode)
+      else
+        [range(0; ($found | length) + 1) as $index
+            | ($signs | __between($found; $index)[]),
+              ($found[$index] // empty | __named | new | explode[])]
+        | implode end;
+def sub($re; new; mode): [match($re; mode)] as $found | __replaced($found; new);
 def sub($re; new): sub($re; new; null);
 def gsub($re; new; mode): sub($re; new; "g" + mode);
 def gsub($re; new): gsub($re; new; null);

@@ -41,6 +41,9 @@ use jaq_json::{Num, Val};
 pub use self::keys::{KEYS_MAX, KeyValue};
 pub use self::meter::Bounds;
 
+/// The most digits in a row that a number may have.
+const DIGITS_MAX: usize = 10_000;
+
 /// The deepest nesting of a document that is read.
 pub const DEPTH_MAX: usize = 128;
 /// The longest program, in bytes. Reading one recurses as deeply as it is nested.
@@ -176,6 +179,9 @@ fn read(document: &[u8], numbers: Numbers) -> Result<Val, String> {
     if !is_shallow(document) {
         return Err(format!("it has more than {DEPTH_MAX} levels"));
     }
+    if has_long_number(document) {
+        return Err(format!("a number has more than {DIGITS_MAX} digits"));
+    }
     let value = jaq_json::read::parse_single(document).map_err(|error| error.to_string())?;
     Ok(if numbers == Numbers::Doubles { doubles(value) } else { value })
 }
@@ -282,6 +288,25 @@ pub fn is_shallow(data: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// Whether a number outside of texts has more digits than are read: the interpreter takes the square of
+/// their count.
+fn has_long_number(data: &[u8]) -> bool {
+    let (mut digits, mut in_string, mut is_escaped) = (0_usize, false, false);
+    for byte in data {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_string => is_escaped = true,
+            b'"' => in_string = !in_string,
+            _ => {}
+        }
+        digits = if byte.is_ascii_digit() && !in_string { digits + 1 } else { 0 };
+        if digits > DIGITS_MAX {
+            return true;
+        }
+    }
+    false
 }
 
 fn load_error(text: &str, error: load::Error<&str>) -> ProgramError {

@@ -154,7 +154,8 @@ impl EventTime {
         let late = self.late.filter(|late| is_complete || late.is_exceeded_by(age_ms));
         let early = self.early.filter(|early| early.is_exceeded_by(age_ms.saturating_neg()));
         let Some(bound) = late.or(early) else {
-            return Verdict::At(time);
+            // Without a rule on late records nothing else keeps it out of a complete partition.
+            return if is_complete { at_arrival() } else { Verdict::At(time) };
         };
         match bound.to {
             Beyond::Partition => Verdict::At(time),

@@ -137,7 +137,8 @@ impl Unplaced {
 
     /// It had none when its leg looked at it, and would have one now.
     fn before() -> Self {
-        let message = "the record had no place when it was looked at: its query gave no values, or                        its partition was complete already";
+        let message = "the record had no place when it was looked at: its query gave no values, or \
+                       its partition was complete already";
         Self::new(NO_VALUES, message)
     }
 }

@@ -8,7 +8,7 @@
 //! that is added, which stands at the end. A record may hold several objects, and what stands
 //! between them stays; anything but an object fails the record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -78,10 +78,10 @@ impl Fields {
         let FieldsSettings { drop, rename, add } = &self.settings;
         members.retain(|member| !drop.contains(&member.name));
         let renamed = |member: &Member<'_>| rename.get(&member.name);
-        let taken: Vec<&String> = members.iter().filter_map(renamed).collect();
+        let taken: BTreeSet<&String> = members.iter().filter_map(renamed).collect();
         let is_taken = |member: &Member<'_>| {
             let stays = !rename.contains_key(&member.name);
-            (stays && taken.contains(&&member.name)) || self.is_added(member)
+            (stays && taken.contains(&member.name)) || self.is_added(member)
         };
         members.retain(|member| !is_taken(member));
         let mut separator = "{";

@@ -48,17 +48,22 @@ impl<P: Processor> Transform for Inside<P> {
 }
 
 fn verdicts(processor: &impl Processor, parts: &[Part]) -> Vec<Verdict> {
-    let mut verdicts = Vec::with_capacity(parts.len());
+    within_memory(parts.iter().map(|part| {
+        let verdict = catch_unwind(AssertUnwindSafe(|| processor.verdict(part)));
+        verdict.unwrap_or_else(|_| Verdict::failed("Transform.BrokeDown", "the step broke down"))
+    }))
+}
+
+/// Verdicts until what they made of the batch so far is enough for one time.
+pub(super) fn within_memory(verdicts: impl Iterator<Item = Verdict>) -> Vec<Verdict> {
     let mut made_bytes = 0;
-    for part in parts {
+    let mut taken = Vec::new();
+    for verdict in verdicts {
+        made_bytes += verdict.memory_bytes();
+        taken.push(verdict);
         if made_bytes >= MADE_BYTES {
             break;
         }
-        let verdict = catch_unwind(AssertUnwindSafe(|| processor.verdict(part)));
-        let verdict = verdict
-            .unwrap_or_else(|_| Verdict::failed("Transform.BrokeDown", "the step broke down"));
-        made_bytes += verdict.memory_bytes();
-        verdicts.push(verdict);
     }
-    verdicts
+    taken
 }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 
 use super::documents::documents;
+use super::inside::within_memory;
 use super::{Item, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform, Unavailable, Verdict};
 use crate::fault::Action;
 use crate::jq::{Bounds, Program};
@@ -71,7 +72,10 @@ struct Runner {
 impl Runner {
     async fn apply(&self, items: &[Item]) -> Result<Vec<Verdict>, Unavailable> {
         let (program, outputs, batch) = (self.program.clone(), self.outputs, items.to_vec());
-        let run = move || batch.iter().map(|item| verdict(&program, outputs, item)).collect();
+        let run = move || {
+            let verdict = |item: &Item| verdict(&program, outputs, item);
+            within_memory(batch.iter().map(verdict))
+        };
         let ended = tokio::task::spawn_blocking(run).await;
         ended.map_err(|error| Unavailable {
             reason: format!("the jq program broke down: {error}"),

@@ -49,7 +49,8 @@ impl Processor for Kpl {
         let data = records.into_iter().map(|record| UserRecord::decode(record).map(|one| one.data));
         match data.collect::<Result<Vec<Bytes>, _>>() {
             Err(_) => Verdict::Parts(vec![part.clone()]),
-            Ok(data) if data.is_empty() => Verdict::Dropped,
+            // There is nothing to take apart, and a record is never nothing.
+            Ok(data) if data.is_empty() => Verdict::Parts(vec![part.clone()]),
             Ok(data) => {
                 let part = |data| Part { data, partition_keys: part.partition_keys.clone() };
                 Verdict::Parts(data.into_iter().map(part).collect())

@@ -190,3 +190,26 @@ fn ordinary_programs_are_far_from_their_bounds() {
     let deep = "[".repeat(DEPTH_MAX) + &"]".repeat(DEPTH_MAX);
     assert_eq!(run("[..] | length", &deep), (1, None));
 }
+
+#[test]
+fn texts_with_many_matches_are_replaced_and_split() {
+    for matches in [50, 5_000] {
+        let document = format!("{{\"a\":\"{}\"}}", "x ".repeat(matches));
+        for program in [
+            format!(".a | gsub(\" \"; \"_\") == (\"x_\" * {matches}) | if . then . else error end"),
+            format!("[.a | splits(\" \")] | if length == {matches} + 1 then . else error end"),
+        ] {
+            assert_eq!(run(&program, &document), (1, None), "{program}");
+        }
+    }
+}
+
+#[test]
+fn a_number_of_very_many_digits_is_refused_before_it_is_read() {
+    let document = format!("{{\"a\":{}}}", "9".repeat(1 << 20));
+    let (_, error) = run(".a", &document);
+    assert!(error.as_deref().is_some_and(|why| why.contains("10000 digits")), "{error:?}");
+    let text = format!("{{\"a\":\"{}\"}}", "9".repeat(1 << 20));
+    assert_eq!(run(".a | length", &text), (1, None));
+    assert!(run(".a | fromjson", &text).1.is_some());
+}

@@ -366,7 +366,9 @@ async fn records_of_the_kinesis_producer_library_are_taken_apart() {
     let three = ["{\"a\":1}".into(), Bytes::new(), vec![b'x'; 300].into()];
     let expected: Vec<_> = three.iter().cloned().map(Part::new).collect();
     assert_eq!(one(&kpl(), aggregated(&three)).await, Verdict::Parts(expected));
-    assert_eq!(one(&kpl(), aggregated(&[])).await, Verdict::Dropped);
+    // Of none in it nothing would be left.
+    let empty = Part::new(aggregated(&[]));
+    assert_eq!(one(&kpl(), aggregated(&[])).await, Verdict::Parts(vec![empty]));
     // Tags, and members that nobody knows yet.
     let record =
         [&[0x08, 1, 0x10, 2, 0x1a, 1, b'd', 0x22, 3, 0x0a, 1, b't', 0x7a, 1, b'?'][..]].concat();
