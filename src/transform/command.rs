@@ -17,8 +17,8 @@
 //! `ProcessingFailed`; `metadata.partitionKeys` and `parts` are those of the HTTP hook, with `data`
 //! or `dataBase64` in each part. What is written to stderr goes to the log.
 //!
-//! A line may have 16 MiB and, as by HTTP, a part 6 MiB: a record that is answered with a larger part
-//! fails, and no other with it.
+//! A line may have 16 MiB, and a part what may leave the chain: a record that is answered with a larger
+//! part fails, and no other with it.
 //!
 //! An attempt fails when the process ends, answers nothing for longer than the timeout while it owes
 //! answers, or writes a line that is no answer or does not end. Then it is killed, and after a pause a

@@ -245,7 +245,7 @@ def _run_as_command(folder):
             while True:
                 sys.stdout.write("x" * 65_536)
         elif do == "huge":
-            event["filler"] = "x" * SIX_MB
+            event["filler"] = "x" * 2 * SIX_MB
         for answer in answers_to(given["recordId"], event):
             for holder in [answer, *answer.get("parts", [])]:
                 if holder.get("data") not in (None, "", "%%%"):

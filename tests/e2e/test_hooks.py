@@ -225,7 +225,7 @@ def test_a_command_that_answers_with_too_much_fails_that_record_alone(
     argv = hooks_kit.command(tmp_path / "once")
     step = {"command": {"argv": argv, "timeout": "20 s", "retries": 1}}
     server = new_lakehose([ACME], folder_lake, {"clicks": stream([step])}).start()
-    # An answer of more than 6 MB beside others, then a line that has no end where it is awaited.
+    # An answer of more than 12 MiB beside others, then a line that has no end where it is awaited.
     for batch in (["ok", "huge", "parts"], ["endless"], ["drop"]):
         kit.send(server.firehose(ACME), "clicks", records(batch, 1))
         server.flush("clicks")
