@@ -236,7 +236,7 @@ def test_a_command_that_answers_with_too_much_fails_that_record_alone(
     failed = {json.loads(f.raw)["id"]: f.line for f in kit.failures(folder_lake)}
     found = {name: (line["errorCode"], line["attemptsMade"]) for name, line in failed.items()}
     # As much as that is the program's answer; a line without end is none, and is asked for again.
-    assert found == {"huge-0": ("Transform.TooLarge", 1),
+    assert found == {"huge-0": ("Lakehose.RecordTooLarge", 1),
                      "endless-0": ("Lambda.JsonProcessingException", 2)}
     assert server.log_text().count("it wrote a line without end") == 2
     # What it wrote is not kept: no line is longer than 16 MiB.
