@@ -12,6 +12,25 @@ use crate::record::UnixMillis;
 const DAYS_BEFORE_1970: i32 = 719_163;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// The days of the week in English; the first three letters are the short form.
+pub(crate) const WEEKDAYS: [&str; 7] =
+    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
+/// The months in English; the first three letters are the short form.
+pub(crate) const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
 /// 0001-01-01T00:00:00Z.
 const MICROS_MIN: i64 = -62_135_596_800_000_000;
 /// 9999-12-31T23:59:59.999999Z.

@@ -140,7 +140,7 @@ pub(super) fn parse(text: &str, zone: &Zone) -> Result<Vec<Part>, PatternError> 
             }
             pad + letters.len()
         } else if first == '\'' {
-            let (literal, length) = quoted(rest)?;
+            let (literal, length) = quoted(rest).ok_or(PatternError::Quote)?;
             push_literal(&mut parts, &literal);
             length
         } else {
@@ -175,12 +175,13 @@ fn shown(letters: &str) -> String {
     letters[..letters.len().min(LETTERS_SHOWN_MAX)].to_owned()
 }
 
-/// Reads quoted text at the start of `text`; returns it and the number of bytes it took.
-fn quoted(text: &str) -> Result<(String, usize), PatternError> {
+/// Reads quoted text at the start of `text`; returns it and the number of bytes it took; none where it
+/// has no end.
+pub(super) fn quoted(text: &str) -> Option<(String, usize)> {
     let mut literal = String::new();
     let mut at = 1;
     loop {
-        let length = text[at..].find('\'').ok_or(PatternError::Quote)?;
+        let length = text[at..].find('\'')?;
         literal.push_str(&text[at..at + length]);
         at += length + 1;
         if !text[at..].starts_with('\'') {
@@ -193,7 +194,7 @@ fn quoted(text: &str) -> Result<(String, usize), PatternError> {
     if at == 2 {
         literal.push('\'');
     }
-    Ok((literal, at))
+    Some((literal, at))
 }
 
 fn push_literal(parts: &mut Vec<Part>, text: &str) {

@@ -1,23 +1,8 @@
 //! Times as texts, as C's `strftime` writes them where the language is none.
 
 use super::{Parts, days};
+use crate::time::{MONTHS, WEEKDAYS};
 
-pub(super) const WEEKDAYS: [&str; 7] =
-    ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
-pub(super) const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
 /// The widest field that is padded.
 const WIDTH_MAX: usize = 4096;
 

@@ -1,7 +1,7 @@
 //! Texts as times, as C's `strptime` reads them where the language is none.
 
-use super::strftime::{MONTHS, WEEKDAYS};
 use super::{Parts, days};
+use crate::time::{MONTHS, WEEKDAYS};
 
 /// What stands in a part that nothing was read of, in jq.
 const NO_WEEKDAY: i64 = 8;

@@ -7,25 +7,10 @@
 
 use chrono::NaiveDate;
 
+use super::super::pattern::quoted;
 use crate::record::UnixMillis;
+use crate::time::{MONTHS, WEEKDAYS};
 
-/// The names of months in English; the first three letters are the short form.
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-const DAYS: [&str; 7] =
-    ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
 const NANO_DIGITS: u32 = 9;
 const OFFSET_MINUTES_MAX: u32 = 18 * 60;
 
@@ -97,7 +82,7 @@ impl TextPattern {
                 parts.push(part(&rest[..length], first)?);
                 length
             } else if first == '\'' {
-                let (literal, length) = quoted(rest)?;
+                let (literal, length) = quoted(rest).ok_or(TextPatternError::Quote)?;
                 parts.push(Part::Literal(literal));
                 length
             } else {
@@ -160,27 +145,6 @@ fn part(letters: &str, letter: char) -> Result<Part, TextPatternError> {
     part.map_err(|()| TextPatternError::Letters(letters.chars().take(20).collect()))
 }
 
-/// Reads quoted text at the start of `text`; returns it and the number of bytes it took.
-fn quoted(text: &str) -> Result<(String, usize), TextPatternError> {
-    let mut literal = String::new();
-    let mut at = 1;
-    loop {
-        let length = text[at..].find('\'').ok_or(TextPatternError::Quote)?;
-        literal.push_str(&text[at..at + length]);
-        at += length + 1;
-        if !text[at..].starts_with('\'') {
-            break;
-        }
-        literal.push('\'');
-        at += 1;
-    }
-    // Two quotes and nothing between them are the quote itself.
-    if at == 2 {
-        literal.push('\'');
-    }
-    Ok((literal, at))
-}
-
 /// What has been read of a time.
 #[derive(Debug)]
 struct Time {
@@ -232,7 +196,7 @@ impl Time {
                 Some(rest)
             }
             // It says nothing that the date does not say.
-            Part::DayName { is_short } => name(text, &DAYS, *is_short).map(|(_, rest)| rest),
+            Part::DayName { is_short } => name(text, &WEEKDAYS, *is_short).map(|(_, rest)| rest),
             Part::HalfOfDay => {
                 let (half, rest) = text.split_at_checked(2)?;
                 let is = |word: &str| half.eq_ignore_ascii_case(word);
