@@ -46,7 +46,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 26] = [
+const HOMES: [Home; 27] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -158,6 +158,7 @@ const HOMES: [Home; 26] = [
         homes: &["app/descriptors.rs"],
         instead: "ask app::descriptors how many connections there may be",
     },
+    Home { what: &["wide"], homes: &["json/"], instead: "search bytes in json::text" },
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
         what: &["rustix"],
