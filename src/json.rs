@@ -16,7 +16,9 @@ use std::ops::Range;
 
 pub(crate) use self::member::Member;
 pub(crate) use self::text::unescape;
-use self::text::{Stop, copy_escape, copy_plain, copy_short, find_special, skip_escape};
+use self::text::{
+    Stop, copy_chunk, copy_escape, copy_plain, find_special, short_text, skip_escape,
+};
 
 /// The deepest nesting of objects and arrays in a record.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -66,7 +68,7 @@ pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     at: usize,
     depth: usize,
-    /// Whether all of the record is known to be UTF-8.
+    /// Whether all of the record was checked to be UTF-8.
     is_utf8: bool,
 }
 
@@ -76,13 +78,14 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// When `record` is not UTF-8.
     pub(crate) fn new(record: &'a [u8]) -> Result<Self, SyntaxError> {
-        let mut cursor = Self::unchecked(record);
-        cursor.check_utf8()?;
-        Ok(cursor)
+        let is_utf8 = str::from_utf8(record)
+            .map(|_| true)
+            .map_err(|error| SyntaxError { at: error.valid_up_to(), expected: "UTF-8" })?;
+        Ok(Self { is_utf8, ..Self::unchecked(record) })
     }
 
-    /// As [`new`](Self::new), but finds what is not UTF-8 no sooner than it gets there: mostly there
-    /// is nothing but ASCII, which the search for the ends of strings sees anyway.
+    /// As [`new`](Self::new), but checks no more than strings, and of these what has bytes beyond
+    /// ASCII, which the search for their ends sees anyway.
     pub(crate) fn unchecked(record: &'a [u8]) -> Self {
         Self { bytes: record, at: 0, depth: 0, is_utf8: false }
     }
@@ -217,16 +220,18 @@ impl<'a> Cursor<'a> {
     /// As [`string`](Self::string), and appends the text that the string stands for to `out`.
     #[inline]
     pub(crate) fn copy_string(&mut self, out: &mut Vec<u8>) -> Result<(), SyntaxError> {
-        if let Some(length) = copy_short(self.bytes, self.at + 1, out) {
-            self.at += length + 2;
+        self.at += 1;
+        let plain = copy_chunk(self.bytes, self.at, out);
+        self.at += plain;
+        if self.byte() == Some(b'"') {
+            self.at += 1;
             return Ok(());
         }
-        self.copy_long_string(out)
+        self.copy_rest_of_string(out)
     }
 
     #[inline(never)]
-    fn copy_long_string(&mut self, out: &mut Vec<u8>) -> Result<(), SyntaxError> {
-        self.at += 1;
+    fn copy_rest_of_string(&mut self, out: &mut Vec<u8>) -> Result<(), SyntaxError> {
         loop {
             let stop = copy_plain(self.bytes, self.at, out);
             self.pass(stop)?;
@@ -239,6 +244,12 @@ impl<'a> Cursor<'a> {
                 _ => return Err(self.unclosed()),
             }
         }
+    }
+
+    /// The inside of the string that is next, if it is short and plain ASCII.
+    #[inline]
+    pub(crate) fn short_string(&self) -> Option<&'a [u8]> {
+        short_text(self.bytes, self.at + 1)
     }
 
     /// Goes into the object or array whose bracket is next.
@@ -285,22 +296,12 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Reads past the next key and its colon if they are written as `member`, with the comma before
-    /// them unless the key is the first.
+    /// Reads past `member`, which was read at such a place before, if it is next.
     #[inline]
-    pub(crate) fn take_member(&mut self, member: &Member, is_first: bool) -> bool {
-        let mut start = self.at;
-        if !is_first {
-            if self.byte() != Some(b',') {
-                return false;
-            }
-            start += 1;
-            // As Python writes it.
-            start += usize::from(self.bytes.get(start) == Some(&b' '));
-        }
-        let found = member.is_at(self.bytes, start);
+    pub(crate) fn take_member(&mut self, member: &Member) -> bool {
+        let found = member.is_at(self.bytes, self.at);
         if found {
-            self.at = start + member.length;
+            self.at += member.length();
         }
         found
     }
@@ -405,16 +406,18 @@ impl<'a> Cursor<'a> {
     /// Moves on inside a string.
     #[inline]
     fn pass(&mut self, stop: Stop) -> Result<(), SyntaxError> {
+        let start = self.at;
         self.at = stop.at;
-        if stop.is_ascii || self.is_utf8 { Ok(()) } else { self.check_utf8() }
+        if stop.is_ascii || self.is_utf8 { Ok(()) } else { self.check_piece(start) }
     }
 
-    #[cold]
-    fn check_utf8(&mut self) -> Result<(), SyntaxError> {
-        str::from_utf8(self.bytes)
-            .map_err(|error| SyntaxError { at: error.valid_up_to(), expected: "UTF-8" })?;
-        self.is_utf8 = true;
-        Ok(())
+    /// Checks what lies between `start` and the cursor, where characters begin and end.
+    #[inline(never)]
+    fn check_piece(&self, start: usize) -> Result<(), SyntaxError> {
+        match str::from_utf8(&self.bytes[start..self.at]) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(SyntaxError { at: start + error.valid_up_to(), expected: "UTF-8" }),
+        }
     }
 
     /// What is wrong with a string that stops neither at a quote nor at an escape.

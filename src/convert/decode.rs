@@ -10,12 +10,14 @@
 
 use super::DATA_BYTES_MAX;
 use super::columns::{Column, Columns, Entries, Values, offset};
+use super::habits::Habits;
 use super::input::JsonInput;
 use super::rejection::{Failure, Rejection, Step, mismatch, too_long};
 use super::scalars;
 use super::schema::{Fields, MapNodes, Node, Shape};
 use crate::json::{Cursor, Kind, SyntaxError};
 use crate::number::{Why, short_integer, short_number, word_at};
+use crate::time::{days_of_fixed, micros_of_fixed};
 
 /// The most values that one record may make in the columns. An absent field makes one as a present
 /// one does, and a null struct makes one for each of its fields, so that `[null,null]` or `[{},{}]`
@@ -91,25 +93,29 @@ impl Decoder<'_, '_> {
         self.cursor.enter()?;
         columns.begin();
         let mut is_first = true;
-        // Where the key after the last one is guessed.
         let mut place = 0;
         loop {
-            let guessed = columns.habits.take(place, &mut self.cursor, is_first);
-            let index = if let Some(index) = guessed {
+            let index = if let Some(index) = columns.habits.take(place, &mut self.cursor) {
                 index
             } else {
+                let before = self.cursor.at();
                 if !self.cursor.next_key(is_first)? {
                     break;
                 }
                 is_first = false;
                 let token = self.cursor.string()?;
                 self.cursor.colon()?;
+                self.cursor.first_byte();
                 let found = fields.keys.find(&fields.list, self.cursor.bytes(), token);
                 let Some(index) = found else {
                     self.cursor.skip_value()?;
+                    if place == 0 {
+                        place = Habits::unknown_place(fields.list.len());
+                    }
                     continue;
                 };
-                columns.habits.learn(place, index, token);
+                let member = self.cursor.source(before..self.cursor.at());
+                columns.habits.learn(place, index, member);
                 index
             };
             is_first = false;
@@ -199,20 +205,22 @@ impl Decoder<'_, '_> {
                 }
             }
             Values::Timestamp(values) if first == b'"' && !self.input.is_hive() => {
-                let token = self.cursor.string()?;
-                if let Some(micros) = crate::time::micros_of_fixed(token.source) {
+                if let Some(text) = self.cursor.short_string()
+                    && let Some(micros) = micros_of_fixed(text)
+                {
                     values.push(micros);
+                    self.cursor.pass_ascii(text.len() + 2);
                     return Ok(());
                 }
-                self.cursor.rewind(at);
             }
             Values::Date(values) if first == b'"' => {
-                let token = self.cursor.string()?;
-                if let Some(days) = crate::time::days_of_fixed(token.source) {
+                if let Some(text) = self.cursor.short_string()
+                    && let Some(days) = days_of_fixed(text)
+                {
                     values.push(days);
+                    self.cursor.pass_ascii(text.len() + 2);
                     return Ok(());
                 }
-                self.cursor.rewind(at);
             }
             Values::Struct(columns) if first == b'{' => {
                 if let Shape::Struct(fields) = &node.shape {
@@ -246,14 +254,16 @@ impl Decoder<'_, '_> {
     /// As [`value`](Self::value), by the rules of types instead of the short ways.
     #[inline(never)]
     fn any_value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
-        let kind = self.cursor.peek()?;
         let at = self.cursor.at();
+        if word_at(self.cursor.bytes(), at) as u32 == u32::from_le_bytes(*b"null") {
+            self.cursor.pass_ascii(4);
+            column.append_null();
+            return Ok(());
+        }
+        let kind = self.cursor.peek()?;
         match (kind, &node.shape) {
-            (Kind::Null, _) => {
-                self.cursor.literal("null")?;
-                column.append_null();
-                Ok(())
-            }
+            // It is none that is written to its end.
+            (Kind::Null, _) => Ok(self.cursor.literal("null")?),
             (Kind::String, Shape::List(_) | Shape::Map(_) | Shape::Struct(_)) => {
                 Err(self.unfit(node))
             }

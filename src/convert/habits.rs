@@ -4,7 +4,7 @@
 //! Owns a guess at the next key, learnt from the objects before. It is no more than a guess: what is
 //! read does not depend on it, only how fast.
 
-use crate::json::{Cursor, Member, StringToken};
+use crate::json::{Cursor, Member};
 
 /// Trust grows by one with a right guess and shrinks by more with a wrong one. Below 0 the guesses are
 /// watched, but not tried: where keys come in random order a guess costs more than it finds.
@@ -14,7 +14,7 @@ const TRUST_LOST: i32 = 2;
 /// What is known of the keys of one struct.
 #[derive(Debug)]
 pub(super) struct Habits {
-    /// What came last behind the key of each field, and before all keys.
+    /// What came last before all keys, behind that of each field, and behind unknown ones.
     followers: Vec<Follower>,
     trust: i32,
 }
@@ -23,38 +23,43 @@ pub(super) struct Habits {
 struct Follower {
     /// The field, or one that there is not.
     index: usize,
-    /// How its key was written; empty where that is not known.
+    /// How its key was written.
     member: Member,
 }
 
 impl Habits {
-    pub(super) fn new(field_count: usize) -> Self {
-        let follower = |index| Follower { index, member: Member::default() };
-        Self { followers: (0..=field_count).map(follower).collect(), trust: TRUST_MAX }
+    /// The place of a key behind keys that all are unknown, of a struct with so many fields.
+    pub(super) fn unknown_place(field_count: usize) -> usize {
+        field_count + 1
     }
 
-    /// The field whose key is read next, if it is the one that is guessed. `place` is 0 before all
-    /// keys, or the number of the field of the last one, counted from 1.
+    pub(super) fn new(field_count: usize) -> Self {
+        let follower = |index| Follower { index, member: Member::default() };
+        let followers = (0..=Self::unknown_place(field_count)).map(follower).collect();
+        Self { followers, trust: TRUST_MAX }
+    }
+
+    /// The field whose value is next, if its key is the one that is guessed. `place` is 0 right behind
+    /// the bracket, or the number of the last key's field, counted from 1.
     #[inline]
-    pub(super) fn take(
-        &mut self,
-        place: usize,
-        cursor: &mut Cursor<'_>,
-        is_first: bool,
-    ) -> Option<usize> {
+    pub(super) fn take(&mut self, place: usize, cursor: &mut Cursor<'_>) -> Option<usize> {
         if self.trust < 0 {
             return None;
         }
         let guess = &self.followers[place];
-        cursor.take_member(&guess.member, is_first).then(|| {
-            self.trust = (self.trust + 1).min(TRUST_MAX);
-            guess.index
-        })
+        if !cursor.take_member(&guess.member) {
+            return None;
+        }
+        if self.trust < TRUST_MAX {
+            self.trust += 1;
+        }
+        Some(guess.index)
     }
 
-    /// Notes that the key of field `index` came at `place`, and was not guessed.
+    /// Notes that the key of field `index` came at `place`, and was not guessed; `member` is all that
+    /// stands before its value.
     #[inline]
-    pub(super) fn learn(&mut self, place: usize, index: usize, key: StringToken<'_>) {
+    pub(super) fn learn(&mut self, place: usize, index: usize, member: &[u8]) {
         let follower = &mut self.followers[place];
         if follower.index == index {
             self.trust = (self.trust + 1).min(TRUST_MAX);
@@ -62,10 +67,10 @@ impl Habits {
             follower.index = index;
             self.trust = (self.trust - TRUST_LOST).max(-TRUST_MAX);
         }
-        if self.trust < 0 || key.escaped {
+        if self.trust < 0 {
             follower.member.clear();
         } else {
-            follower.member.set(key.source);
+            follower.member.set(member);
         }
     }
 }

@@ -1,43 +1,55 @@
-//! A key with its quotes and colon, ready to be compared with what stands in a record.
+//! What stands between two values of an object, ready to be compared with a record: a comma, a key and a
+//! colon, with whitespace as it was seen.
+
+use wide::u8x16;
 
 /// The bytes that are compared together.
 const FRONT: usize = 32;
+/// Longer texts are not kept.
+const LENGTH_MAX: usize = 256;
 
-/// A key with its quotes and colon.
-#[derive(Clone, Debug, Default)]
+/// The text from one value of an object to the next.
+#[derive(Clone, Debug)]
 pub(crate) struct Member {
-    /// The front, eight bytes a word, with zeros behind it.
-    words: [u64; FRONT / 8],
-    /// Which of the bits of a word belong to the text.
-    masks: [u64; FRONT / 8],
-    /// The bytes of all of it; 0 where there is no key.
-    pub(super) length: usize,
-    /// All of it where it is longer than the front.
-    long: Vec<u8>,
+    /// The front, with zeros behind it; bytes that no text has where there is none.
+    front: [u8x16; 2],
+    /// Which of its bits belong to the text.
+    masks: [u8x16; 2],
+    text: Vec<u8>,
+}
+
+impl Default for Member {
+    fn default() -> Self {
+        Self { front: [u8x16::MAX; 2], masks: [u8x16::MAX; 2], text: vec![] }
+    }
 }
 
 impl Member {
-    /// Becomes the member of a key as it stands between its quotes.
-    pub(crate) fn set(&mut self, key: &[u8]) {
-        self.length = key.len() + 3;
-        self.long.clear();
-        let text = [b"\"", key, b"\":"].into_iter().flatten();
-        let mut front = [[0; 8]; FRONT / 8];
-        let mut masks = [[0; 8]; FRONT / 8];
-        for (at, byte) in text.clone().enumerate().take(FRONT) {
-            front[at / 8][at % 8] = *byte;
-            masks[at / 8][at % 8] = 0xff;
+    /// Becomes `text`, which was read from the end of one value to the begin of the next.
+    pub(crate) fn set(&mut self, text: &[u8]) {
+        if text.len() > LENGTH_MAX {
+            return self.clear();
         }
-        self.words = front.map(u64::from_le_bytes);
-        self.masks = masks.map(u64::from_le_bytes);
-        if self.length > FRONT {
-            self.long.extend(text);
+        let mut front = [[0; 16]; 2];
+        let mut masks = [[0; 16]; 2];
+        for (at, byte) in text.iter().enumerate().take(FRONT) {
+            front[at / 16][at % 16] = *byte;
+            masks[at / 16][at % 16] = 0xff;
         }
+        self.front = front.map(u8x16::new);
+        self.masks = masks.map(u8x16::new);
+        self.text.clear();
+        self.text.extend_from_slice(text);
     }
 
-    /// Becomes no member at all.
+    /// Is found nowhere any more.
     pub(crate) fn clear(&mut self) {
-        self.length = 0;
+        (self.front, self.masks) = ([u8x16::MAX; 2], [u8x16::MAX; 2]);
+        self.text.clear();
+    }
+
+    pub(super) fn length(&self) -> usize {
+        self.text.len()
     }
 
     /// Whether it stands at `start`.
@@ -47,21 +59,11 @@ impl Member {
             return false;
         };
         let Some(chunk) = rest.first_chunk::<FRONT>() else {
-            return self.is_before_the_end(rest);
+            return !self.text.is_empty() && rest.starts_with(&self.text);
         };
-        let (words, _) = chunk.as_chunks::<8>();
-        let difference = (0..FRONT / 8).fold(0, |difference, at| {
-            difference | (u64::from_le_bytes(words[at]) ^ self.words[at]) & self.masks[at]
-        });
-        difference == 0
-            && self.length != 0
-            && (self.length <= FRONT || rest.starts_with(&self.long))
-    }
-
-    /// As [`is_at`](Self::is_at), where the record ends soon.
-    #[inline(never)]
-    fn is_before_the_end(&self, rest: &[u8]) -> bool {
-        let is_equal = |at: usize| rest[at] == self.words[at / 8].to_le_bytes()[at % 8];
-        self.length != 0 && self.length <= rest.len() && (0..self.length).all(is_equal)
+        let (halves, _) = chunk.as_chunks::<16>();
+        let difference = |at: usize| (u8x16::new(halves[at]) ^ self.front[at]) & self.masks[at];
+        let is_equal = (difference(0) | difference(1)).simd_eq(u8x16::ZERO).to_bitmask() == 0xffff;
+        is_equal && (self.text.len() <= FRONT || rest.starts_with(&self.text))
     }
 }

@@ -12,7 +12,7 @@ use super::SyntaxError;
 pub(super) struct Stop {
     /// The first quote, backslash or control character, or the end of the record.
     pub(super) at: usize,
-    /// Whether there was nothing but ASCII before it.
+    /// Whether there was nothing but ASCII before it; `false` may be wrong.
     pub(super) is_ascii: bool,
 }
 
@@ -34,44 +34,43 @@ pub(super) fn find_special(bytes: &[u8], mut at: usize) -> Stop {
 }
 
 /// As [`find_special`], and appends the plain text to `out`.
+#[inline]
+pub(super) fn copy_plain(bytes: &[u8], mut at: usize, out: &mut Vec<u8>) -> Stop {
+    loop {
+        let plain = copy_chunk(bytes, at, out);
+        at += plain;
+        if plain < 32 {
+            break;
+        }
+    }
+    match bytes.get(at) {
+        Some(b'"' | b'\\') => Stop { at, is_ascii: true },
+        _ => copy_plain_slowly(bytes, at, out),
+    }
+}
+
+/// A text of at most 31 bytes of plain ASCII that a quote ends.
+#[inline]
+pub(super) fn short_text(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let chunk = bytes.get(at..)?.first_chunk::<32>()?;
+    let plain = plain_bytes(chunk);
+    if chunk.get(plain) == Some(&b'"') { chunk.get(..plain) } else { None }
+}
+
+/// Appends the plain ASCII of the next chunk, and returns how much that is.
 ///
 /// Whole chunks are appended and cut, since texts are mostly so short that a copy of just as many
 /// bytes as they have would cost more.
 #[inline]
-pub(super) fn copy_plain(bytes: &[u8], mut at: usize, out: &mut Vec<u8>) -> Stop {
-    while let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<32>()) {
-        let [front, back] = halves(chunk);
-        let marks = marks(front) | marks(back) << 16;
-        let length = out.len();
-        out.extend_from_slice(chunk);
-        if marks != 0 {
-            let plain = marks.trailing_zeros() as usize;
-            out.truncate(length + plain);
-            at += plain;
-            if bytes[at].is_ascii() {
-                return Stop { at, is_ascii: true };
-            }
-            break;
-        }
-        at += 32;
-    }
-    copy_plain_slowly(bytes, at, out)
-}
-
-/// Appends a text of at most 31 bytes of plain ASCII that a quote ends, and returns its length.
-#[inline]
-pub(super) fn copy_short(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Option<usize> {
-    let chunk = bytes.get(at..)?.first_chunk::<32>()?;
-    let [front, back] = halves(chunk);
-    let marks = marks(front) | marks(back) << 16;
-    let plain = marks.trailing_zeros() as usize;
-    if chunk.get(plain) != Some(&b'"') {
-        return None;
-    }
+pub(super) fn copy_chunk(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> usize {
+    let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<32>()) else {
+        return 0;
+    };
     let length = out.len();
     out.extend_from_slice(chunk);
+    let plain = plain_bytes(chunk);
     out.truncate(length + plain);
-    Some(plain)
+    plain
 }
 
 #[inline(never)]
@@ -84,19 +83,18 @@ fn copy_plain_slowly(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Stop {
 /// As [`find_special`], for text that is not all ASCII, and for the end of a record.
 #[inline(never)]
 fn find_special_slowly(bytes: &[u8], mut at: usize) -> Stop {
-    let start = at;
     while let Some(chunk) = bytes[at..].first_chunk::<16>() {
         let marks = marks(chunk) & !beyond_ascii(chunk);
         if marks != 0 {
             at += marks.trailing_zeros() as usize;
-            return Stop { at, is_ascii: bytes[start..at].is_ascii() };
+            return Stop { at, is_ascii: false };
         }
         at += 16;
     }
     let rest = &bytes[at..];
     let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
     at += rest.iter().position(is_special).unwrap_or(rest.len());
-    Stop { at, is_ascii: bytes[start..at].is_ascii() }
+    Stop { at, is_ascii: false }
 }
 
 /// A bit for each byte, the first one lowest: set for quotes, backslashes, control characters, and
@@ -116,10 +114,11 @@ fn beyond_ascii(chunk: &[u8; 16]) -> u32 {
     u8x16::new(*chunk).to_bitmask()
 }
 
+/// How many bytes of plain ASCII `chunk` begins with.
 #[inline]
-fn halves(chunk: &[u8; 32]) -> [&[u8; 16]; 2] {
-    let (front, back) = chunk.split_first_chunk().expect("32 bytes");
-    [front, back.first_chunk().expect("16 bytes")]
+fn plain_bytes(chunk: &[u8; 32]) -> usize {
+    let (halves, _) = chunk.as_chunks::<16>();
+    (marks(&halves[0]) | marks(&halves[1]) << 16).trailing_zeros() as usize
 }
 
 /// Appends the text that the inside of a checked string stands for.

@@ -72,13 +72,29 @@ struct Run {
 }
 
 /// The short whole number that begins at `at`, and the length of its text.
-#[inline]
+#[inline(always)]
 pub(crate) fn short_integer(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
+    let negative = bytes.get(at) == Some(&b'-');
+    let start = at.wrapping_add(usize::from(negative));
+    let word = word_at(bytes, start);
+    let bits = digit_bits(word);
+    // In most numbers the byte behind them is in the word.
+    let next = word.wrapping_shr(bits) as u8;
+    if bits == 0 || !ends_number(next) || bits > 8 && word as u8 == b'0' {
+        return longer_integer(bytes, at);
+    }
+    let value = value_of(word, bits) as i64;
+    let length = (bits / 8) as usize + usize::from(negative);
+    Some((if negative { -value } else { value }, length))
+}
+
+#[inline(never)]
+fn longer_integer(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     let negative = bytes.get(at) == Some(&b'-');
     let start = at + usize::from(negative);
     let run = whole(bytes, start)?;
     let end = start + run.length;
-    if let Some(b'.' | b'e' | b'E') = bytes.get(end) {
+    if bytes.get(end).is_some_and(|next| is_part_of_number(*next)) {
         return None;
     }
     let value = run.value as i64; // At most 16 digits.
@@ -86,8 +102,38 @@ pub(crate) fn short_integer(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
 }
 
 /// The short number that begins at `at`.
-#[inline]
+#[inline(always)]
 pub(crate) fn short_number(bytes: &[u8], at: usize) -> Option<Short> {
+    let negative = bytes.get(at) == Some(&b'-');
+    let start = at + usize::from(negative);
+    let word = word_at(bytes, start);
+    let bits = digit_bits(word);
+    let mut next = word.wrapping_shr(bits) as u8;
+    if bits == 0 || bits > 8 && word as u8 == b'0' {
+        return longer_number(bytes, at);
+    }
+    let mut magnitude = value_of(word, bits);
+    let mut length = usize::from(negative) + (bits / 8) as usize;
+    let mut places = 0;
+    if next == b'.' {
+        let word = word_at(bytes, at + length + 1);
+        let bits = digit_bits(word);
+        if bits == 0 {
+            return longer_number(bytes, at);
+        }
+        next = word.wrapping_shr(bits) as u8;
+        places = (bits / 8) as usize;
+        magnitude = magnitude * POWERS[places] + value_of(word, bits);
+        length += 1 + places;
+    }
+    if !ends_number(next) {
+        return longer_number(bytes, at);
+    }
+    Some(Short { negative, magnitude, places, length })
+}
+
+#[inline(never)]
+fn longer_number(bytes: &[u8], at: usize) -> Option<Short> {
     let negative = bytes.get(at) == Some(&b'-');
     let start = at + usize::from(negative);
     let Run { value: mut magnitude, length } = whole(bytes, start)?;
@@ -102,10 +148,21 @@ pub(crate) fn short_number(bytes: &[u8], at: usize) -> Option<Short> {
         magnitude = magnitude * POWERS[places] + fraction.value;
         end += 1 + places;
     }
-    if let Some(b'.' | b'e' | b'E') = bytes.get(end) {
+    if bytes.get(end).is_some_and(|next| is_part_of_number(*next)) {
         return None;
     }
     Some(Short { negative, magnitude, places, length: end - at })
+}
+
+/// Whether a byte is one of those that mostly stand behind a number.
+#[inline(always)]
+fn ends_number(byte: u8) -> bool {
+    byte == b',' || byte == b'}' || byte == b']'
+}
+
+/// Whether a number goes on with a byte that is no digit.
+fn is_part_of_number(byte: u8) -> bool {
+    matches!(byte, b'.' | b'e' | b'E')
 }
 
 /// The digits before a point.
@@ -143,36 +200,44 @@ pub(crate) fn leading(bytes: &[u8], at: usize) -> (u32, usize) {
 
 #[inline]
 fn digits_at(bytes: &[u8], at: usize) -> Run {
-    let word = word_at(bytes, at) ^ ZEROS;
+    let word = word_at(bytes, at);
+    match digit_bits(word) {
+        0 if !(word as u8).is_ascii_digit() => Run { value: 0, length: 0 },
+        0 => Run { value: value_of(word, 0), length: 8 },
+        bits => Run { value: value_of(word, bits), length: (bits / 8) as usize },
+    }
+}
+
+/// How many bits of a word the digits have that it begins with; 0 where there are none, or eight.
+#[inline(always)]
+fn digit_bits(word: u64) -> u32 {
+    let word = word ^ ZEROS;
     // A byte is a digit if it is at most 9 now: adding 0x76 sets the high bit of others.
     let others = ((word & LOWS) + (HIGHS - 0x0a * (HIGHS >> 7)) | word) & HIGHS;
-    let length = others.trailing_zeros() as usize / 8;
-    if length == 0 {
-        return Run { value: 0, length };
-    }
+    others.trailing_zeros() & 56
+}
+
+/// The number that the digits in the first `bits` of a word make; 0 stands for all of them.
+#[inline(always)]
+fn value_of(word: u64, bits: u32) -> u64 {
     // Zeros in front, then two, four and eight digits become one number.
-    let digits = word << (64 - 8 * length);
+    let digits = (word ^ ZEROS).wrapping_shl(bits.wrapping_neg());
     let pairs = (digits & 0x0f0f_0f0f_0f0f_0f0f).wrapping_mul(10 << 8 | 1) >> 8;
     let fours = (pairs & 0x00ff_00ff_00ff_00ff).wrapping_mul(100 << 16 | 1) >> 16;
-    let value = (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32;
-    Run { value, length }
+    (fours & 0x0000_ffff_0000_ffff).wrapping_mul(10_000 << 32 | 1) >> 32
 }
 
 /// Eight bytes from `at` on, the first one lowest; zeros where there are no more.
-#[inline]
+#[inline(always)]
 pub(crate) fn word_at(bytes: &[u8], at: usize) -> u64 {
-    if let Some(chunk) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        return u64::from_le_bytes(*chunk);
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => last_word(bytes, at),
     }
-    match bytes.last_chunk::<8>() {
-        Some(chunk) if at < bytes.len() => {
-            u64::from_le_bytes(*chunk) >> (64 - 8 * (bytes.len() - at))
-        }
-        _ => {
-            let mut word = [0; 8];
-            let rest = bytes.get(at..).unwrap_or_default();
-            word[..rest.len()].copy_from_slice(rest);
-            u64::from_le_bytes(word)
-        }
-    }
+}
+
+#[inline(never)]
+fn last_word(bytes: &[u8], at: usize) -> u64 {
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }

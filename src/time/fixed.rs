@@ -18,9 +18,9 @@ pub(super) fn days(text: &[u8]) -> Option<i32> {
     if text.len() != 10 {
         return None;
     }
-    let front = digits(word_at(text, 0), *b"0000-00-")?;
-    let back = digits(word_at(text, 2), *b"00-00-00")?;
-    date(front, u32::from(back[6]) * 10 + u32::from(back[7]))
+    let front = pairs(word_at(text, 0), *b"0000-00-")?;
+    let back = pairs(word_at(text, 2), *b"00-00-00")?;
+    date(front, pair(back, 6))
 }
 
 /// Microseconds since 1970.
@@ -29,12 +29,11 @@ pub(super) fn micros(text: &[u8]) -> Option<i64> {
     if text.len() < 19 {
         return None;
     }
-    let front = digits(word_at(text, 0), *b"0000-00-")?;
-    let middle = digits(word_at(text, 8), *b"00T00:00")?;
-    let back = digits(word_at(text, 11), *b"00:00:00")?;
-    let two = |digits: [u8; 8], at: usize| u32::from(digits[at]) * 10 + u32::from(digits[at + 1]);
-    let days = date(front, two(middle, 0))?;
-    let (hour, minute, second) = (two(back, 0), two(back, 3), two(back, 6));
+    let front = pairs(word_at(text, 0), *b"0000-00-")?;
+    let middle = pairs(word_at(text, 8), *b"00T00:00")?;
+    let back = pairs(word_at(text, 11), *b"00:00:00")?;
+    let days = date(front, pair(middle, 0))?;
+    let (hour, minute, second) = (pair(back, 0), pair(back, 3), pair(back, 6));
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
@@ -59,21 +58,27 @@ pub(super) fn micros(text: &[u8]) -> Option<i64> {
     Some(seconds * MICROS_PER_SECOND + fraction)
 }
 
-/// The digits of a text that has them where `form` has zeros, and is equal to it elsewhere.
-#[inline]
-fn digits(word: u64, form: [u8; 8]) -> Option<[u8; 8]> {
+/// Each byte of a text with the one behind it as a number of two digits, for a text that has digits
+/// where `form` has zeros, and is equal to it elsewhere.
+#[inline(always)]
+fn pairs(word: u64, form: [u8; 8]) -> Option<u64> {
     let digits = word ^ u64::from_le_bytes(form);
     // Adding this to a byte sets its high bit if it is above 9, or above 0 for what is no digit.
     let sums = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0x76 } else { 0x7f }));
     let others = ((digits & LOWS) + sums | digits) & HIGHS;
-    (others == 0).then_some(digits.to_le_bytes())
+    // No byte is above 9, and so no sum above 99.
+    (others == 0).then(|| (digits * 10).wrapping_add(digits >> 8))
+}
+
+#[inline(always)]
+fn pair(pairs: u64, at: usize) -> u32 {
+    (pairs >> (8 * at)) as u32 & 0xff
 }
 
 /// Days since 1970 of a year and a month in `front`, `yyyy-MM-`, and a day.
-#[inline]
-fn date(front: [u8; 8], day: u32) -> Option<i32> {
-    let [a, b, c, d, _, m, n, _] = front.map(u32::from);
-    let (year, month) = (a * 1000 + b * 100 + c * 10 + d, m * 10 + n);
+#[inline(always)]
+fn date(front: u64, day: u32) -> Option<i32> {
+    let (year, month) = (pair(front, 0) * 100 + pair(front, 2), pair(front, 5));
     let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let leap_day = u32::from(is_leap && month == 2);
     let days_max = DAYS_OF_MONTHS.get(month as usize)? + leap_day;
