@@ -10,15 +10,15 @@
 //! refused, since it has no UTF-8 form.
 
 mod member;
+mod names;
 mod text;
 
 use std::ops::Range;
 
 pub(crate) use self::member::Member;
-pub(crate) use self::text::unescape;
-use self::text::{
-    Stop, copy_chunk, copy_escape, copy_plain, find_special, short_text, skip_escape,
-};
+pub(crate) use self::names::Names;
+use self::text::{Stop, copy_escape, copy_plain, find_special, skip_escape};
+pub(crate) use self::text::{append_plain_string, short_string, unescape};
 
 /// The deepest nesting of objects and arrays in a record.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -96,8 +96,10 @@ impl<'a> Cursor<'a> {
         self.at
     }
 
-    /// Moves to byte `at`, where a token begins that was read before.
-    pub(crate) fn rewind(&mut self, at: usize) {
+    /// Moves to byte `at`, which is behind a value that was read otherwise, or before a token that was
+    /// read before.
+    #[inline]
+    pub(crate) fn move_to(&mut self, at: usize) {
         self.at = at;
     }
 
@@ -116,19 +118,6 @@ impl<'a> Cursor<'a> {
     /// The text between two places of the cursor, for messages.
     pub(crate) fn text(&self, range: Range<usize>) -> String {
         String::from_utf8_lossy(self.bytes.get(range).unwrap_or_default()).into_owned()
-    }
-
-    /// Skips whitespace and returns the byte behind it, or 0 at the end.
-    #[inline]
-    pub(crate) fn first_byte(&mut self) -> u8 {
-        self.skip_whitespace();
-        self.byte().unwrap_or(0)
-    }
-
-    /// Moves on by `length` bytes of ASCII that were read as a value.
-    #[inline]
-    pub(crate) fn pass_ascii(&mut self, length: usize) {
-        self.at += length;
     }
 
     /// Skips whitespace and says whether the record ends there.
@@ -218,20 +207,8 @@ impl<'a> Cursor<'a> {
     }
 
     /// As [`string`](Self::string), and appends the text that the string stands for to `out`.
-    #[inline]
     pub(crate) fn copy_string(&mut self, out: &mut Vec<u8>) -> Result<(), SyntaxError> {
         self.at += 1;
-        let plain = copy_chunk(self.bytes, self.at, out);
-        self.at += plain;
-        if self.byte() == Some(b'"') {
-            self.at += 1;
-            return Ok(());
-        }
-        self.copy_rest_of_string(out)
-    }
-
-    #[inline(never)]
-    fn copy_rest_of_string(&mut self, out: &mut Vec<u8>) -> Result<(), SyntaxError> {
         loop {
             let stop = copy_plain(self.bytes, self.at, out);
             self.pass(stop)?;
@@ -244,12 +221,6 @@ impl<'a> Cursor<'a> {
                 _ => return Err(self.unclosed()),
             }
         }
-    }
-
-    /// The inside of the string that is next, if it is short and plain ASCII.
-    #[inline]
-    pub(crate) fn short_string(&self) -> Option<&'a [u8]> {
-        short_text(self.bytes, self.at + 1)
     }
 
     /// Goes into the object or array whose bracket is next.
@@ -294,16 +265,6 @@ impl<'a> Cursor<'a> {
             Some(b'"') => Ok(true),
             _ => Err(self.expected("a key")),
         }
-    }
-
-    /// Reads past `member`, which was read at such a place before, if it is next.
-    #[inline]
-    pub(crate) fn take_member(&mut self, member: &Member) -> bool {
-        let found = member.is_at(self.bytes, self.at);
-        if found {
-            self.at += member.length();
-        }
-        found
     }
 
     /// Reads past the colon between a key and its value.
@@ -358,7 +319,7 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn skip_whitespace(&mut self) {
+    pub(crate) fn skip_whitespace(&mut self) {
         if self.byte().is_some_and(|byte| byte <= b' ') {
             self.skip_all_whitespace();
         }

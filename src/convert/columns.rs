@@ -11,6 +11,7 @@ use std::collections::HashSet;
 
 use super::habits::Habits;
 use super::schema::{Fields, Node, Shape};
+use crate::number::word_at;
 use crate::table::HiveType;
 
 /// Maps up to this size are searched for equal keys pair by pair.
@@ -84,6 +85,8 @@ pub(super) struct Columns {
     pub(super) habits: Habits,
     /// The number of the object that is being read.
     object: u64,
+    /// How many of its fields were seen.
+    named: usize,
 }
 
 impl Column {
@@ -306,6 +309,12 @@ impl Texts {
         self.ends.push(offset(self.bytes.len()));
     }
 
+    /// Takes back what was appended since the last text ended.
+    pub(super) fn undo(&mut self) {
+        let length = self.bytes.len() - self.open().len();
+        self.bytes.truncate(length);
+    }
+
     /// What was appended since the last text ended.
     pub(super) fn open(&self) -> &[u8] {
         let start = self.ends.last().map_or(0, |end| *end as usize);
@@ -358,6 +367,21 @@ impl Entries {
             return !(start..end).all(|at| seen.insert(self.keys.key(at)));
         }
         if let Values::Text(texts, _) = &self.keys.values {
+            // Nearly all keys differ in their first bytes or in their length.
+            let mut prints = [0; SMALL_MAP_ENTRIES_MAX];
+            for (print, at) in prints.iter_mut().zip(start..end) {
+                let text = texts.text(at);
+                *print = word_at(text, 0) ^ (text.len() as u64) << 56;
+            }
+            let prints = &prints[..end - start];
+            let mut later = prints.iter();
+            let mut may_repeat = false;
+            while let Some(print) = later.next() {
+                may_repeat |= later.as_slice().contains(print);
+            }
+            if !may_repeat {
+                return false;
+            }
             let is_repeated = |at| (at + 1..end).any(|other| texts.text(at) == texts.text(other));
             return (start..end).any(is_repeated);
         }
@@ -390,13 +414,14 @@ impl Columns {
 
     fn of(list: Vec<Column>) -> Self {
         let count = list.len();
-        Self { list, length: 0, habits: Habits::new(count), object: 0 }
+        Self { list, length: 0, habits: Habits::new(count), object: 0, named: 0 }
     }
 
     /// Begins a row, or a struct.
     #[inline]
     pub(super) fn begin(&mut self) {
         self.object += 1;
+        self.named = 0;
     }
 
     /// Makes room for the value of a field, of which a former one goes.
@@ -405,7 +430,9 @@ impl Columns {
         let column = &mut self.list[index];
         if column.seen_in == self.object {
             column.truncate(self.length);
+            self.named -= 1;
         }
+        self.named += 1;
         column.seen_in = self.object;
         column
     }
@@ -413,9 +440,11 @@ impl Columns {
     /// Ends a row, or a struct, of which `named` keys were those of fields: missing ones are null.
     #[inline]
     pub(super) fn end(&mut self) {
-        for column in &mut self.list {
-            if column.seen_in != self.object {
-                column.append_null();
+        if self.named < self.list.len() {
+            for column in &mut self.list {
+                if column.seen_in != self.object {
+                    column.append_null();
+                }
             }
         }
         self.length += 1;

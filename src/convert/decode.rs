@@ -5,19 +5,18 @@
 //! words for what does not fit.
 //!
 //! Invariants: a record that fails here has changed no column; recursion follows the table's types,
-//! whose depth is bounded. What nearly all records look like is read by short ways, which change
-//! nothing where they do not fit; the long way behind them owns the rules.
+//! whose depth is bounded.
 
 use super::DATA_BYTES_MAX;
 use super::columns::{Column, Columns, Entries, Values, offset};
 use super::habits::Habits;
 use super::input::JsonInput;
+use super::quick;
 use super::rejection::{Failure, Rejection, Step, mismatch, too_long};
 use super::scalars;
 use super::schema::{Fields, MapNodes, Node, Shape};
 use crate::json::{Cursor, Kind, SyntaxError};
-use crate::number::{Why, short_integer, short_number, word_at};
-use crate::time::{days_of_fixed, micros_of_fixed};
+use crate::number::Why;
 
 /// The most values that one record may make in the columns. An absent field makes one as a present
 /// one does, and a null struct makes one for each of its fields, so that `[null,null]` or `[{},{}]`
@@ -92,178 +91,108 @@ impl Decoder<'_, '_> {
         self.count_values(fields.null_values)?;
         self.cursor.enter()?;
         columns.begin();
-        let mut is_first = true;
+        let (bytes, have_patterns) = (self.cursor.bytes(), self.input.is_hive());
+        let mut at = self.cursor.at();
         let mut place = 0;
         loop {
-            let index = if let Some(index) = columns.habits.take(place, &mut self.cursor) {
-                index
+            let index = if let Some(guess) = columns.habits.guess(place, bytes, at) {
+                at = guess.value_at;
+                guess.index
             } else {
-                let before = self.cursor.at();
-                if !self.cursor.next_key(is_first)? {
+                self.cursor.move_to(at);
+                let Some(found) = self.key(fields, &mut columns.habits, &mut place)? else {
                     break;
-                }
-                is_first = false;
-                let token = self.cursor.string()?;
-                self.cursor.colon()?;
-                self.cursor.first_byte();
-                let found = fields.keys.find(&fields.list, self.cursor.bytes(), token);
-                let Some(index) = found else {
-                    self.cursor.skip_value()?;
-                    if place == 0 {
-                        place = Habits::unknown_place(fields.list.len());
-                    }
-                    continue;
                 };
-                let member = self.cursor.source(before..self.cursor.at());
-                columns.habits.learn(place, index, member);
-                index
+                at = self.cursor.at();
+                found
             };
-            is_first = false;
+            let column = columns.prepare(index);
+            if let Some(end) = quick::append(column, bytes, at, have_patterns) {
+                at = end;
+            } else {
+                self.cursor.move_to(at);
+                let field = &fields.list[index];
+                self.other_value(&field.node, column)
+                    .map_err(|failure| failure.inside(|| Step::Field(field.name.clone())))?;
+                at = self.cursor.at();
+            }
             place = index + 1;
-            let field = &fields.list[index];
-            self.value(&field.node, columns.prepare(index))
-                .map_err(|failure| failure.inside(|| Step::Field(field.name.clone())))?;
         }
         columns.end();
         Ok(())
     }
 
-    /// Appends the next value to `column`.
-    #[inline(always)]
-    fn value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
-        let first = self.cursor.first_byte();
-        let (bytes, at) = (self.cursor.bytes(), self.cursor.at());
-        match &mut column.values {
-            Values::Text(texts, characters_max) if first == b'"' => {
-                self.cursor.copy_string(&mut texts.bytes)?;
-                return scalars::end_text(texts, *characters_max)
-                    .map_err(|why| mismatch(at, &node.hive_type, why));
-            }
-            Values::Int(values) => {
-                if let Some(value) = self.integer() {
-                    values.push(value);
-                    return Ok(());
-                }
-            }
-            Values::BigInt(values) => {
-                if let Some(value) = self.integer() {
-                    values.push(value);
-                    return Ok(());
-                }
-            }
-            Values::SmallInt(values) => {
-                if let Some(value) = self.integer() {
-                    values.push(value);
-                    return Ok(());
-                }
-            }
-            Values::TinyInt(values) => {
-                if let Some(value) = self.integer() {
-                    values.push(value);
-                    return Ok(());
-                }
-            }
-            Values::Double(values) => {
-                if let Some(short) = short_number(bytes, at)
-                    && let Some(value) = short.as_double()
-                {
-                    values.push(value);
-                    self.cursor.pass_ascii(short.length);
-                    return Ok(());
-                }
-            }
-            Values::Float(values) => {
-                if let Some(short) = short_number(bytes, at)
-                    && let Some(value) = short.as_float()
-                {
-                    values.push(value);
-                    self.cursor.pass_ascii(short.length);
-                    return Ok(());
-                }
-            }
-            Values::Decimal { unscaled, scale, bound } => {
-                if let Some(short) = short_number(bytes, at)
-                    && let Some(value) = short.scaled(*scale)
-                    && i128::from(value).abs() < *bound
-                {
-                    unscaled.push(value.into());
-                    self.cursor.pass_ascii(short.length);
-                    return Ok(());
-                }
-            }
-            Values::Boolean(values) => {
-                let word = word_at(bytes, at);
-                if word as u32 == u32::from_le_bytes(*b"true") {
-                    values.push(true);
-                    self.cursor.pass_ascii(4);
-                    return Ok(());
-                }
-                if word << 24 == u64::from_le_bytes(*b"\0\0\0false") {
-                    values.push(false);
-                    self.cursor.pass_ascii(5);
-                    return Ok(());
-                }
-            }
-            Values::Timestamp(values) if first == b'"' && !self.input.is_hive() => {
-                if let Some(text) = self.cursor.short_string()
-                    && let Some(micros) = micros_of_fixed(text)
-                {
-                    values.push(micros);
-                    self.cursor.pass_ascii(text.len() + 2);
-                    return Ok(());
-                }
-            }
-            Values::Date(values) if first == b'"' => {
-                if let Some(text) = self.cursor.short_string()
-                    && let Some(days) = days_of_fixed(text)
-                {
-                    values.push(days);
-                    self.cursor.pass_ascii(text.len() + 2);
-                    return Ok(());
-                }
-            }
-            Values::Struct(columns) if first == b'{' => {
-                if let Shape::Struct(fields) = &node.shape {
-                    return self.object(fields, columns);
-                }
-            }
-            Values::List { item, ends } if first == b'[' => {
-                if let Shape::List(item_node) = &node.shape {
-                    return self.list(item_node, item, ends);
-                }
-            }
-            Values::Map(entries) if first == b'{' => {
-                if let Shape::Map(nodes) = &node.shape {
-                    return self.map(nodes, entries);
-                }
-            }
-            _ => {}
-        }
-        self.any_value(node, column)
-    }
-
-    /// Reads the next value if it is a short whole number that fits.
+    /// Moves to the value of the next key that names a field, or out of the object. `place` is where
+    /// the key stands.
     #[inline]
-    fn integer<I: TryFrom<i64>>(&mut self) -> Option<I> {
-        let (value, length) = short_integer(self.cursor.bytes(), self.cursor.at())?;
-        let value = I::try_from(value).ok()?;
-        self.cursor.pass_ascii(length);
-        Some(value)
+    fn key(
+        &mut self,
+        fields: &Fields,
+        habits: &mut Habits,
+        place: &mut usize,
+    ) -> Result<Option<usize>, Box<Failure>> {
+        loop {
+            let start = self.cursor.at();
+            if !self.cursor.next_key(*place == 0)? {
+                return Ok(None);
+            }
+            let token = self.cursor.string()?;
+            self.cursor.colon()?;
+            self.cursor.skip_whitespace();
+            if let Some(index) = fields.keys.find(&fields.list, self.cursor.bytes(), token) {
+                let member = self.cursor.source(start..self.cursor.at());
+                habits.learn(*place, index, token, member);
+                return Ok(Some(index));
+            }
+            self.cursor.skip_value()?;
+            if *place == 0 {
+                *place = Habits::unknown_place(fields.list.len());
+            }
+        }
     }
 
-    /// As [`value`](Self::value), by the rules of types instead of the short ways.
-    #[inline(never)]
-    fn any_value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
-        let at = self.cursor.at();
-        if word_at(self.cursor.bytes(), at) as u32 == u32::from_le_bytes(*b"null") {
-            self.cursor.pass_ascii(4);
-            column.append_null();
+    /// Appends the next value to `column`.
+    #[inline]
+    fn value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
+        self.cursor.skip_whitespace();
+        let (bytes, at) = (self.cursor.bytes(), self.cursor.at());
+        if let Some(end) = quick::append(column, bytes, at, self.input.is_hive()) {
+            self.cursor.move_to(end);
             return Ok(());
         }
+        self.other_value(node, column)
+    }
+
+    /// As [`value`](Self::value), for values that the short ways leave.
+    #[inline(never)]
+    fn other_value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
+        // What was guessed of the text before the value may end sooner.
+        self.cursor.skip_whitespace();
+        let first = self.cursor.bytes().get(self.cursor.at());
+        match (&mut column.values, &node.shape) {
+            (Values::Struct(columns), Shape::Struct(fields)) if first == Some(&b'{') => {
+                self.object(fields, columns)
+            }
+            (Values::List { item, ends }, Shape::List(node)) if first == Some(&b'[') => {
+                self.list(node, item, ends)
+            }
+            (Values::Map(entries), Shape::Map(nodes)) if first == Some(&b'{') => {
+                self.map(nodes, entries)
+            }
+            _ => self.any_value(node, column),
+        }
+    }
+
+    /// Appends a value that is no container of the column's type, by the rules.
+    fn any_value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
+        let at = self.cursor.at();
         let kind = self.cursor.peek()?;
         match (kind, &node.shape) {
-            // It is none that is written to its end.
-            (Kind::Null, _) => Ok(self.cursor.literal("null")?),
+            (Kind::Null, _) => {
+                self.cursor.literal("null")?;
+                column.append_null();
+                Ok(())
+            }
             (Kind::String, Shape::List(_) | Shape::Map(_) | Shape::Struct(_)) => {
                 Err(self.unfit(node))
             }
@@ -332,6 +261,10 @@ impl Decoder<'_, '_> {
     fn string(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
         let at = self.cursor.at();
         if let Values::Text(texts, characters_max) = &mut column.values {
+            if let Some(end) = quick::append_text(texts, *characters_max, self.cursor.bytes(), at) {
+                self.cursor.move_to(end);
+                return Ok(());
+            }
             self.cursor.copy_string(&mut texts.bytes)?;
             return scalars::end_text(texts, *characters_max)
                 .map_err(|why| mismatch(at, &node.hive_type, why));

@@ -57,6 +57,7 @@ mod keys;
 
 mod decoder;
 mod decode;
+mod quick;
 mod scalars;
 mod rejection;
 mod columns;

@@ -328,10 +328,10 @@ impl Exact {
         }
         let mut digits: Vec<u8> = vec![0];
         for at in 0..kept {
-            digits.push(self.digits.bytes().nth(at as usize).map_or(0, |digit| digit - b'0'));
+            digits.push(self.digits.as_bytes().get(at as usize).map_or(0, |digit| digit - b'0'));
         }
-        let next = usize::try_from(kept).ok().and_then(|at| self.digits.bytes().nth(at));
-        if next.is_some_and(|digit| digit >= b'5') {
+        let next = usize::try_from(kept).ok().and_then(|at| self.digits.as_bytes().get(at));
+        if next.is_some_and(|digit| *digit >= b'5') {
             for digit in digits.iter_mut().rev() {
                 *digit = (*digit + 1) % 10;
                 if *digit != 0 {

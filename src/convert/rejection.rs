@@ -158,7 +158,7 @@ impl Failure {
 /// The text of the value that begins at byte `at` of checked JSON.
 fn value_at(data: &[u8], at: usize) -> &str {
     let mut cursor = Cursor::unchecked(data);
-    cursor.rewind(at);
+    cursor.move_to(at);
     // Where the depth counts from does not matter any more: the record was checked.
     if cursor.skip_value().is_err() {
         return "";

@@ -26,6 +26,7 @@ impl Default for Member {
 
 impl Member {
     /// Becomes `text`, which was read from the end of one value to the begin of the next.
+    #[inline(never)]
     pub(crate) fn set(&mut self, text: &[u8]) {
         if text.len() > LENGTH_MAX {
             return self.clear();
@@ -43,27 +44,35 @@ impl Member {
     }
 
     /// Is found nowhere any more.
-    pub(crate) fn clear(&mut self) {
+    fn clear(&mut self) {
         (self.front, self.masks) = ([u8x16::MAX; 2], [u8x16::MAX; 2]);
         self.text.clear();
     }
 
-    pub(super) fn length(&self) -> usize {
-        self.text.len()
+    /// Where it ends, if it stands at `start`.
+    #[inline(always)]
+    pub(crate) fn end_at(&self, bytes: &[u8], start: usize) -> Option<usize> {
+        let rest = bytes.get(start..)?;
+        let length = self.text.len();
+        let difference =
+            |chunk: &[u8; 16], at: usize| (u8x16::new(*chunk) ^ self.front[at]) & self.masks[at];
+        let difference = match (rest.first_chunk::<16>(), rest.first_chunk::<FRONT>()) {
+            (Some(chunk), _) if length <= 16 => difference(chunk, 0),
+            (_, Some(chunk)) => {
+                let (halves, _) = chunk.as_chunks::<16>();
+                difference(&halves[0], 0) | difference(&halves[1], 1)
+            }
+            _ => return self.end_before_the_end(rest, start),
+        };
+        let is_equal = difference.simd_eq(u8x16::ZERO).to_bitmask() == 0xffff;
+        let found = is_equal && (length <= FRONT || rest.starts_with(&self.text));
+        found.then(|| start.wrapping_add(length))
     }
 
-    /// Whether it stands at `start`.
-    #[inline]
-    pub(super) fn is_at(&self, bytes: &[u8], start: usize) -> bool {
-        let Some(rest) = bytes.get(start..) else {
-            return false;
-        };
-        let Some(chunk) = rest.first_chunk::<FRONT>() else {
-            return !self.text.is_empty() && rest.starts_with(&self.text);
-        };
-        let (halves, _) = chunk.as_chunks::<16>();
-        let difference = |at: usize| (u8x16::new(halves[at]) ^ self.front[at]) & self.masks[at];
-        let is_equal = (difference(0) | difference(1)).simd_eq(u8x16::ZERO).to_bitmask() == 0xffff;
-        is_equal && (self.text.len() <= FRONT || rest.starts_with(&self.text))
+    /// As [`end_at`](Self::end_at), where the record ends soon.
+    #[inline(never)]
+    fn end_before_the_end(&self, rest: &[u8], start: usize) -> Option<usize> {
+        let found = !self.text.is_empty() && rest.starts_with(&self.text);
+        found.then(|| start + self.text.len())
     }
 }

@@ -49,12 +49,79 @@ pub(super) fn copy_plain(bytes: &[u8], mut at: usize, out: &mut Vec<u8>) -> Stop
     }
 }
 
-/// A text of at most 31 bytes of plain ASCII that a quote ends.
-#[inline]
-pub(super) fn short_text(bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let chunk = bytes.get(at..)?.first_chunk::<32>()?;
+/// The inside of the string that begins at `at`, if it is plain ASCII of at most 31 bytes.
+#[inline(always)]
+pub(crate) fn short_string(bytes: &[u8], at: usize) -> Option<&[u8]> {
+    let (quote, rest) = bytes.get(at..)?.split_first()?;
+    let chunk = rest.first_chunk::<32>()?;
     let plain = plain_bytes(chunk);
-    if chunk.get(plain) == Some(&b'"') { chunk.get(..plain) } else { None }
+    let is_whole = *quote == b'"' && chunk.get(plain) == Some(&b'"');
+    if is_whole { chunk.get(..plain) } else { None }
+}
+
+/// Appends the string that begins at `at`, if it is ASCII with no other than the usual escapes, and
+/// returns where it ends.
+#[inline(always)]
+pub(crate) fn append_plain_string(bytes: &[u8], at: usize, out: &mut Vec<u8>) -> Option<usize> {
+    if bytes.get(at) != Some(&b'"') {
+        return None;
+    }
+    let mut plain = copy_chunk(bytes, at.wrapping_add(1), out);
+    if plain == 32 {
+        plain += copy_chunk(bytes, at.wrapping_add(33), out);
+    }
+    let end = at.wrapping_add(plain).wrapping_add(1);
+    if bytes.get(end) == Some(&b'"') {
+        return Some(end.wrapping_add(1));
+    }
+    append_rest_of_plain_string(bytes, end, out, plain)
+}
+
+/// The rest of a string, of which `before` bytes were appended.
+#[inline(never)]
+fn append_rest_of_plain_string(
+    bytes: &[u8],
+    mut at: usize,
+    out: &mut Vec<u8>,
+    before: usize,
+) -> Option<usize> {
+    let start = out.len() - before;
+    loop {
+        let plain = copy_chunk(bytes, at, out);
+        at += plain;
+        if plain == 32 {
+            continue;
+        }
+        match bytes.get(at) {
+            Some(b'"') => return Some(at + 1),
+            Some(b'\\') => {
+                if let Some(character) = bytes.get(at + 1).and_then(|byte| usual_escape(*byte)) {
+                    out.push(character);
+                    at += 2;
+                    continue;
+                }
+            }
+            // The record's end is looked at byte by byte.
+            Some(byte) if plain == 0 && byte.is_ascii() && *byte >= b' ' => {
+                out.push(*byte);
+                at += 1;
+                continue;
+            }
+            _ => {}
+        }
+        out.truncate(start);
+        return None;
+    }
+}
+
+/// What an escape of two characters mostly is.
+#[inline]
+fn usual_escape(byte: u8) -> Option<u8> {
+    match byte {
+        b'"' | b'\\' | b'/' => Some(byte),
+        b'n' => Some(b'\n'),
+        _ => None,
+    }
 }
 
 /// Appends the plain ASCII of the next chunk, and returns how much that is.
@@ -145,19 +212,13 @@ pub(super) fn copy_escape(
     at: usize,
     out: &mut Vec<u8>,
 ) -> Result<usize, SyntaxError> {
-    let character = match bytes.get(at + 1) {
-        Some(b'"') => b'"',
-        Some(b'\\') => b'\\',
-        Some(b'/') => b'/',
-        Some(b'n') => b'\n',
-        _ => {
-            let escape = escape_at(bytes, at)?;
-            out.extend_from_slice(escape.character.encode_utf8(&mut [0; 4]).as_bytes());
-            return Ok(escape.length);
-        }
-    };
-    out.push(character);
-    Ok(2)
+    if let Some(character) = bytes.get(at + 1).and_then(|byte| usual_escape(*byte)) {
+        out.push(character);
+        return Ok(2);
+    }
+    let escape = escape_at(bytes, at)?;
+    out.extend_from_slice(escape.character.encode_utf8(&mut [0; 4]).as_bytes());
+    Ok(escape.length)
 }
 
 fn escape_at(bytes: &[u8], at: usize) -> Result<Escape, SyntaxError> {

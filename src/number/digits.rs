@@ -81,13 +81,23 @@ pub(crate) fn short_integer(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     // In most numbers the byte behind them is in the word.
     let next = word.wrapping_shr(bits) as u8;
     if bits == 0 || !ends_number(next) || bits > 8 && word as u8 == b'0' {
-        return longer_integer(bytes, at);
+        let second = word_at(bytes, start.wrapping_add(8));
+        let more = digit_bits(second);
+        let next = second.wrapping_shr(more) as u8;
+        let is_long = more != 0 && all_digits(word) && word as u8 != b'0' && ends_number(next);
+        if negative || !is_long {
+            return longer_integer(bytes, at);
+        }
+        let length = (more / 8) as usize;
+        let value = value_of(word, 0) * POWERS[length] + value_of(second, more);
+        return Some((value as i64, 8 + length));
     }
     let value = value_of(word, bits) as i64;
     let length = (bits / 8) as usize + usize::from(negative);
     Some((if negative { -value } else { value }, length))
 }
 
+/// As [`short_integer`], for eight to fifteen digits, and for what has another byte behind it.
 #[inline(never)]
 fn longer_integer(bytes: &[u8], at: usize) -> Option<(i64, usize)> {
     let negative = bytes.get(at) == Some(&b'-');
@@ -211,10 +221,20 @@ fn digits_at(bytes: &[u8], at: usize) -> Run {
 /// How many bits of a word the digits have that it begins with; 0 where there are none, or eight.
 #[inline(always)]
 fn digit_bits(word: u64) -> u32 {
+    others(word).trailing_zeros() & 56
+}
+
+#[inline(always)]
+fn all_digits(word: u64) -> bool {
+    others(word) == 0
+}
+
+/// The high bit of each byte that is no digit.
+#[inline(always)]
+fn others(word: u64) -> u64 {
     let word = word ^ ZEROS;
     // A byte is a digit if it is at most 9 now: adding 0x76 sets the high bit of others.
-    let others = ((word & LOWS) + (HIGHS - 0x0a * (HIGHS >> 7)) | word) & HIGHS;
-    others.trailing_zeros() & 56
+    (((word & LOWS) + 0x7676_7676_7676_7676) | word) & HIGHS
 }
 
 /// The number that the digits in the first `bits` of a word make; 0 stands for all of them.
@@ -238,6 +258,13 @@ pub(crate) fn word_at(bytes: &[u8], at: usize) -> u64 {
 
 #[inline(never)]
 fn last_word(bytes: &[u8], at: usize) -> u64 {
-    let rest = bytes.get(at..).unwrap_or_default();
-    rest.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+    match (bytes.last_chunk::<8>(), bytes.len().checked_sub(at)) {
+        (Some(last), Some(length @ 1..8)) => u64::from_le_bytes(*last) >> (64 - 8 * length),
+        (_, None | Some(0)) => 0,
+        (None, Some(_)) => {
+            let rest = bytes[at..].iter().rev();
+            rest.fold(0, |word, byte| word << 8 | u64::from(*byte))
+        }
+        (Some(_), Some(_)) => unreachable!("there are eight bytes to be read at once"),
+    }
 }

@@ -65,7 +65,7 @@ fn pairs(word: u64, form: [u8; 8]) -> Option<u64> {
     let digits = word ^ u64::from_le_bytes(form);
     // Adding this to a byte sets its high bit if it is above 9, or above 0 for what is no digit.
     let sums = u64::from_le_bytes(form.map(|byte| if byte == b'0' { 0x76 } else { 0x7f }));
-    let others = ((digits & LOWS) + sums | digits) & HIGHS;
+    let others = (((digits & LOWS) + sums) | digits) & HIGHS;
     // No byte is above 9, and so no sum above 99.
     (others == 0).then(|| (digits * 10).wrapping_add(digits >> 8))
 }

@@ -173,7 +173,7 @@ fn json_of(hive_type: &HiveType) -> BoxedStrategy<String> {
                 })
                 .boxed()
         }
-        HiveType::Struct(fields) => object_of(fields.iter().cloned().collect()),
+        HiveType::Struct(fields) => object_of(fields.to_vec()),
     };
     prop_oneof![30 => good, 2 => Just("null".to_owned()), 1 => any_json()].boxed()
 }
@@ -187,9 +187,10 @@ fn object_of(fields: Vec<(String, HiveType)>) -> BoxedStrategy<String> {
         1 => vec(0..count, 0..count + 2),
     ];
     let unknown = proptest::option::weighted(0.2, any_json());
-    let spaces = select(vec!["", "", " ", "\n\t"]);
+    let space = || select(vec!["", "", " ", "\n\t"]);
+    let spaces = (space(), space());
     (order, unknown, spaces)
-        .prop_flat_map(move |(order, unknown, space)| {
+        .prop_flat_map(move |(order, unknown, (before, after))| {
             let values: Vec<_> = order.iter().map(|index| json_of(&fields[*index].1)).collect();
             let names: Vec<String> = order.iter().map(|index| fields[*index].0.clone()).collect();
             let forms = vec(0..12, names.len());
@@ -202,7 +203,7 @@ fn object_of(fields: Vec<(String, HiveType)>) -> BoxedStrategy<String> {
                         1 => name.replace('a', "\\u0061"),
                         _ => name.clone(),
                     };
-                    pairs.push(format!("{space}\"{name}\"{space}:{space}{value}{space}"));
+                    pairs.push(format!("{before}\"{name}\"{before}:{after}{value}{before}"));
                 }
                 format!("{{{}}}", pairs.join(","))
             })
@@ -273,4 +274,29 @@ proptest! {
         }
         decode_alone(&columns, &record);
     }
+}
+
+#[test]
+fn a_key_that_was_seen_is_known_by_all_of_its_bytes() {
+    let columns = [
+        Column { name: "sevenle".to_owned(), hive_type: HiveType::Int },
+        Column { name: "other".to_owned(), hive_type: HiveType::Int },
+    ];
+    let mut decoder = decoder(&columns);
+    let padding = " ".repeat(64);
+    // In both orders, so that a key is not where it is guessed.
+    for record in [r#"{"sevenle":1,"other":2}"#, r#"{"other":2,"sevenle":1}"#] {
+        decoder.push(format!("{record}{padding}").as_bytes()).unwrap();
+    }
+    for name in ["sevenle\0", "sevenle\u{1}", "seven\0\0", "\0"] {
+        let record = format!("{{\"{name}\":1,\"other\":2}}{padding}");
+        assert!(decoder.push(record.as_bytes()).is_err(), "{name:?}");
+    }
+    for record in ["{,\"other\":2}", "{\"other\":2 \"sevenle\":1}", "{\"other\"2}"] {
+        assert!(decoder.push(format!("{record}{padding}").as_bytes()).is_err(), "{record}");
+    }
+    let unknown = format!("{{\"nothing\":[1],\"sevenle\":3}}{padding}");
+    assert!(decoder.push(unknown.as_bytes()).is_ok());
+    let rows = shown_rows(&decoder.take_batch().unwrap());
+    assert_eq!(rows, ["1|2", "1|2", "3|null"]);
 }
