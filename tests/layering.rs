@@ -23,6 +23,7 @@ const FLOORS: [&[&str]; 6] = [
         "clock",
         "disk",
         "tasks",
+        "memory",
         "metrics",
     ],
     &["jq", "partition", "buffer", "convert", "infer"],

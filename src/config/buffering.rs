@@ -1,7 +1,7 @@
 //! When an object is closed, as the file says it.
 //!
-//! Owns what the two sizes mean for each other, and whether the machine can hold an object that is to
-//! have one. Does not own how a size is reached (`buffer`).
+//! Owns what the two sizes mean for each other, whether the machine can hold an object that is to have
+//! one, and how much of its memory is taken. Does not own how a size is reached (`buffer`).
 
 use super::faults::Place;
 use super::reader::{At, Field, Named, Reader};
@@ -9,6 +9,7 @@ use super::settings::Buffering;
 use super::shape::{BUFFER_BYTES_MAX, BufferingSection, File, TARGETED_BYTES_MAX};
 use super::units::show_size;
 use crate::convert::RecordsCompression;
+use crate::memory::MEMORY_BYTES_MIN;
 
 /// The size of records when neither size is written: Firehose's for converted records.
 const SIZE_DEFAULT: u64 = 128 << 20;
@@ -20,6 +21,27 @@ const RECORDS_PER_OBJECT_MAX: u64 = 20;
 const OBJECT_IN_MEMORY: u64 = 3;
 /// An archive of the plain form holds less than 4 GiB, line ends included.
 const ZIP_RECORDS_BYTES_MAX: u64 = 3 << 30;
+
+/// How much memory the process is to take, in bytes.
+const MEMORY_DEFAULT: u64 = 1 << 30;
+
+/// How much memory the process is to take.
+pub(super) fn memory_bytes(file: &File, reader: &mut Reader<'_>) -> Option<u64> {
+    let may_have = reader.environment.memory_bytes();
+    let Field::Given(At { value, place }) = &file.memory else {
+        let part = may_have.map_or(u64::MAX, |bytes| bytes / 4 * 3);
+        let bytes = MEMORY_DEFAULT.min(part).max(MEMORY_BYTES_MIN);
+        return (!file.memory.is_faulty()).then_some(bytes);
+    };
+    if let Some(may_have) = may_have.filter(|may_have| *may_have < value.0) {
+        let message = format_args!(
+            "this process may have {} MiB: write less, and leave a fifth of that free",
+            may_have >> 20
+        );
+        reader.warn(place.clone(), message);
+    }
+    Some(value.0)
+}
 
 /// When an object is closed, unless there is a fault.
 pub(super) fn buffering(section: &BufferingSection, reader: &mut Reader<'_>) -> Option<Buffering> {

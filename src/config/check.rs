@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::buffering::{buffering, check_memory};
+use super::buffering::{buffering, check_memory, memory_bytes};
 use super::faults::{Faults, Place, listed, shown};
 use super::formats::format;
 use super::overlap::check_overlaps;
@@ -65,6 +65,7 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
         data_dir: file.data_dir.value()?.0.clone(),
         allow_unsafe_volume: *file.allow_unsafe_volume.value()?,
         disk_budget_bytes: file.disk_budget.value()?.0,
+        memory_bytes: memory_bytes(file, reader)?,
         identities: identities?,
         stores,
         catalogs,
@@ -85,6 +86,7 @@ pub(super) fn check_kept(file: &File, reader: &mut Reader<'_>) -> Option<Config>
         data_dir: file.data_dir.value()?.0.clone(),
         allow_unsafe_volume: *file.allow_unsafe_volume.value()?,
         disk_budget_bytes: file.disk_budget.value()?.0,
+        memory_bytes: memory_bytes(file, reader)?,
         identities: Vec::new(),
         stores,
         catalogs,

@@ -59,6 +59,7 @@ pub(super) const FULL: &str = r#"
 server: {listen: 0.0.0.0:4573, admin: 127.0.0.1:9000}
 data_dir: /var/lib/lakehose
 disk_budget: 1 GiB
+memory: 512 MiB
 identities:
   - {access_key: ACME, secret: "${env:ACME_SECRET}", tenant: acme, streams: [clicks]}
   - {access_key: GLOBEX, secret: "${env:GLOBEX_SECRET}", tenant: globex}
@@ -114,6 +115,7 @@ fn every_key_reaches_its_setting() {
     assert_eq!(config.server.admin.to_string(), "127.0.0.1:9000");
     assert_eq!(config.data_dir, Path::new("/var/lib/lakehose"));
     assert_eq!(config.disk_budget_bytes, 1 << 30);
+    assert_eq!(config.memory_bytes, 512 << 20);
     let [acme, globex] = config.identities.as_slice() else { panic!("two identities") };
     let credentials = acme.credentials.as_ref().expect("it signs");
     let (key, secret) = (credentials.access_key.as_str(), credentials.secret.expose());
@@ -397,6 +399,7 @@ fn the_default_file_needs_nothing_from_its_environment() {
     assert_eq!(config.server.admin.to_string(), "127.0.0.1:9573");
     assert_eq!(config.data_dir, Path::new("./lakehose/data"));
     assert_eq!(config.disk_budget_bytes, 20 << 30);
+    assert_eq!(config.memory_bytes, 1 << 30);
     assert_eq!(config.stores["lake"].target("lake").url, "file:///here/lakehose/lake");
     let catalog = Catalog::Files { path: "./lakehose/catalog".into() };
     assert_eq!(config.catalogs["files"], catalog);
@@ -536,8 +539,22 @@ fn faults_display_as_file_line_column_path_message() {
     assert_eq!(
         faults_of("[a]").to_string(),
         "1:1: expected a mapping with server, data_dir, allow_unsafe_volume, \
-        disk_budget, identities, stores, catalogs, delivery_streams, found a list"
+        disk_budget, memory, identities, stores, catalogs, delivery_streams, found a list"
     );
+}
+
+#[test]
+fn memory_that_the_process_may_not_have_is_warned_of() {
+    let stream = "delivery_streams:\n  s:\n    schema: {table: t}\n";
+    let config = load_good(&format!("memory: 3 GiB\n{stream}"));
+    assert_eq!(config.memory_bytes, 3 << 30);
+    assert_eq!(
+        config.warnings.as_slice()[0].to_string(),
+        "1:9: memory: this process may have 2048 MiB: write less, and leave a fifth of that free"
+    );
+    assert!(load_good(&format!("memory: 2 GiB\n{stream}")).warnings.as_slice().is_empty());
+    let faults = faults_of(&format!("memory: 100 MiB\n{stream}")).to_string();
+    assert!(faults.contains("at least 192 MiB"), "{faults}");
 }
 
 #[test]

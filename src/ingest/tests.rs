@@ -74,7 +74,7 @@ pub(super) fn service(auth: Auth, streams: &[&str]) -> Service {
         clock: Arc::new(StoppedClock(NOW)),
         counters: Arc::default(),
         accepting: Arc::new(AtomicBool::new(true)),
-        bodies: Bodies::default(),
+        bodies: Bodies::new(256 << 20),
         region: "us-east-1".into(),
     }
 }
@@ -352,7 +352,7 @@ async fn s25_a_body_that_does_not_end_in_time_or_comes_too_slowly_is_refused() {
     ] {
         let started = tokio::time::Instant::now();
         let read =
-            Bodies::default().read(&unannounced(), dripping(count, piece_bytes, second)).await;
+            Bodies::new(256 << 20).read(&unannounced(), dripping(count, piece_bytes, second)).await;
         assert_eq!(read.map(|_| ()), if is_taken { Ok(()) } else { Err(BodyError::TooSlow) });
         assert_eq!(started.elapsed().as_secs(), seconds, "{count} of {piece_bytes}");
     }
@@ -451,7 +451,7 @@ async fn a_panic_is_answered() {
 
 #[tokio::test]
 async fn bodies_beyond_the_memory_for_them_slow_producers_down() {
-    let bodies = Bodies::default();
+    let bodies = Bodies::new(256 << 20);
     let long = Request::post("/").header("content-length", body::BODY_BYTES_MAX).body(()).unwrap();
     let (long, ()) = long.into_parts();
     let unannounced = unannounced();
@@ -472,7 +472,7 @@ async fn bodies_beyond_the_memory_for_them_slow_producers_down() {
 
 #[tokio::test(start_paused = true)]
 async fn bodies_take_memory_as_they_arrive_and_not_as_they_are_announced() {
-    let bodies = Bodies::default();
+    let bodies = Bodies::new(256 << 20);
     let long = Request::post("/").header("content-length", body::BODY_BYTES_MAX).body(()).unwrap();
     let (long, ()) = long.into_parts();
     let unannounced = unannounced();

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::freeze::Batch;
+use super::round::Batch;
 use crate::partition::Group;
 
 /// The active partitions of one leg.

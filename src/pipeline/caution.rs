@@ -28,8 +28,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::conversion::{Converted, Converter};
-use super::freeze::{Batch, FreezeError, KEPT_BYTES_MAX};
+use super::freeze::FreezeError;
 use super::kept::Kept;
+use super::round::{Batch, is_kept};
 use crate::convert::Format;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 use crate::plan::PlanId;
@@ -208,7 +209,8 @@ impl Caution {
         }
     }
 
-    fn is_careful(&self) -> bool {
+    /// Whether batches are converted one by one.
+    pub(super) fn is_careful(&self) -> bool {
         self.is_careful.load(Ordering::Relaxed)
     }
 
@@ -383,9 +385,7 @@ pub(super) fn survive(
     id: PlanId,
     batches: &[Batch],
 ) -> Result<Vec<(Batch, Converted)>, FreezeError> {
-    let bytes: u64 = batches.iter().map(|batch| batch.data_bytes).sum();
-    let is_kept = batches.len() > 1 && bytes <= KEPT_BYTES_MAX;
-    let kept = is_kept.then(|| Kept::read(&converter.records, batches));
+    let kept = is_kept(batches).then(|| Kept::read(&converter.records, batches));
     let kept = kept.transpose().map_err(FreezeError::Read)?;
     let convert = |batches: &[Batch]| match &kept {
         Some(kept) => batches.iter().map(|b| converter.convert_kept(id, b, kept)).collect(),

@@ -10,14 +10,15 @@ use std::io;
 use std::time::Duration;
 
 use super::active::ActivePartitions;
-use super::freeze::{Batch, KEPT_BATCHES_MAX, KEPT_BYTES_MAX, take_round};
 use super::intake::{self, Reading, Stretch};
 use super::orders::Surroundings;
 use super::placing::Placer;
 use super::progress::Progress;
+use super::round::{Batch, KEPT_BATCHES_MAX, KEPT_BYTES_MAX, take_round};
 use super::{blocking, rest_after};
 use crate::buffer::{Aim, Arrival, Buffer, Hints, Trigger};
 use crate::journal::Journal;
+use crate::memory::Holding;
 use crate::metrics::{stream_labels, stream_labels_with};
 use crate::partition::{FailedKind, Group};
 use crate::plan::Horizon;
@@ -32,8 +33,6 @@ const CLOSED_BATCHES_MAX: usize = 256;
 const MANY_BATCHES: usize = 1_024;
 /// Soon is within such a part of the interval.
 const SOON_PART: u32 = 16;
-/// What open batches may take of the memory, for a leg: the oldest are closed early then.
-const OPEN_MEMORY_BYTES_MAX: usize = 64 << 20;
 /// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
 const PRESSURE_BYTES_MIN: u64 = 1 << 20;
 /// So are those that are a smaller part of what the stream holds: an outbox that fills the disk does
@@ -48,6 +47,8 @@ pub(super) struct Collector {
     surroundings: Surroundings,
     hints: Hints,
     buffer: Buffer<Group>,
+    /// What open batches take of the memory.
+    memory: Holding,
     active: ActivePartitions,
     horizon: Horizon,
     /// The next position to read.
@@ -70,6 +71,7 @@ impl Collector {
         surroundings: Surroundings,
     ) -> Self {
         Self {
+            memory: surroundings.memory.batches.holding(),
             records,
             reading,
             surroundings,
@@ -87,8 +89,8 @@ impl Collector {
 
     /// Whether there is something to read before `end`, and room for it.
     pub(super) fn wants_to_look(&self, end: Position) -> bool {
-        let has_memory = self.buffer.memory_bytes() <= OPEN_MEMORY_BYTES_MAX;
-        let has_room = has_memory && self.may_close() && !self.buffer.waits_for_sizes();
+        let has_room =
+            !self.memory.is_too_much() && self.may_close() && !self.buffer.waits_for_sizes();
         !self.is_looking && self.next < end && has_room
     }
 
@@ -142,6 +144,7 @@ impl Collector {
             self.buffer_run(&run, progress);
         }
         self.next = stretch.next;
+        self.count_memory();
         self.show_partitions();
     }
 
@@ -217,12 +220,18 @@ impl Collector {
         {
             self.enqueue(vec![batch]);
         }
-        while self.buffer.memory_bytes() > OPEN_MEMORY_BYTES_MAX
+        self.count_memory();
+        while self.memory.is_too_much()
             && self.may_close()
             && let Some(batch) = self.buffer.close_next(Trigger::Memory)
         {
             self.enqueue(vec![batch]);
+            self.count_memory();
         }
+    }
+
+    fn count_memory(&mut self) {
+        self.memory.set(self.buffer.memory_bytes());
     }
 
     /// Closes the oldest batches, so many that the disk budget gets back to its low mark once they
@@ -234,6 +243,7 @@ impl Collector {
         if pressing_bytes > 0 && self.buffer.data_bytes() >= worth_it {
             let wanted = pressing_bytes.max(PRESSURE_BYTES_MIN);
             let closed = self.buffer.close_oldest(wanted, Trigger::Pressure);
+            self.count_memory();
             self.enqueue(closed);
         }
     }
@@ -298,8 +308,9 @@ impl Collector {
     }
 
     fn round_bytes_max(&self) -> u64 {
-        let budget = &self.surroundings.budget;
-        if budget.is_pressed() { budget.round_bytes_max() } else { u64::MAX }
+        let Surroundings { budget, pool, .. } = &self.surroundings;
+        let by_disk = if budget.is_pressed() { budget.round_bytes_max() } else { u64::MAX };
+        by_disk.min(pool.round_bytes_max())
     }
 
     /// What [`Collector::take_round`] gave is planned.
@@ -351,6 +362,7 @@ impl Collector {
     /// Forgets what was read, and reads everything again that is not settled.
     pub(super) fn start_over(&mut self, progress: &Progress) {
         self.buffer.clear();
+        self.count_memory();
         self.active = ActivePartitions::default();
         self.closed.clear();
         self.lost = Positions::default();

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::caution::Caution;
 use super::entry::{Content, Entry};
-use super::freeze::{Batch, FreezeError, Recipe};
+use super::freeze::{FreezeError, Recipe};
 use super::intake::Kind;
 use super::kept::{Kept, union};
 use super::naming::{NameError, name};
 use super::placing::{Given, Placer, Unplaced};
+use super::round::Batch;
 use crate::clock::Clock;
 use crate::convert::{
     Counted, EncodeError, Encoded, Encoder, FailureLine, Format, Origin, ProcessingFailureLine,

@@ -7,7 +7,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::freeze::Batch;
+use super::round::Batch;
 use crate::journal::Journal;
 use crate::positions::Positions;
 use crate::record::{Position, Record, UnixMillis};

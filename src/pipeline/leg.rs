@@ -52,6 +52,7 @@ use super::troubles::Troubles;
 use super::turns::Turns;
 use crate::catalog::Catalog;
 use crate::journal::{Hold, Journal, Mark, Opened};
+use crate::memory::Holding;
 use crate::metrics::stream_labels;
 use crate::outbox::Outbox;
 use crate::plan::PlanId;
@@ -103,6 +104,8 @@ pub(super) struct Leg {
     /// The order in which open plans are delivered.
     turns: Turns,
     room: Room,
+    /// What open plans take of the memory.
+    plans_memory: Holding,
     /// Committed plans whose outbox files a checkpoint may let go.
     committed: Vec<PlanId>,
     flushes: Vec<(Position, oneshot::Sender<()>)>,
@@ -201,7 +204,12 @@ impl Leg {
             clock: clock.clone(),
             caution,
         };
-        let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
+        let freezer = Freezer {
+            converter,
+            log: journal.clone(),
+            outbox: outbox.clone(),
+            pool: surroundings.pool.clone(),
+        };
         let checkpointed_mark = journal.mark();
         let around = surroundings.clone();
         let mut collector =
@@ -228,7 +236,8 @@ impl Leg {
             registrations: Registrations::default(),
             table_trouble: None,
             turns,
-            room: Room::default(),
+            room: Room::new(&surroundings.memory.deliveries),
+            plans_memory: surroundings.memory.plans.holding(),
             committed: Vec::new(),
             flushes: Vec::new(),
             troubles,

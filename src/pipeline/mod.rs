@@ -35,6 +35,8 @@ mod transforms;
 mod placing;
 mod naming;
 mod kept;
+mod pool;
+mod round;
 mod freeze;
 mod caution;
 mod sizes;
@@ -57,7 +59,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::backup_end::BackupEnd;
@@ -68,6 +70,7 @@ pub use self::completion::Completion;
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Left, Status, TableTrouble};
 pub use self::placing::{Missing, Partitioning, Query};
+pub use self::pool::Pool;
 
 use self::backup::{Ending, Ground};
 use self::handle::{Changing, LegHandle, Legs};
@@ -79,6 +82,7 @@ use crate::buffer::Hints;
 use crate::catalog::Catalog;
 use crate::deliver::Stores;
 use crate::journal::{AppendError, Environment, Hold, Journal, OpenError, Opened};
+use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::record::{Position, StreamName};
 use crate::transform::Chain;
@@ -132,8 +136,10 @@ pub struct Parts {
     pub settings: Settings,
     /// The stores.
     pub stores: Arc<Stores>,
-    /// One permit for each conversion that may run at a time, shared by all streams.
-    pub conversions: Arc<Semaphore>,
+    /// The memory that all streams share.
+    pub memory: Arc<MemoryBudget>,
+    /// What their conversions share.
+    pub pool: Pool,
     /// The numbers to count into.
     pub metrics: Metrics,
 }
@@ -186,7 +192,8 @@ impl Pipeline {
             disk: environment.disk.clone(),
             budget: environment.budget.clone(),
             clock: environment.clock.clone(),
-            conversions: parts.conversions,
+            memory: parts.memory,
+            pool: parts.pool,
             metrics: metrics.clone(),
             imbalances: Troubles::default(),
             parts_waiting: Arc::default(),

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::Semaphore;
-
 use super::freeze::Recipe;
 use super::placing::Placer;
+use super::pool::Pool;
 use super::transformer::Transformer;
 use super::troubles::Troubles;
 use super::{Backup, Settings};
@@ -19,6 +18,7 @@ use crate::clock::Clock;
 use crate::deliver::Stores;
 use crate::disk::{Disk, DiskBudget};
 use crate::journal::{Hold, Journal, Opened};
+use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
 use crate::record::StreamName;
@@ -31,7 +31,8 @@ pub(super) struct Surroundings {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) budget: Arc<DiskBudget>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) conversions: Arc<Semaphore>,
+    pub(super) memory: Arc<MemoryBudget>,
+    pub(super) pool: Pool,
     pub(super) metrics: Metrics,
     /// Legs whose counts do not add up.
     pub(super) imbalances: Troubles,

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use super::super::collector::as_runs;
 use super::super::delivery::TOLD_OBJECTS_MAX;
-use super::super::freeze::{Batch, FreezeError};
+use super::super::freeze::FreezeError;
 use super::super::intake::Stretch;
 use super::super::orders::Surroundings;
 use super::super::registration::{RegisterError, Report};
+use super::super::round::Batch;
 use super::super::sizes::planned;
 use super::super::transformer::Became;
 use super::super::turns::{Rest, TurnEnd};

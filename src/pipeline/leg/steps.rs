@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::super::delivery::{Delivery, TOLD_OBJECTS_MAX};
 use super::super::freeze::FreezeError;
 use super::super::registration::register;
+use super::super::round::memory_bytes;
 use super::super::transforms::BATCH_RECORDS_MAX;
 use super::super::turns::TurnEnd;
 use super::super::{blocking, repeat, rest_after};
@@ -22,8 +23,10 @@ use crate::plan::PlanId;
 use crate::record::Position;
 
 /// Objects that may wait for their store; beyond it records wait in the journal, as they came. Each
-/// stands in every checkpoint with about a KiB.
+/// stands in every checkpoint,
 const OPEN_OBJECTS_MAX: usize = 100_000;
+/// and takes about so much, there and in memory.
+const OPEN_OBJECT_BYTES: usize = 1 << 10;
 
 impl Leg {
     pub(super) fn start_transforms(&mut self) {
@@ -64,7 +67,9 @@ impl Leg {
     /// whose delivery makes room; or more objects wait for their store than a checkpoint should carry.
     pub(super) fn start_freeze(&mut self) {
         let open_objects = self.state.open_plans().values().map(|plan| plan.objects.len());
-        if open_objects.sum::<usize>() >= OPEN_OBJECTS_MAX {
+        let open_objects = open_objects.sum::<usize>();
+        self.plans_memory.set(open_objects * OPEN_OBJECT_BYTES);
+        if open_objects >= OPEN_OBJECTS_MAX || self.plans_memory.is_too_much() {
             return;
         }
         let bytes = self.collector.next_round_bytes();
@@ -81,12 +86,14 @@ impl Leg {
         let batches = Arc::new(batches);
         let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
         let source_end = self.state.source_end();
-        let conversions = self.surroundings.conversions.clone();
+        let pool = self.surroundings.pool.clone();
+        let recipe = &self.freezer.converter.recipe;
+        let memory_bytes = memory_bytes(&batches, &recipe.format, recipe.object_bytes);
         self.work.spawn(async move {
-            let permit = conversions.acquire_owned().await;
+            let memory = pool.memory(memory_bytes).await;
             let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end).await;
             // Others need not wait for the rest after a failure.
-            drop((permit, room));
+            drop((memory, room));
             let plan =
                 rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
             Done::Planned { batches, lost, plan: plan.await }

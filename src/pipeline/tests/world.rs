@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -28,10 +28,11 @@ use crate::disk::{Disk as _, DiskBudget, OpenMode};
 use crate::journal::{
     AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
 };
+use crate::memory::MemoryBudget;
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
 use crate::pipeline::{
-    AT_ONCE, Backup, Handle, Left, Partitioning, Parts, Pipeline, Recipe, Settings, Status,
+    AT_ONCE, Backup, Handle, Left, Partitioning, Parts, Pipeline, Pool, Recipe, Settings, Status,
 };
 use crate::plan::{ObjectKind, PlanId, Target};
 use crate::record::{StreamName, Tenant};
@@ -161,6 +162,7 @@ impl World {
         let opened = open(&environment)?;
         let (journal, budget) = (opened.journal.clone(), environment.budget.clone());
         let metrics = Metrics::register(&mut Registry::default());
+        let memory = Arc::new(MemoryBudget::new(1 << 30));
         let (pipeline, handle) = Pipeline::new(Parts {
             stream: stream(),
             opened,
@@ -168,7 +170,8 @@ impl World {
             directory: DIRECTORY.into(),
             settings: self.settings(),
             stores: Arc::new(Stores::with_client(target(), self.store.clone())),
-            conversions: Arc::new(Semaphore::new(2)),
+            pool: Pool::new(2, memory.conversions.clone()),
+            memory,
             metrics: metrics.clone(),
         })
         .ok()?;
