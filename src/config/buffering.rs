@@ -66,33 +66,51 @@ impl Buffering {
     }
 }
 
-/// Whether the machine that reads the file can hold the objects that it asks for.
+/// Whether the machine that reads the file can hold the objects that it asks for: each, and as many of the
+/// largest as are made at the same time. Each stream makes one at a time, and so does each backup.
 pub(super) fn check_memory(file: &File, reader: &mut Reader<'_>) {
     let Some(memory_bytes) = reader.environment.memory_bytes() else {
         return;
     };
     let streams = file.delivery_streams.value();
     let streams = streams.into_iter().flat_map(|Named(entries)| entries);
-    let mut faults: Vec<(Place, u64)> = Vec::new();
+    let mut targets: Vec<(Place, u64)> = Vec::new();
     for section in streams.filter_map(|entry| entry.field.value()) {
         let backup = section.backup.value().map(|backup| &backup.buffering);
         for buffering in [Some(&section.buffering), backup].into_iter().flatten() {
             let target = buffering.value().map(|buffering| &buffering.target_object_size);
             if let Some(Field::Given(At { value, place })) = target {
-                faults.push((place.clone(), value.0));
+                targets.push((place.clone(), value.0));
             }
         }
     }
-    faults.retain(|(_, bytes)| bytes * OBJECT_IN_MEMORY > memory_bytes);
-    for (place, bytes) in faults {
-        let most = (memory_bytes / OBJECT_IN_MEMORY) >> 20;
+    let objects_bytes = memory_bytes / OBJECT_IN_MEMORY;
+    let mut is_each_held = true;
+    for (place, bytes) in targets.iter().filter(|(_, bytes)| *bytes > objects_bytes) {
+        is_each_held = false;
         let message = format_args!(
             "an object of {} takes up to {} of memory while it is made, and this process has {} MiB: \
-             write at most {most} MiB",
-            show_size(bytes),
-            show_size(bytes * OBJECT_IN_MEMORY),
+             write at most {} MiB",
+            show_size(*bytes),
+            show_size(*bytes * OBJECT_IN_MEMORY),
             memory_bytes >> 20,
+            objects_bytes >> 20,
         );
-        reader.fault(place, message);
+        reader.fault(place.clone(), message);
+    }
+    targets.sort_by_key(|(_, bytes)| std::cmp::Reverse(*bytes));
+    targets.truncate(reader.environment.cores());
+    let together: u64 = targets.iter().map(|(_, bytes)| bytes).sum();
+    if let Some((place, _)) = targets.first().filter(|_| is_each_held && together > objects_bytes) {
+        let count = targets.len() as u64;
+        let message = format_args!(
+            "{count} streams and backups make their objects at the same time, of {} in all, which takes up \
+             to {} of memory, and this process has {} MiB: write at most {} MiB for each",
+            show_size(together),
+            show_size(together * OBJECT_IN_MEMORY),
+            memory_bytes >> 20,
+            (objects_bytes / count) >> 20,
+        );
+        reader.fault(place.clone(), message);
     }
 }

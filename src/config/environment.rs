@@ -32,6 +32,11 @@ pub trait Environment: fmt::Debug {
     fn memory_bytes(&self) -> Option<u64> {
         None
     }
+
+    /// How many objects are made at the same time, at the most.
+    fn cores(&self) -> usize {
+        1
+    }
 }
 
 /// The operating system's environment.
@@ -124,5 +129,9 @@ impl Environment for SystemEnvironment {
         let limits = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
         let limits = limits.iter().filter_map(|path| text(path).trim().parse().ok());
         limits.chain(machine).min()
+    }
+
+    fn cores(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
     }
 }

@@ -18,6 +18,7 @@ use crate::transform::{LogForm, SubRecords};
 struct TestEnvironment {
     variables: BTreeMap<&'static str, &'static str>,
     files: BTreeMap<&'static str, &'static str>,
+    cores: usize,
 }
 
 impl TestEnvironment {
@@ -32,7 +33,7 @@ impl TestEnvironment {
             ("HOOK", "https://hook/enrich?code=hunter2"),
         ];
         let files = [("/run/secrets/lake", "lake-hunter2\n"), ("/run/secrets/empty", "\n")];
-        Self { variables: variables.into(), files: files.into() }
+        Self { variables: variables.into(), files: files.into(), cores: 1 }
     }
 }
 
@@ -52,6 +53,10 @@ impl Environment for TestEnvironment {
 
     fn memory_bytes(&self) -> Option<u64> {
         Some(2 << 30)
+    }
+
+    fn cores(&self) -> usize {
+        self.cores
     }
 }
 
@@ -603,6 +608,30 @@ delivery_streams:
     assert!(told[0].starts_with("f.yaml:3:") && told[0].contains(part), "{told:?}");
     assert!(told[1].contains("backed.backup.buffering.target_object_size"), "{told:?}");
     assert_eq!(told.len(), 2);
+}
+
+#[test]
+fn objects_that_are_made_at_the_same_time_have_to_fit_into_the_memory_together() {
+    let text = "
+delivery_streams:
+  small: {buffering: {target_object_size: 100 MiB}, schema: {columns: {a: int}}}
+  large:
+    buffering: {target_object_size: 400 MiB}
+    schema: {columns: {a: int}}
+    backup: {prefix: raw/, buffering: {target_object_size: 250 MiB}}
+";
+    let load_on = |cores| load(text, &TestEnvironment { cores, ..TestEnvironment::new() });
+    for cores in [1, 2] {
+        assert!(load_on(cores).is_ok(), "{cores} cores make 650 MiB of 682 at the same time");
+    }
+    for cores in [3, 64] {
+        let faults = load_on(cores).expect_err("they make 750 MiB").in_file("f.yaml").to_string();
+        let part = "3 streams and backups make their objects at the same time, of 750 MiB in all, \
+                    which takes up to 2250 MiB of memory, and this process has 2048 MiB: write at most \
+                    227 MiB for each";
+        assert!(faults.starts_with("f.yaml:5:") && faults.contains(part), "{faults}");
+        assert_eq!(faults.lines().count(), 1, "{faults}");
+    }
 }
 
 /// What a file in `tests/faulty` says about itself.
