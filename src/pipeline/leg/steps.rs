@@ -42,7 +42,8 @@ impl Leg {
     }
 
     pub(super) fn start_transform(&mut self, ticket: u64) {
-        let begin = |transformer| self.transforms.transform(ticket, transformer);
+        let transforms = &mut self.transforms;
+        let begin = |transformer| transforms.transform(ticket, transformer);
         if let Some(transform) = self.transformer.clone().and_then(begin) {
             let task = self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
             self.transforms.started(ticket, task);
