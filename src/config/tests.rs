@@ -387,8 +387,8 @@ fn event_time_and_completeness_reach_their_settings() {
     assert_eq!(complete.after, Duration::from_secs(7200));
     assert_eq!((complete.marker.as_deref(), complete.webhook), (Some("_SUCCESS"), None));
     let told = stream(
-        "{event_time: {field: at, late: {after: 1 m, to: arrival}}, \
-         complete: {webhook: 'http://127.0.0.1:9000/x?y'}}",
+        "{event_time: {field: at, late: {after: 1 m, to: arrival}, \
+         early: {after: 1 m, to: arrival}}, complete: {webhook: 'http://127.0.0.1:9000/x?y'}}",
     );
     let complete = told.complete.expect("it is asked for");
     assert_eq!(complete.marker, None);

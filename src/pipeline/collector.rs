@@ -22,7 +22,7 @@ use crate::metrics::{stream_labels, stream_labels_with};
 use crate::partition::{FailedKind, Group};
 use crate::plan::Horizon;
 use crate::positions::{self, Positions};
-use crate::record::Position;
+use crate::record::{Position, UnixMillis};
 
 /// Closed batches that may wait for the next step. Beyond it the journal is not read further, and what
 /// is due stays open.
@@ -389,6 +389,11 @@ impl Collector {
     /// Keeps records out of partitions that are complete.
     pub(super) fn change_horizon(&mut self, horizon: Horizon) {
         self.horizon = horizon;
+    }
+
+    /// Keeps records out of those of them, too, that another leg has told.
+    pub(super) fn extend_horizon(&mut self, until: UnixMillis) {
+        self.horizon.until = self.horizon.until.max(Some(until));
     }
 
     /// How many batches are closed.

@@ -206,7 +206,12 @@ impl Leg {
         let around = surroundings.clone();
         let mut collector =
             Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
-        collector.change_horizon(state.watched().horizon());
+        let horizon = state.watched().horizon();
+        if let Some(until) = horizon.until {
+            // Before any leg of the stream runs.
+            surroundings.told.tell(role, until);
+        }
+        collector.change_horizon(horizon);
         let sizes = SizesFile::new(disk, directory);
         let is_transformed = orders.transformer.is_some();
         *collector.aim() = sizes.aim(&freezer.converter.recipe).filter(|_| !is_transformed);
@@ -355,6 +360,7 @@ impl Leg {
         if self.role == Role::Transformed {
             self.surroundings.show_parts_wait(!self.is_idle(end));
         }
+        self.share_horizon();
         let is_held_up = self.start_completion(end);
         if !is_held_up && self.collector.wants_to_look(end) {
             let look = self.collector.look();
