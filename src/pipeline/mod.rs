@@ -35,6 +35,7 @@ mod transforms;
 mod transformed;
 mod placing;
 mod naming;
+mod owners;
 mod kept;
 mod freeze;
 mod caution;

@@ -22,4 +22,4 @@ mod sizes;
 mod world;
 
 pub(in crate::pipeline) use self::doubles::FaultyWebhook;
-pub(in crate::pipeline) use self::world::recipe;
+pub(in crate::pipeline) use self::world::{journal_of, recipe};
