@@ -12,6 +12,7 @@ use super::blocking;
 use super::caution::survive;
 use super::completion::{Completion, Telling};
 use super::conversion::{Converter, Rows};
+use super::loan::{Loan, NoRoom};
 use super::naming::NameError;
 use super::placing::Partitioning;
 use crate::buffer;
@@ -97,30 +98,36 @@ pub(super) enum FreezeError {
     Plan(#[from] AppendError),
     #[error("the conversion panicked: {0}")]
     Panicked(String),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
-/// Takes as many closed batches as one plan takes on, of `bytes_max` in all if they are more than
-/// one.
-pub(super) fn take_round(closed: &mut VecDeque<Batch>, bytes_max: u64) -> Vec<Batch> {
-    let mut round = Vec::new();
+/// How many of the closed batches one plan takes on, of `bytes_max` in all if they are more than one.
+pub(super) fn round_length(closed: &VecDeque<Batch>, bytes_max: u64) -> usize {
+    let mut length = 0;
     let (mut bytes, mut records, mut headers) = (0, 0, 0);
-    while let Some(batch) = closed.front() {
+    for batch in closed {
         bytes += batch.data_bytes;
         records += batch.positions.count();
         // A value stands in a key, in a location and by itself, escaped.
         headers += HEADERS_BYTES_MIN + 12 * batch.group.memory_bytes();
-        let fits = if round.len() < PLAN_BATCHES_MAX {
+        let fits = if length < PLAN_BATCHES_MAX {
             bytes <= PLAN_BYTES_MAX && records <= buffer::BATCH_RECORDS_MAX
         } else {
-            bytes <= KEPT_BYTES_MAX && records <= KEPT_RECORDS_MAX && round.len() < KEPT_BATCHES_MAX
+            bytes <= KEPT_BYTES_MAX && records <= KEPT_RECORDS_MAX && length < KEPT_BATCHES_MAX
         };
         let fits = fits && bytes <= bytes_max && headers <= HEADERS_BYTES_MAX;
-        if !fits && !round.is_empty() {
+        if !fits && length > 0 {
             break;
         }
-        round.extend(closed.pop_front());
+        length += 1;
     }
-    round
+    length
+}
+
+/// Divides batches that are larger than what a plan takes on.
+pub(super) fn divided(batches: Vec<Batch>) -> Vec<Batch> {
+    batches.into_iter().flat_map(Batch::divided).collect()
 }
 
 impl Batch {
@@ -146,17 +153,22 @@ impl Batch {
 }
 
 impl Freezer {
-    /// Makes a durable plan of `batches` and of positions that the disk lost.
+    /// Makes a durable plan of `batches` and of positions that the disk lost, in the room that is lent
+    /// for it.
     pub(super) async fn freeze(
         &self,
         id: PlanId,
         batches: Arc<Vec<Batch>>,
         lost: Positions,
         source_end: Position,
+        mut loan: Loan,
     ) -> Result<Plan, FreezeError> {
         let freezer = self.clone();
-        let work = move || freezer.convert_and_freeze(id, &batches, lost, source_end);
-        let plan = match tokio::task::spawn_blocking(work).await {
+        let work = move || {
+            let plan = freezer.convert_and_freeze(id, &batches, lost, source_end, &mut loan);
+            plan.map(|plan| (plan, loan))
+        };
+        let (plan, _loan) = match tokio::task::spawn_blocking(work).await {
             Ok(plan) => plan?,
             Err(error) => return Err(FreezeError::Panicked(error.to_string())),
         };
@@ -197,6 +209,7 @@ impl Freezer {
         batches: &[Batch],
         lost: Positions,
         source_end: Position,
+        loan: &mut Loan,
     ) -> Result<Plan, FreezeError> {
         let mut bytes = Vec::new();
         let mut objects = Vec::new();
@@ -217,6 +230,7 @@ impl Freezer {
         }
         let mut plan = Plan { id, objects, damaged, source_end };
         if !plan.objects.is_empty() {
+            loan.cover(bytes.iter().map(|bytes| bytes.len() as u64).sum())?;
             self.freeze_objects(&mut plan, &bytes)?;
         }
         Ok(plan)
@@ -274,6 +288,26 @@ mod tests {
     use super::*;
     use crate::buffer::Trigger;
     use crate::record::UnixMillis;
+
+    #[test]
+    fn a_round_is_what_one_plan_takes_on_and_never_nothing() {
+        let batch = |data_bytes| Batch {
+            group: Group::default(),
+            positions: Positions::from_run(Position(0), 9),
+            data_bytes,
+            oldest_arrival: UnixMillis(0),
+            closed_by: Trigger::Size,
+        };
+        let closed = |sizes: &[u64]| sizes.iter().map(|size| batch(*size)).collect();
+        let large = closed(&[200 << 20, 200 << 20, 200 << 20]);
+        assert_eq!(round_length(&large, u64::MAX), 1);
+        let mixed = closed(&[100 << 20, 100 << 20, 100 << 20]);
+        assert_eq!(round_length(&mixed, u64::MAX), 2);
+        assert_eq!(round_length(&mixed, 1), 1);
+        let small = closed(&[1; 3_000]);
+        assert_eq!(round_length(&small, u64::MAX), KEPT_BATCHES_MAX);
+        assert_eq!(round_length(&closed(&[]), u64::MAX), 0);
+    }
 
     #[test]
     fn a_divided_batch_has_all_its_records_in_parts_that_are_not_divided_again() {

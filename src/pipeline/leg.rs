@@ -114,6 +114,8 @@ pub(super) struct Leg {
     freezing: bool,
     /// Records that are being frozen.
     freezing_records: u64,
+    /// What the objects have that the disk had no room for; 0 for nothing.
+    known_round_bytes: u64,
     /// Plans whose new keys are being written.
     renaming: usize,
     registering: bool,
@@ -242,6 +244,7 @@ impl Leg {
             work: JoinSet::new(),
             freezing: false,
             freezing_records: 0,
+            known_round_bytes: 0,
             renaming: 0,
             registering: false,
             asked: None,

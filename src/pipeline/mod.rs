@@ -37,6 +37,7 @@ mod placing;
 mod naming;
 mod owners;
 mod kept;
+mod loan;
 mod freeze;
 mod caution;
 mod sizes;

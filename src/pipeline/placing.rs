@@ -39,7 +39,7 @@ pub struct Partitioning {
     pub missing: Missing,
     /// Where the time of an event stands in its record, and what is late or early.
     pub event_time: Option<EventTime>,
-    /// How many partitions may be active: with records that are buffered, or closed and not planned.
+    /// How many partitions may be active: with records in an open batch.
     pub max_active_partitions: Option<usize>,
 }
 

@@ -17,6 +17,7 @@ mod hooks;
 mod ledger;
 mod logged;
 mod outage;
+mod partitions;
 mod schedules;
 mod sizes;
 mod world;

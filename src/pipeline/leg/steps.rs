@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::delivery::{Delivery, TOLD_OBJECTS_MAX};
 use super::super::freeze::FreezeError;
+use super::super::loan::Loan;
 use super::super::registration::register;
 use super::super::transforms::BATCH_RECORDS_MAX;
 use super::super::turns::TurnEnd;
@@ -68,11 +69,10 @@ impl Leg {
         if open_objects.sum::<usize>() >= OPEN_OBJECTS_MAX {
             return;
         }
-        let bytes = self.collector.next_round_bytes();
+        // What turned out larger than expected is not converted again before there is room for it.
+        let bytes = self.collector.next_round_bytes().max(self.known_round_bytes);
         let budget = &self.surroundings.budget;
-        let is_first = self.state.open_plans().is_empty();
-        let Some(room) = budget.lend(bytes).or_else(|| is_first.then(|| budget.promise(bytes)))
-        else {
+        let Some(loan) = Loan::take(budget, bytes, self.state.open_plans().is_empty()) else {
             return;
         };
         self.freezing = true;
@@ -85,9 +85,9 @@ impl Leg {
         let conversions = self.surroundings.conversions.clone();
         self.work.spawn(async move {
             let permit = conversions.acquire_owned().await;
-            let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end).await;
+            let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end, loan).await;
             // Others need not wait for the rest after a failure.
-            drop((permit, room));
+            drop(permit);
             let plan =
                 rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
             Done::Planned { batches, lost, plan: plan.await }
