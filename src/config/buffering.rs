@@ -88,32 +88,29 @@ impl Buffering {
     }
 }
 
-/// Whether the machine that reads the file can hold the objects that it asks for.
-pub(super) fn check_memory(file: &File, reader: &mut Reader<'_>) {
-    let Some(memory_bytes) = reader.environment.memory_bytes() else {
-        return;
-    };
+/// Whether the memory can hold the objects that the file asks for. Large ones are made one at a time.
+pub(super) fn check_objects(file: &File, memory_bytes: u64, reader: &mut Reader<'_>) {
     let streams = file.delivery_streams.value();
     let streams = streams.into_iter().flat_map(|Named(entries)| entries);
-    let mut faults: Vec<(Place, u64)> = Vec::new();
+    let mut targets: Vec<(Place, u64)> = Vec::new();
     for section in streams.filter_map(|entry| entry.field.value()) {
         let backup = section.backup.value().map(|backup| &backup.buffering);
         for buffering in [Some(&section.buffering), backup].into_iter().flatten() {
             let target = buffering.value().map(|buffering| &buffering.target_object_size);
             if let Some(Field::Given(At { value, place })) = target {
-                faults.push((place.clone(), value.0));
+                targets.push((place.clone(), value.0));
             }
         }
     }
-    faults.retain(|(_, bytes)| bytes * OBJECT_IN_MEMORY > memory_bytes);
-    for (place, bytes) in faults {
-        let most = (memory_bytes / OBJECT_IN_MEMORY) >> 20;
+    targets.retain(|(_, bytes)| bytes * OBJECT_IN_MEMORY > memory_bytes);
+    for (place, bytes) in targets {
         let message = format_args!(
-            "an object of {} takes up to {} of memory while it is made, and this process has {} MiB: \
-             write at most {most} MiB",
+            "an object of {} takes up to {} of memory while it is made, and the process is to take {} MiB: \
+             write at most {} MiB, or more for 'memory'",
             show_size(bytes),
             show_size(bytes * OBJECT_IN_MEMORY),
             memory_bytes >> 20,
+            (memory_bytes / OBJECT_IN_MEMORY) >> 20,
         );
         reader.fault(place, message);
     }

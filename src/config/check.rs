@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::buffering::{buffering, check_memory, memory_bytes};
+use super::buffering::{buffering, check_objects, memory_bytes};
 use super::faults::{Faults, Place, listed, shown};
 use super::formats::format;
 use super::overlap::check_overlaps;
@@ -58,14 +58,17 @@ pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
     let identities = identities(file, reader);
     check_listener(file, reader);
     let delivery_streams = streams(file, &stores, &Writers::of(&file.identities), reader);
-    check_memory(file, reader);
+    let memory_bytes = memory_bytes(file, reader);
+    if let Some(bytes) = memory_bytes {
+        check_objects(file, bytes, reader);
+    }
     check_overlaps(&delivery_streams, &stores, reader);
     Some(Config {
         server: server?,
         data_dir: file.data_dir.value()?.0.clone(),
         allow_unsafe_volume: *file.allow_unsafe_volume.value()?,
         disk_budget_bytes: file.disk_budget.value()?.0,
-        memory_bytes: memory_bytes(file, reader)?,
+        memory_bytes: memory_bytes?,
         identities: identities?,
         stores,
         catalogs,

@@ -384,8 +384,8 @@ fn event_time_and_completeness_reach_their_settings() {
     assert_eq!(complete.after, Duration::from_secs(7200));
     assert_eq!((complete.marker.as_deref(), complete.webhook), (Some("_SUCCESS"), None));
     let told = stream(
-        "{event_time: {field: at, late: {after: 1 m, to: arrival}}, \
-         complete: {webhook: 'http://127.0.0.1:9000/x?y'}}",
+        "{event_time: {field: at, late: {after: 1 m, to: arrival}, \
+         early: {after: 1 m, to: arrival}}, complete: {webhook: 'http://127.0.0.1:9000/x?y'}}",
     );
     let complete = told.complete.expect("it is asked for");
     assert_eq!(complete.marker, None);
@@ -582,6 +582,7 @@ fn tenants_that_make_keys_too_long_are_found_before_any_record() {
 #[test]
 fn a_size_of_objects_leaves_room_for_many_times_as_many_records() {
     let text = "
+memory: 2 GiB
 delivery_streams:
   rows: {buffering: {target_object_size: 128 MiB, interval: 15 m}, schema: {columns: {a: int}}}
   huge: {buffering: {size: 2 GiB, target_object_size: 600 MiB}, schema: {columns: {a: int}}}
@@ -604,9 +605,10 @@ delivery_streams:
 }
 
 #[test]
-fn objects_that_the_machine_cannot_hold_are_faults_and_the_message_says_what_it_holds() {
+fn objects_that_the_memory_cannot_hold_are_faults_and_the_message_says_what_it_holds() {
     let faults = faults_of(
         "
+memory: 2 GiB
 delivery_streams:
   rows: {buffering: {target_object_size: 1 GiB}, schema: {columns: {a: int}}}
   backed:
@@ -615,9 +617,9 @@ delivery_streams:
 ",
     );
     let told: Vec<String> = faults.in_file("f.yaml").to_string().lines().map(Into::into).collect();
-    let part = "takes up to 3 GiB of memory while it is made, and this process has 2048 MiB: write at \
-                most 682 MiB";
-    assert!(told[0].starts_with("f.yaml:3:") && told[0].contains(part), "{told:?}");
+    let part = "takes up to 3 GiB of memory while it is made, and the process is to take 2048 MiB: \
+                write at most 682 MiB, or more for 'memory'";
+    assert!(told[0].starts_with("f.yaml:4:") && told[0].contains(part), "{told:?}");
     assert!(told[1].contains("backed.backup.buffering.target_object_size"), "{told:?}");
     assert_eq!(told.len(), 2);
 }

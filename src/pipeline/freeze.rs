@@ -14,6 +14,7 @@ use super::blocking;
 use super::caution::survive;
 use super::completion::{Completion, Telling};
 use super::conversion::{Converted, Converter, Rows};
+use super::loan::{Loan, NoRoom};
 use super::naming::NameError;
 use super::placing::Partitioning;
 use super::pool::Pool;
@@ -82,21 +83,28 @@ pub(super) enum FreezeError {
     Plan(#[from] AppendError),
     #[error("the conversion panicked: {0}")]
     Panicked(String),
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl Freezer {
-    /// Makes a durable plan of `batches` and of positions that the disk lost.
+    /// Makes a durable plan of `batches` and of positions that the disk lost, in the room that is lent
+    /// for it.
     pub(super) async fn freeze(
         &self,
         id: PlanId,
         batches: Arc<Vec<Batch>>,
         lost: Positions,
         source_end: Position,
+        mut loan: Loan,
     ) -> Result<Plan, FreezeError> {
         let converted = self.convert(id, &batches).await?;
         let freezer = self.clone();
-        let work = move || freezer.freeze_converted(id, converted, lost, source_end);
-        let plan = match tokio::task::spawn_blocking(work).await {
+        let work = move || {
+            let plan = freezer.freeze_converted(id, converted, lost, source_end, &mut loan);
+            plan.map(|plan| (plan, loan))
+        };
+        let (plan, _loan) = match tokio::task::spawn_blocking(work).await {
             Ok(plan) => plan?,
             Err(error) => return Err(FreezeError::Panicked(error.to_string())),
         };
@@ -157,6 +165,7 @@ impl Freezer {
         converted: Vec<(Batch, Converted)>,
         lost: Positions,
         source_end: Position,
+        loan: &mut Loan,
     ) -> Result<Plan, FreezeError> {
         let mut bytes = Vec::new();
         let mut objects = Vec::new();
@@ -177,6 +186,7 @@ impl Freezer {
         }
         let mut plan = Plan { id, objects, damaged, source_end };
         if !plan.objects.is_empty() {
+            loan.cover(bytes.iter().map(|bytes| bytes.len() as u64).sum())?;
             self.freeze_objects(&mut plan, &bytes)?;
         }
         Ok(plan)

@@ -117,6 +117,8 @@ pub(super) struct Leg {
     freezing: bool,
     /// Records that are being frozen.
     freezing_records: u64,
+    /// What the objects have that the disk had no room for; 0 for nothing.
+    known_round_bytes: u64,
     /// Plans whose new keys are being written.
     renaming: usize,
     registering: bool,
@@ -214,7 +216,12 @@ impl Leg {
         let around = surroundings.clone();
         let mut collector =
             Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
-        collector.change_horizon(state.watched().horizon());
+        let horizon = state.watched().horizon();
+        if let Some(until) = horizon.until {
+            // Before any leg of the stream runs.
+            surroundings.told.tell(role, until);
+        }
+        collector.change_horizon(horizon);
         let sizes = SizesFile::new(disk, directory);
         let is_transformed = orders.transformer.is_some();
         *collector.aim() = sizes.aim(&freezer.converter.recipe).filter(|_| !is_transformed);
@@ -246,6 +253,7 @@ impl Leg {
             work: JoinSet::new(),
             freezing: false,
             freezing_records: 0,
+            known_round_bytes: 0,
             renaming: 0,
             registering: false,
             asked: None,
@@ -364,6 +372,7 @@ impl Leg {
         if self.role == Role::Transformed {
             self.surroundings.show_parts_wait(!self.is_idle(end));
         }
+        self.share_horizon();
         let is_held_up = self.start_completion(end);
         if !is_held_up && self.collector.wants_to_look(end) {
             let look = self.collector.look();

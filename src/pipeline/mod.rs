@@ -32,11 +32,14 @@ mod active;
 mod collector;
 mod transformer;
 mod transforms;
+mod transformed;
 mod placing;
 mod naming;
+mod owners;
 mod kept;
 mod pool;
 mod round;
+mod loan;
 mod freeze;
 mod caution;
 mod sizes;
@@ -55,7 +58,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,9 +76,10 @@ pub use self::placing::{Missing, Partitioning, Query};
 pub use self::pool::Pool;
 
 use self::backup::{Ending, Ground};
-use self::handle::{Changing, LegHandle, Legs};
+use self::handle::{Changing, Legs};
 use self::leg::{Ended, Leg};
 use self::orders::{Ends, Logs, Orders, Role, Surroundings};
+use self::transformed::Transformed;
 use self::transformer::Transformer;
 use self::troubles::Troubles;
 use crate::buffer::Hints;
@@ -197,6 +201,7 @@ impl Pipeline {
             metrics: metrics.clone(),
             imbalances: Troubles::default(),
             parts_waiting: Arc::default(),
+            told: Arc::default(),
         };
         let source = parts.opened.journal.clone();
         let (changing, changes) = mpsc::channel(CHANGES_MAX);
@@ -387,6 +392,8 @@ impl Pipeline {
     }
 
     async fn change(&mut self, settings: &Settings) -> Result<(), PipelineError> {
+        // One that is made now runs when this is over.
+        let runs_transformed = self.legs.transformed().is_some();
         if settings.chain.is_some() && self.scratch.is_none() {
             let Ground { environment, surroundings, .. } = self.ground.clone();
             let (directory, orders) = (self.directory.join("scratch"), self.parts_orders(settings));
@@ -420,6 +427,11 @@ impl Pipeline {
         // Nothing can fail from here on.
         if let Some(leg) = self.legs.transformed() {
             leg.change(self.parts_orders(settings)).await;
+            if runs_transformed {
+                // Its answer comes after that: from then on it tells no end of a partition any more into
+                // which the other one might place a record.
+                leg.status().await;
+            }
         }
         if let Some(leg) = self.legs.source() {
             leg.change(self.source_orders(settings)).await;
@@ -448,39 +460,6 @@ impl Pipeline {
 
     fn parts_orders(&self, settings: &Settings) -> Orders {
         Orders::of_parts(settings, &self.ground.source)
-    }
-
-    fn take_transformed(&mut self, transformed: Transformed) {
-        self.scratch = Some(transformed.scratch);
-        self.legs.set_transformed(transformed.handle);
-        self.ready.push(transformed.leg);
-    }
-}
-
-/// The leg of transformed records, its log, and how far the transform had come.
-struct Transformed {
-    scratch: Journal,
-    leg: Leg,
-    handle: LegHandle,
-    source_end: Position,
-}
-
-impl Transformed {
-    fn open(
-        environment: &Environment,
-        directory: &Path,
-        orders: Orders,
-        surroundings: Surroundings,
-    ) -> Result<Self, PipelineError> {
-        // Until the leg has looked.
-        surroundings.show_parts_wait(true);
-        let opened = Journal::open(environment, &surroundings.stream, directory)?;
-        let (scratch, logs) = (opened.journal.clone(), Logs { opened, held: None });
-        let troubles = Troubles::default();
-        let (leg, handle) =
-            Leg::new(Role::Transformed, logs, directory, orders, troubles, surroundings)?;
-        let source_end = intake::last_source_end(&scratch)?.max(leg.source_end());
-        Ok(Self { scratch, leg, handle, source_end })
     }
 }
 

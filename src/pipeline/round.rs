@@ -34,28 +34,32 @@ const SHARE_BYTES_MIN: u64 = 256 << 10;
 /// What an open encoder takes besides the bytes of its object, at the most: columns and pages.
 const ENCODER_BYTES_MAX: u64 = 8 << 20;
 
-/// Takes as many closed batches as one plan takes on, of `bytes_max` in all if they are more than
-/// one.
-pub(super) fn take_round(closed: &mut VecDeque<Batch>, bytes_max: u64) -> Vec<Batch> {
-    let mut round = Vec::new();
+/// How many of the closed batches one plan takes on, of `bytes_max` in all if they are more than one.
+pub(super) fn round_length(closed: &VecDeque<Batch>, bytes_max: u64) -> usize {
+    let mut length = 0;
     let (mut bytes, mut records, mut headers) = (0, 0, 0);
-    while let Some(batch) = closed.front() {
+    for batch in closed {
         bytes += batch.data_bytes;
         records += batch.positions.count();
         // A value stands in a key, in a location and by itself, escaped.
         headers += HEADERS_BYTES_MIN + 12 * batch.group.memory_bytes();
-        let fits = if round.len() < PLAN_BATCHES_MAX {
+        let fits = if length < PLAN_BATCHES_MAX {
             bytes <= PLAN_BYTES_MAX && records <= buffer::BATCH_RECORDS_MAX
         } else {
-            bytes <= KEPT_BYTES_MAX && records <= KEPT_RECORDS_MAX && round.len() < KEPT_BATCHES_MAX
+            bytes <= KEPT_BYTES_MAX && records <= KEPT_RECORDS_MAX && length < KEPT_BATCHES_MAX
         };
         let fits = fits && bytes <= bytes_max && headers <= HEADERS_BYTES_MAX;
-        if !fits && !round.is_empty() {
+        if !fits && length > 0 {
             break;
         }
-        round.extend(closed.pop_front());
+        length += 1;
     }
-    round
+    length
+}
+
+/// Divides batches that are larger than what a plan takes on.
+pub(super) fn divided(batches: Vec<Batch>) -> Vec<Batch> {
+    batches.into_iter().flat_map(Batch::divided).collect()
 }
 
 /// About what `batches` take of the memory together until their objects are frozen.
@@ -175,6 +179,26 @@ mod tests {
         assert_eq!(memory_bytes(&small, &plain, None), (16 + 16 + 8) << 20, "they are kept");
         let many = batches(&[4 << 20; 16]);
         assert_eq!(memory_bytes(&many, &plain, None), (64 + 128) << 20);
+    }
+
+    #[test]
+    fn a_round_is_what_one_plan_takes_on_and_never_nothing() {
+        let batch = |data_bytes| Batch {
+            group: Group::default(),
+            positions: Positions::from_run(Position(0), 9),
+            data_bytes,
+            oldest_arrival: UnixMillis(0),
+            closed_by: Trigger::Size,
+        };
+        let closed = |sizes: &[u64]| sizes.iter().map(|size| batch(*size)).collect();
+        let large = closed(&[200 << 20, 200 << 20, 200 << 20]);
+        assert_eq!(round_length(&large, u64::MAX), 1);
+        let mixed = closed(&[100 << 20, 100 << 20, 100 << 20]);
+        assert_eq!(round_length(&mixed, u64::MAX), 2);
+        assert_eq!(round_length(&mixed, 1), 1);
+        let small = closed(&[1; 3_000]);
+        assert_eq!(round_length(&small, u64::MAX), KEPT_BATCHES_MAX);
+        assert_eq!(round_length(&closed(&[]), u64::MAX), 0);
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! Owns which batches are transformed side by side, and the order in which what they became is
 //! appended to the scratch log: that of their positions. Of a batch that becomes much, the first records
-//! are appended before the others begin. Keeps nothing that a crash would miss: what
+//! are appended before the others begin; these go on where the steps stopped with them, so that no hook is
+//! asked of them again. Keeps nothing that a crash would miss: what
 //! was not appended is transformed again, and then the new answer counts; what was appended never
 //! changes.
 
@@ -12,7 +13,7 @@ use std::io;
 
 use tokio::task::AbortHandle;
 
-use super::transformer::{Became, Transformer};
+use super::transformer::{Became, Transformer, Underway};
 use super::{repeat, rest_after};
 use crate::disk::DiskBudget;
 use crate::journal::{AppendError, Appended, Batch, Journal};
@@ -46,6 +47,8 @@ struct UnderWay {
     task: Option<AbortHandle>,
     /// Whether it is the rest of a batch and has not begun.
     is_rest: bool,
+    /// Where the steps stopped with it; taken when it begins.
+    stopped: Option<Underway>,
 }
 
 impl UnderWay {
@@ -89,6 +92,7 @@ impl Transforms {
             became: None,
             task: None,
             is_rest: false,
+            stopped: None,
         });
         ticket
     }
@@ -110,6 +114,8 @@ impl Transforms {
     pub(super) fn begin_again(&mut self) -> Vec<u64> {
         let mut tickets = Vec::new();
         for index in 0..self.under_way.len() {
+            // What the others have said of a rest is not theirs to go on with.
+            self.under_way[index].stopped = None;
             if self.under_way[index].became.is_none() && !self.under_way[index].is_rest {
                 let ticket = self.new_ticket();
                 self.under_way[index].call_off();
@@ -143,13 +149,18 @@ impl Transforms {
     /// The transform of a batch that has begun; may be asked for again when it failed. None when
     /// there is no such batch.
     pub(super) fn transform(
-        &self,
+        &mut self,
         ticket: u64,
         transformer: Transformer,
     ) -> Option<impl Future<Output = io::Result<Became>> + use<>> {
-        let batch = self.under_way.iter().find(|batch| batch.ticket == ticket)?;
-        let positions = batch.positions.clone();
-        Some(async move { rest_after(transformer.transform(positions).await, |_| true).await })
+        let batch = self.under_way.iter_mut().find(|batch| batch.ticket == ticket)?;
+        let (positions, stopped) = (batch.positions.clone(), batch.stopped.take());
+        Some(async move {
+            match stopped {
+                Some(underway) => Ok(transformer.go_on(underway).await),
+                None => rest_after(transformer.transform(positions).await, |_| true).await,
+            }
+        })
     }
 
     /// Notes what a batch became, or its first records; the others then wait for their turn.
@@ -163,8 +174,14 @@ impl Transforms {
         batch.became = Some(became.frames);
         if !rest.is_empty() {
             let ticket = self.new_ticket();
-            let rest =
-                UnderWay { ticket, positions: rest, became: None, task: None, is_rest: true };
+            let rest = UnderWay {
+                ticket,
+                positions: rest,
+                became: None,
+                task: None,
+                is_rest: true,
+                stopped: became.rest,
+            };
             self.under_way.insert(index + 1, rest);
         }
     }

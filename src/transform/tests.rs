@@ -1,6 +1,7 @@
 //! Steps one by one: what each makes of what it is given, and that nothing foreign breaks it.
 
 mod hooks;
+mod journeys;
 mod processors;
 
 use std::sync::Arc;
@@ -304,7 +305,7 @@ async fn keys_of_an_earlier_step_go_through_the_steps_inside() {
     let mut given = item("0", "{}");
     given.part.partition_keys.insert("a".into(), "1".into());
     let chain = Chain::new(steps.into());
-    let ended = chain.run(vec![given.clone()], &|_| {}).await;
+    let ended = chain.begin(vec![given.clone()]).go_on(&|_| {}).await;
     let part = Part { data: "{}\n".into(), partition_keys: given.part.partition_keys };
     assert_eq!(ended, [[Transformed::Part(part)]]);
 }
@@ -330,7 +331,7 @@ async fn what_one_record_becomes_is_bounded_over_all_steps() {
     let run = |steps: Vec<Splits>| async {
         let steps = steps.into_iter().map(|step| Arc::new(step) as Arc<dyn Transform>);
         let chain = Chain::new(steps.collect());
-        let ended = chain.run(items(&["r", "s"]), &|_| {}).await;
+        let ended = chain.begin(items(&["r", "s"])).go_on(&|_| {}).await;
         let failed = |ended: &Vec<Transformed>| {
             ended.iter().filter(|one| matches!(one, Transformed::Failed { .. })).count()
         };

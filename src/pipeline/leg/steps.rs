@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::delivery::{Delivery, TOLD_OBJECTS_MAX};
 use super::super::freeze::FreezeError;
+use super::super::loan::Loan;
 use super::super::registration::register;
 use super::super::round::memory_bytes;
 use super::super::transforms::BATCH_RECORDS_MAX;
@@ -45,7 +46,8 @@ impl Leg {
     }
 
     pub(super) fn start_transform(&mut self, ticket: u64) {
-        let begin = |transformer| self.transforms.transform(ticket, transformer);
+        let transforms = &mut self.transforms;
+        let begin = |transformer| transforms.transform(ticket, transformer);
         if let Some(transform) = self.transformer.clone().and_then(begin) {
             let task = self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
             self.transforms.started(ticket, task);
@@ -72,11 +74,10 @@ impl Leg {
         if open_objects >= OPEN_OBJECTS_MAX || self.plans_memory.is_too_much() {
             return;
         }
-        let bytes = self.collector.next_round_bytes();
+        // What turned out larger than expected is not converted again before there is room for it.
+        let bytes = self.collector.next_round_bytes().max(self.known_round_bytes);
         let budget = &self.surroundings.budget;
-        let is_first = self.state.open_plans().is_empty();
-        let Some(room) = budget.lend(bytes).or_else(|| is_first.then(|| budget.promise(bytes)))
-        else {
+        let Some(loan) = Loan::take(budget, bytes, self.state.open_plans().is_empty()) else {
             return;
         };
         self.freezing = true;
@@ -91,9 +92,9 @@ impl Leg {
         let memory_bytes = memory_bytes(&batches, &recipe.format, recipe.object_bytes);
         self.work.spawn(async move {
             let memory = pool.memory(memory_bytes).await;
-            let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end).await;
+            let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end, loan).await;
             // Others need not wait for the rest after a failure.
-            drop((memory, room));
+            drop(memory);
             let plan =
                 rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
             Done::Planned { batches, lost, plan: plan.await }

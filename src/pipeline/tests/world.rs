@@ -493,6 +493,16 @@ pub(super) fn open(environment: &Environment) -> Option<Opened> {
     Journal::open(environment, &stream(), Path::new(DIRECTORY)).ok()
 }
 
+/// A log that holds these records, on a disk in memory.
+pub(in crate::pipeline) async fn journal_of(records: &[Vec<u8>]) -> Journal {
+    let world = World::new();
+    let journal = open(&world.environment()).expect("the disk works").journal;
+    let mut batch = Batch::new(None, crate::clock::Clock::now(&*world.clock));
+    records.iter().for_each(|record| batch.push(record));
+    journal.append(batch).await.expect("the disk works");
+    journal
+}
+
 fn tenant_of(id: u64) -> &'static str {
     if (id / CALL).is_multiple_of(2) { "acme" } else { "globex" }
 }

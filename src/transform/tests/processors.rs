@@ -127,22 +127,19 @@ async fn a_batch_of_bombs_is_answered_in_part_and_a_record_as_a_whole() {
     let answered = decompress().apply(&batch).await.expect("an answer");
     assert_eq!(answered.len(), 2, "the second goes beyond 4 MiB");
     let chain = Chain::new(vec![Arc::new(decompress())]);
-    let mut left = batch;
-    let mut counts = Vec::new();
-    while !left.is_empty() {
-        let ended = chain.run(left.clone(), &|_| {}).await;
+    let mut journey = chain.begin(batch);
+    for expected in [2, 2, 1, 0] {
+        let ended = journey.go_on(&|_| {}).await;
         assert!(ended.iter().all(|ended| matches!(ended.as_slice(), [Transformed::Part(_)])));
-        left.drain(..ended.len());
-        counts.push(ended.len());
+        assert_eq!(ended.len(), expected);
     }
-    assert_eq!(counts, [2, 2, 1]);
 
     // All of a record is told of at once, and no more of it is kept than a record may become.
     let records = vec![bomb.clone(); 7].into_iter().map(Bytes::from);
     let aggregated = aggregated(&records.collect::<Vec<_>>());
     let chain = Chain::new(vec![Arc::new(kpl()), Arc::new(decompress())]);
     let batch = vec![item("0", aggregated.clone()), item("1", aggregated)];
-    let ended = chain.run(batch, &|_| {}).await;
+    let ended = chain.begin(batch).go_on(&|_| {}).await;
     let [ended] = ended.as_slice() else { panic!("{} records", ended.len()) };
     let parts = ended.iter().filter(|one| matches!(one, Transformed::Part(_))).count();
     let failed = ended.iter().filter_map(|one| match one {
@@ -290,7 +287,7 @@ async fn a_bad_document_takes_what_stands_behind_it_and_nothing_before() {
     assert!(failure.message.starts_with(begins), "{}", failure.message);
 
     let chain = Chain::new(vec![Arc::new(json_parts()), Arc::new(filter(".a > 1"))]);
-    let ended = chain.run(vec![item("0", record.clone())], &|_| {}).await;
+    let ended = chain.begin(vec![item("0", record.clone())]).go_on(&|_| {}).await;
     assert_eq!(
         ended,
         [[
@@ -301,7 +298,7 @@ async fn a_bad_document_takes_what_stands_behind_it_and_nothing_before() {
     );
     // One good document before a bad one is a part as well, and fails as such.
     let chain = Chain::new(vec![Arc::new(json_parts()), Arc::new(jq("error"))]);
-    let ended = chain.run(vec![item("0", "1 x")], &|_| {}).await;
+    let ended = chain.begin(vec![item("0", "1 x")]).go_on(&|_| {}).await;
     let raws = ended[0].iter().map(|one| match one {
         Transformed::Failed { raw, .. } => raw.clone(),
         other => panic!("{other:?}"),
@@ -407,7 +404,7 @@ async fn a_packed_record_fails_as_it_was_sent_whichever_step_it_fails_in() {
     let records = [gzip(envelope(&["{}"]).to_string()), gzip("no envelope"), b"no gzip".to_vec()];
     let numbered = records.iter().enumerate();
     let items = numbered.map(|(id, data)| item(&id.to_string(), data.clone())).collect();
-    let ended = chain.run(items, &|_| {}).await;
+    let ended = chain.begin(items).go_on(&|_| {}).await;
     for ((ended, record), code) in ended.iter().zip(&records).zip([
         "Transform.JqFailed",
         "Decompression failed.",
@@ -430,7 +427,7 @@ async fn keys_of_an_earlier_step_go_through_processors() {
         Arc::new(json_parts()),
         Arc::new(delimited(":")),
     ];
-    let ended = Chain::new(steps).run(vec![given], &|_| {}).await;
+    let ended = Chain::new(steps).begin(vec![given]).go_on(&|_| {}).await;
     let part = |data: &'static str| {
         Transformed::Part(Part { data: data.into(), partition_keys: keys.clone() })
     };
