@@ -153,7 +153,7 @@ def test_a_stream_that_is_taken_out_is_retired_when_its_partitions_are_told_comp
     }
     streams = {
         "clicks": stream("clicks/second=!{event:yyyy-MM-dd-HH-mm-ss}/", partitioning, size="1 MiB", interval="1 s"),
-        "other": kit.stream_of({"columns": COLUMNS}, size="1 MiB", interval="1 s"),
+        "other": kit.stream_of({"columns": dict(COLUMNS)}, size="1 MiB", interval="1 s"),
     }
     identity = kit.Identity("acme", ("clicks", "other"))
     server = new_lakehose([identity], lake, streams).start()

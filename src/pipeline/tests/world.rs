@@ -70,6 +70,8 @@ pub(super) struct World {
     pub(super) webhook: Arc<FaultyWebhook>,
     /// Other columns, and the size that objects are to have.
     pub(super) aimed: Option<Aimed>,
+    /// What may be on the disk.
+    pub(super) budget_bytes: u64,
 }
 
 /// Rows of other columns in objects of a certain size.
@@ -122,6 +124,7 @@ impl World {
             recipe: None,
             webhook: Arc::default(),
             aimed: None,
+            budget_bytes: 1 << 40,
         }
     }
 
@@ -145,7 +148,7 @@ impl World {
             disk: Arc::new(self.disk.clone()),
             clock: self.clock.clone(),
             committer: Committer::start(None).expect("threads start"),
-            budget: Arc::new(DiskBudget::new(1 << 40)),
+            budget: Arc::new(DiskBudget::new(self.budget_bytes)),
             instance: Uuid::from_u128(7),
             remembered_calls: RememberedCalls::new(1000),
             segments: SegmentSizes::default(),
