@@ -7,10 +7,11 @@
 //! | share of the budget, less what the process itself takes | for | used up |
 //! |---|---|---|
 //! | 3/16 | calls, from their first byte to their answer | further calls are refused |
-//! | 4/16 | open batches | the oldest are closed early, then the log is read no further |
+//! | 2/16 | records on their way through hooks | fewer batches go side by side |
+//! | 3/16 | open batches | the oldest are closed early, then the log is read no further |
 //! | 2/16 | plans that wait for their store | nothing more is frozen, records wait in the journal |
 //! | 4/16 | conversions | the next plan waits |
-//! | 3/16 | objects that are being put | the next object waits |
+//! | 2/16 | objects that are being put | the next object waits |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -33,6 +34,8 @@ const PARTS: u64 = 16;
 #[derive(Debug)]
 pub struct MemoryBudget {
     limit_bytes: u64,
+    /// Records on their way through hooks.
+    pub hooks: Counted,
     /// Open batches.
     pub batches: Counted,
     /// Plans that wait for their store.
@@ -50,10 +53,11 @@ impl MemoryBudget {
         let parts = |count: u64| parts_of(limit_bytes, count);
         Self {
             limit_bytes,
-            batches: Counted::new(parts(4)),
+            hooks: Counted::new(parts(2)),
+            batches: Counted::new(parts(3)),
             plans: Counted::new(parts(2)),
             conversions: Places::new(parts(4)),
-            deliveries: Places::new(parts(3)),
+            deliveries: Places::new(parts(2)),
         }
     }
 
@@ -192,7 +196,8 @@ mod tests {
     fn the_shares_are_the_whole_less_what_the_process_takes() {
         for limit_bytes in [MEMORY_BYTES_MIN, 1 << 30, 64 << 30] {
             let budget = MemoryBudget::new(limit_bytes);
-            let counted = budget.batches.all.limit_bytes + budget.plans.all.limit_bytes;
+            let counted = [&budget.hooks, &budget.batches, &budget.plans];
+            let counted: usize = counted.iter().map(|counted| counted.all.limit_bytes).sum();
             let places = budget.conversions.bytes() + budget.deliveries.bytes();
             let all = counted as u64 + places + 2 * budget.bodies_bytes();
             let left = limit_bytes - PROCESS_BYTES;

@@ -104,6 +104,8 @@ pub(super) struct Leg {
     /// The order in which open plans are delivered.
     turns: Turns,
     room: Room,
+    /// What records on their way through hooks take of the memory.
+    hooks_memory: Holding,
     /// What open plans take of the memory.
     plans_memory: Holding,
     /// Committed plans whose outbox files a checkpoint may let go.
@@ -244,6 +246,7 @@ impl Leg {
             table_trouble: None,
             turns,
             room: Room::new(&surroundings.memory.deliveries),
+            hooks_memory: surroundings.memory.hooks.holding(),
             plans_memory: surroundings.memory.plans.holding(),
             committed: Vec::new(),
             flushes: Vec::new(),

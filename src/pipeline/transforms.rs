@@ -28,6 +28,10 @@ pub(super) const BATCH_RECORDS_MAX: u64 = 10_000;
 /// used up, unless its reserve is smaller: what is there must be delivered first.
 const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
 
+/// On their way records are there so many times: as they were, in base64 within a question, in base64
+/// within its answer, and as what they became.
+const COPIES: u64 = 5;
+
 /// The batches that are under way, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Transforms {
@@ -43,6 +47,7 @@ pub(super) struct Transforms {
 struct UnderWay {
     ticket: u64,
     positions: Positions,
+    data_bytes: u64,
     became: Option<Vec<Batch>>,
     task: Option<AbortHandle>,
     /// Whether it is the rest of a batch and has not begun.
@@ -84,11 +89,12 @@ impl Transforms {
     }
 
     /// Begins with a batch; gives its ticket.
-    pub(super) fn begin(&mut self, positions: Positions) -> u64 {
+    pub(super) fn begin(&mut self, positions: Positions, data_bytes: u64) -> u64 {
         let ticket = self.new_ticket();
         self.under_way.push_back(UnderWay {
             ticket,
             positions,
+            data_bytes,
             became: None,
             task: None,
             is_rest: false,
@@ -172,11 +178,13 @@ impl Transforms {
         let (positions, rest) = batch.positions.split_at(became.record_count);
         batch.positions = positions;
         batch.became = Some(became.frames);
+        let data_bytes = batch.data_bytes;
         if !rest.is_empty() {
             let ticket = self.new_ticket();
             let rest = UnderWay {
                 ticket,
                 positions: rest,
+                data_bytes,
                 became: None,
                 task: None,
                 is_rest: true,
@@ -212,6 +220,12 @@ impl Transforms {
     /// How many batches have not begun to be appended.
     pub(super) fn len(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// About what the batches that are under way take of the memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let data_bytes: u64 = self.under_way.iter().map(|batch| batch.data_bytes).sum();
+        (COPIES * data_bytes) as usize
     }
 
     /// Whether nothing is under way.

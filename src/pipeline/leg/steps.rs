@@ -31,17 +31,21 @@ const OPEN_OBJECT_BYTES: usize = 1 << 10;
 
 impl Leg {
     pub(super) fn start_transforms(&mut self) {
+        self.hooks_memory.set(self.transforms.memory_bytes());
         while let Some(transformer) = &self.transformer
             && self.transforms.has_room(&transformer.scratch, &self.surroundings.budget)
+            // What comes behind a rest gives nothing back before it.
+            && (self.transforms.has_rest() || !self.hooks_memory.is_too_much())
         {
             let ticket = match self.transforms.begin_rest() {
                 Some(ticket) => ticket,
                 None => match self.collector.pop(BATCH_RECORDS_MAX) {
-                    Some(batch) => self.transforms.begin(batch.positions),
+                    Some(batch) => self.transforms.begin(batch.positions, batch.data_bytes),
                     None => break,
                 },
             };
             self.start_transform(ticket);
+            self.hooks_memory.set(self.transforms.memory_bytes());
         }
     }
 
