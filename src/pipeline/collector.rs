@@ -231,6 +231,7 @@ impl Collector {
             self.flush_until = Position(0);
             self.buffer.make_due(Trigger::Flush);
         }
+        let before = self.closed.len();
         let is_due = self.buffer.next_due().is_some_and(|due| due <= now);
         let soon = match self.buffer.batch_count() {
             0..=MANY_BATCHES => now,
@@ -248,6 +249,9 @@ impl Collector {
         {
             self.enqueue(vec![batch]);
         }
+        if self.closed.len() > before {
+            self.show_partitions();
+        }
     }
 
     /// Closes the oldest batches, so many that the disk budget gets back to its low mark once they
@@ -260,6 +264,7 @@ impl Collector {
             let wanted = pressing_bytes.max(PRESSURE_BYTES_MIN);
             let closed = self.buffer.close_oldest(wanted, Trigger::Pressure);
             self.enqueue(closed);
+            self.show_partitions();
         }
     }
 
