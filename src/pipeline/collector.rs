@@ -234,6 +234,7 @@ impl Collector {
             self.flush_until = Position(0);
             self.buffer.make_due(Trigger::Flush);
         }
+        let before = self.closed.len();
         let is_due = self.buffer.next_due().is_some_and(|due| due <= now);
         let soon = match self.buffer.batch_count() {
             0..=MANY_BATCHES => now,
@@ -253,6 +254,9 @@ impl Collector {
             self.enqueue(vec![batch]);
             self.count_memory();
         }
+        if self.closed.len() > before {
+            self.show_partitions();
+        }
     }
 
     fn count_memory(&mut self) {
@@ -270,6 +274,7 @@ impl Collector {
             let closed = self.buffer.close_oldest(wanted, Trigger::Pressure);
             self.count_memory();
             self.enqueue(closed);
+            self.show_partitions();
         }
     }
 

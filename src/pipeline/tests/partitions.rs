@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::world::{World, recipe};
 use crate::clock::Clock as _;
 use crate::journal::Batch;
+use crate::metrics::stream_labels;
 use crate::partition::{Place, Template};
 use crate::pipeline::{Partitioning, Query, Recipe, TableTrouble};
 use crate::record::{Tenant, UnixMillis};
@@ -54,5 +55,8 @@ async fn a_record_that_would_open_a_partition_too_many_fails() {
     running.journal.append(batch).await.expect("the disk works");
     let status = running.flush().await;
     assert_eq!((status.failed, status.delivered), (2, 4));
+    let labels = stream_labels("clicks");
+    let shown = [&running.metrics.active_partitions, &running.metrics.partitions_exceeded];
+    assert_eq!(shown.map(|family| family.get_or_create(&labels).get()), [0, 0], "they are closed");
     running.stop().await;
 }
