@@ -1,7 +1,7 @@
 //! The steps of a stream, one after another over a batch.
 //!
-//! Owns how parts go from step to step, how many of them one record may become, and the patience
-//! with a hook that is away.
+//! Owns how parts go from step to step, how many of them one record may become, how much a step may
+//! make of it, and the patience with a hook that is away.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    Failure, Item, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform, Unavailable,
-    Verdict,
+    Failure, Item, MADE_BYTES_MAX, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform,
+    Unavailable, Verdict,
 };
 use crate::buffer::Hints;
 
@@ -93,6 +93,18 @@ impl Chain {
             let mut yields = vec![Yield::default(); ended.len()];
             while let Some(first) = waiting.front() {
                 let mut last = first.record;
+                // Only of the record that the step stopped in is anything left here.
+                if yields[last].made_bytes > MADE_BYTES_MAX {
+                    let failed = |one: Travelling| Transformed::Failed {
+                        raw: one.raw,
+                        failure: Failure::too_large(format!(
+                            "the step made more than {MADE_BYTES_MAX} bytes of the parts of this \
+                             record, and is asked for no more of them"
+                        )),
+                    };
+                    ended[last].extend(waiting.drain(..).map(failed));
+                    break;
+                }
                 let items: Vec<_> = waiting.iter().map(|one| one.item.clone()).collect();
                 let verdicts = answer(step.as_ref(), &items, troubled).await;
                 let count = verdicts.len();
@@ -109,7 +121,9 @@ impl Chain {
                             Transformed::Failed { raw: rest, failure }
                         }
                         Verdict::Dropped => Transformed::Dropped,
-                        Verdict::Failed(failure) => Transformed::Failed { raw: one.raw, failure },
+                        Verdict::Failed(failure) | Verdict::FailedAfter { failure, .. } => {
+                            Transformed::Failed { raw: one.raw, failure }
+                        }
                     };
                     ended[last].push(end);
                 }
@@ -132,11 +146,14 @@ impl Chain {
 struct Yield {
     part_count: usize,
     size_bytes: usize,
+    /// With what was made in vain.
+    made_bytes: usize,
 }
 
 impl Yield {
     /// The verdict itself or, where it would make too much of the record, the failure that this is.
     fn bounded(&mut self, verdict: Verdict) -> Verdict {
+        self.made_bytes = self.made_bytes.saturating_add(verdict.made_bytes());
         let (Verdict::Parts(parts) | Verdict::PartsAndRest { parts, .. }) = &verdict else {
             return verdict;
         };

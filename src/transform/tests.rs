@@ -26,11 +26,14 @@ fn items(records: &[&str]) -> Vec<Item> {
     numbered.map(|(index, data)| item(&index.to_string(), (*data).to_owned())).collect()
 }
 
-/// The verdict of a step that runs inside the process.
+/// The verdict of a step that runs inside the process, whatever it made in vain.
 async fn one(step: &dyn Transform, data: impl Into<Bytes>) -> Verdict {
     let mut verdicts = step.apply(&[item("0", data)]).await.expect("an answer");
     assert_eq!(verdicts.len(), 1);
-    verdicts.remove(0)
+    match verdicts.remove(0) {
+        Verdict::FailedAfter { failure, .. } => Verdict::Failed(failure),
+        other => other,
+    }
 }
 
 /// A verdict in short: the parts, `dropped`, or the code of the failure.
@@ -44,7 +47,9 @@ fn shown(verdict: &Verdict) -> String {
             format!("{} parts, {} bytes left: {}", parts.len(), rest.len(), failure.code)
         }
         Verdict::Dropped => "dropped".to_owned(),
-        Verdict::Failed(failure) => format!("{} x{}", failure.code, failure.attempts),
+        Verdict::Failed(failure) | Verdict::FailedAfter { failure, .. } => {
+            format!("{} x{}", failure.code, failure.attempts)
+        }
     }
 }
 
