@@ -47,7 +47,8 @@ pub use self::meter::Bounds;
 const DIGITS_MAX: usize = 10_000;
 
 /// The most members that one object of a document may have. Those of all its objects together are
-/// bounded by its bytes alone: a list of many small objects is what producers send.
+/// bounded by its bytes alone: a list of many small objects is what producers send. Who builds no values
+/// need not count: the conversion keeps the members that are columns, the search for an event time one.
 pub const MEMBERS_MAX: usize = 10_000;
 /// The longest program, in bytes. Reading one recurses as deeply as it is nested.
 const PROGRAM_BYTES_MAX: usize = 16 << 10;
