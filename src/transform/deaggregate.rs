@@ -1,9 +1,9 @@
 //! Firehose's `RecordDeAggregation`: each of several sub-records in a record becomes a part.
 //!
 //! Owns what a sub-record is, and where text is cut. JSON documents (`documents`) stand one behind the
-//! other, with or without whitespace, which belongs to none of them; a list is one document and is not opened. Text is cut
-//! at every delimiter; what is empty between two of them is no sub-record, so that producers may end
-//! each with a delimiter or begin with one.
+//! other, with or without whitespace, which belongs to none of them; a list is one document and is not
+//! opened. Text is cut at every delimiter; what is empty between two of them is no sub-record, so that
+//! producers may end each with a delimiter or begin with one.
 //!
 //! A record of more than [`SUB_RECORDS_MAX`] stays whole, and so does one that holds none. What cannot
 //! be read behind good documents fails by itself, from its first byte to the end of the record: where
