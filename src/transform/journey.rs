@@ -1,7 +1,7 @@
 //! The way of a batch through the steps of a chain.
 //!
-//! Owns how parts go from step to step, how many of them one record may become, what waits where when a
-//! step stops in the batch, and the patience with a hook that is away.
+//! Owns how parts go from step to step, how many of them one record may become, how much a step may make of
+//! it, what waits where when a step stops in the batch, and the patience with a hook that is away.
 //!
 //! A step may answer for the first part of its batch only, since it makes much of little. Then the records
 //! up to there go on to their end, and the others wait in front of that step until they are asked for: what
@@ -17,7 +17,7 @@ use bytes::Bytes;
 
 use super::chain::Transformed;
 use super::{
-    Item, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform, Unavailable, Verdict,
+    Failure, Item, MADE_BYTES_MAX, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform, Unavailable, Verdict,
 };
 
 /// How long a step that is away is left alone before it is tried again: doubled each time.
@@ -81,7 +81,14 @@ impl Journey {
             let step = self.steps[number].clone();
             let mut waiting = std::mem::take(&mut self.waiting[number]);
             let mut yields = Yields::default();
-            while waiting.front().is_some_and(|first| first.record < end) {
+            while let Some(first) = waiting.front().filter(|first| first.record < end) {
+                let record = first.record;
+                if yields.of(record).made_bytes > MADE_BYTES_MAX {
+                    let others = waiting.iter().take_while(|one| one.record == record).count();
+                    let ended = &mut self.ended[record - self.told_count];
+                    ended.extend(waiting.drain(..others).map(Travelling::left_unasked));
+                    continue;
+                }
                 let asked = waiting.iter().take_while(|one| one.record < end);
                 let items: Vec<_> = asked.map(|one| one.item.clone()).collect();
                 let verdicts = answer(step.as_ref(), &items, troubled).await;
@@ -104,7 +111,9 @@ impl Journey {
                             Transformed::Failed { raw: rest, failure }
                         }
                         Verdict::Dropped => Transformed::Dropped,
-                        Verdict::Failed(failure) => Transformed::Failed { raw: one.raw, failure },
+                        Verdict::Failed(failure) | Verdict::FailedAfter { failure, .. } => {
+                            Transformed::Failed { raw: one.raw, failure }
+                        }
                     };
                     self.ended[record - self.told_count].push(became);
                 }
@@ -142,11 +151,14 @@ impl Yields {
 struct Yield {
     part_count: usize,
     size_bytes: usize,
+    /// With what was made in vain.
+    made_bytes: usize,
 }
 
 impl Yield {
     /// The verdict itself or, where it would make too much of the record, the failure that this is.
     fn bounded(&mut self, verdict: Verdict) -> Verdict {
+        self.made_bytes = self.made_bytes.saturating_add(verdict.made_bytes());
         let (Verdict::Parts(parts) | Verdict::PartsAndRest { parts, .. }) = &verdict else {
             return verdict;
         };
@@ -167,6 +179,15 @@ impl Yield {
 }
 
 impl Travelling {
+    /// The end of an item of whose record the step has made too much already.
+    fn left_unasked(self) -> Transformed {
+        let message = format!(
+            "the step made more than {MADE_BYTES_MAX} bytes of the parts of this record, and is asked for \
+             no more of them"
+        );
+        Transformed::Failed { raw: self.raw, failure: Failure::too_large(message) }
+    }
+
     /// What an item became: of several parts, each goes on by itself, and so does one that leaves a
     /// rest behind.
     fn split(self, parts: Vec<Part>, leaves_rest: bool) -> Vec<Self> {

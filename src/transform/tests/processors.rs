@@ -1,6 +1,7 @@
 //! Firehose's processors: what each makes of what it is given, in bounds, whatever that is.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -8,6 +9,8 @@ use md5::{Digest as _, Md5};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::decompress::Decompress;
+use super::super::inside::{Inside, Processor};
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -150,6 +153,61 @@ async fn a_batch_of_bombs_is_answered_in_part_and_a_record_as_a_whole() {
     assert_eq!(failed.collect::<Vec<_>>(), [(bomb.len(), "Transform.TooLarge"); 2]);
 }
 
+/// Unpacks, and counts how often it was asked and how much it was asked for.
+#[derive(Debug, Default)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Processor for Counted {
+    fn verdict(&self, part: &Part) -> Verdict {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Decompress.verdict(part)
+    }
+}
+
+#[tokio::test]
+async fn of_a_record_of_bombs_only_the_first_are_unpacked() {
+    let too_long = gzip(vec![b' '; PART_BYTES_MAX + 1]);
+    let mut broken = gzip(vec![b' '; PART_BYTES_MAX]);
+    let checksum_at = broken.len() - 8;
+    broken[checksum_at] ^= 1;
+    let fits = gzip(vec![b' '; PART_BYTES_MAX]);
+    for (bomb, parts_expected) in [(&too_long, 0), (&broken, 0), (&fits, 1)] {
+        let packed = aggregated(&vec![Bytes::from(bomb.clone()); 60]);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let unpacks = Inside::new(Counted(asked.clone()));
+        let chain = Chain::new(vec![Arc::new(kpl()), Arc::new(unpacks)]);
+        let batch = vec![item("0", packed), item("1", gzip("fine"))];
+        let ended = chain.run(batch.clone(), &|_| {}).await;
+        assert_eq!(ended[0].len(), 60, "each is told of");
+        let is_part = |one: &&Transformed| matches!(one, Transformed::Part(_));
+        assert_eq!(ended[0].iter().filter(is_part).count(), parts_expected);
+        let raw_is_kept = |one: &Transformed| match one {
+            Transformed::Failed { raw, .. } => raw == bomb,
+            _ => true,
+        };
+        assert!(ended[0].iter().all(raw_is_kept));
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((2..=6).contains(&asked), "{asked} were unpacked");
+        // What such a record takes is its own matter.
+        let after = chain.run(batch[1..].to_vec(), &|_| {}).await;
+        assert_eq!(after, [[Transformed::Part(Part::new("fine"))]]);
+    }
+}
+
+#[tokio::test]
+async fn one_bomb_spoils_no_neighbour_in_its_record() {
+    let bomb = gzip(vec![b' '; PART_BYTES_MAX + 1]);
+    let packed = [gzip("a"), bomb.clone(), gzip("b"), bomb, gzip("c")];
+    let packed = aggregated(&packed.map(Bytes::from));
+    let chain = Chain::new(vec![Arc::new(kpl()), Arc::new(decompress())]);
+    let ended = chain.run(vec![item("0", packed)], &|_| {}).await;
+    let parts = ended[0].iter().filter_map(|one| match one {
+        Transformed::Part(part) => Some(part.data.as_ref()),
+        _ => None,
+    });
+    assert_eq!(parts.collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+}
+
 #[tokio::test]
 async fn the_messages_of_an_envelope_become_one_record() {
     let several = envelope(&["log message 1", "", "{\"a\":\"é\"}\n"]).to_string();
@@ -159,6 +217,27 @@ async fn the_messages_of_an_envelope_become_one_record() {
     assert_eq!(shown(&one(&messages(), envelope(&[]).to_string()).await), "");
     let escaped = r#"{"logEvents" : [ {"message" : "\u00e9\n\ud83d\ude00"} ] , "messageType" : "DATA_MESSAGE"}"#;
     assert_eq!(shown(&one(&messages(), escaped).await), "é\n😀\n");
+}
+
+#[tokio::test]
+async fn half_a_pair_of_surrogates_spoils_no_other_message() {
+    for (message, line) in [
+        (r"\ud800", "\u{fffd}"),
+        (r"\udc00", "\u{fffd}"),
+        (r"a\ud83d\u00e9\t", "a\u{fffd}é\t"),
+        (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
+        (r"\ud83d\\ude00\/", "\u{fffd}\\ude00/"),
+        (r"\ud83d", "\u{fffd}"),
+    ] {
+        let text = format!(
+            r#"{{"messageType":"DATA_MESSAGE","logEvents":[{{"message":"one"}},{{"message":"{message}"}},{{"message":"two"}}]}}"#
+        );
+        let expected = format!("one\n{line}\ntwo\n");
+        assert_eq!(shown(&one(&messages(), text.clone()).await), expected, "{message}");
+        // An event is written as it came: only who reads it has to say what that means.
+        let events = shown(&one(&cloudwatch_logs(LogForm::Events), text).await);
+        assert_eq!(events.matches(message).count(), 1, "{events}");
+    }
 }
 
 #[tokio::test]
@@ -482,7 +561,9 @@ proptest! {
                     Verdict::Parts(parts) | Verdict::PartsAndRest { parts, .. } => {
                         prop_assert!((1..=PARTS_MAX).contains(&parts.len()));
                     }
-                    Verdict::Failed(failure) => prop_assert!(failure.code != "Transform.BrokeDown"),
+                    Verdict::Failed(failure) | Verdict::FailedAfter { failure, .. } => {
+                        prop_assert!(failure.code != "Transform.BrokeDown");
+                    }
                     Verdict::Dropped => {}
                 }
             }
