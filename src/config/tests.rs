@@ -151,7 +151,7 @@ fn every_key_reaches_its_setting() {
     assert!(schema.columns.is_none() && !clicks.register_partitions);
     assert_eq!(
         (schema.place.line, schema.place.path.as_str()),
-        (20, "delivery_streams.clicks.schema")
+        (21, "delivery_streams.clicks.schema")
     );
     assert_eq!(clicks.destination.prefix_place.line, 23);
     assert_eq!(clicks.destination.prefix.partition_keys(), ["t", "year"]);

@@ -177,7 +177,7 @@ async fn of_a_record_of_bombs_only_the_first_are_unpacked() {
         let unpacks = Inside::new(Counted(asked.clone()));
         let chain = Chain::new(vec![Arc::new(kpl()), Arc::new(unpacks)]);
         let batch = vec![item("0", packed), item("1", gzip("fine"))];
-        let ended = chain.run(batch.clone(), &|_| {}).await;
+        let ended = chain.begin(batch.clone()).go_on(&|_| {}).await;
         assert_eq!(ended[0].len(), 60, "each is told of");
         let is_part = |one: &&Transformed| matches!(one, Transformed::Part(_));
         assert_eq!(ended[0].iter().filter(is_part).count(), parts_expected);
@@ -189,7 +189,7 @@ async fn of_a_record_of_bombs_only_the_first_are_unpacked() {
         let asked = asked.load(Ordering::Relaxed);
         assert!((2..=6).contains(&asked), "{asked} were unpacked");
         // What such a record takes is its own matter.
-        let after = chain.run(batch[1..].to_vec(), &|_| {}).await;
+        let after = chain.begin(batch[1..].to_vec()).go_on(&|_| {}).await;
         assert_eq!(after, [[Transformed::Part(Part::new("fine"))]]);
     }
 }
@@ -200,7 +200,7 @@ async fn one_bomb_spoils_no_neighbour_in_its_record() {
     let packed = [gzip("a"), bomb.clone(), gzip("b"), bomb, gzip("c")];
     let packed = aggregated(&packed.map(Bytes::from));
     let chain = Chain::new(vec![Arc::new(kpl()), Arc::new(decompress())]);
-    let ended = chain.run(vec![item("0", packed)], &|_| {}).await;
+    let ended = chain.begin(vec![item("0", packed)]).go_on(&|_| {}).await;
     let parts = ended[0].iter().filter_map(|one| match one {
         Transformed::Part(part) => Some(part.data.as_ref()),
         _ => None,
