@@ -3,12 +3,11 @@
 //! Owns their way out: each is delivered by its last definition, at once and however long it takes,
 //! and then retired, once its partitions of event time have been told complete in their time: whoever
 //! puts it back sooner finds none of them closed to its records. Producers do not see them from the
-//! beginning. One that comes back before it is
-//! retired simply goes on; one that comes back later is opened as any other. A stream whose last
-//! definition cannot be used, say for a secret that is gone, waits and tells what is missing and how
-//! much that holds up; one with nothing in its folder needs no definition. Looks at those that wait run
-//! beside everything else: nobody waits for a catalog that is away. Does not own how streams are opened
-//! and run (`streams`).
+//! beginning. One that comes back before it is retired simply goes on; one that comes back later is
+//! opened as any other. A stream whose last definition cannot be used, say for a secret that is gone,
+//! waits and tells what is missing and how much that holds up; one with nothing in its folder needs no
+//! definition. Looks at those that wait run beside everything else: nobody waits for a catalog that is
+//! away. Does not own how streams are opened and run (`streams`).
 //!
 //! ```text
 //! taken out -- open already ------------> draining --everything is out--> retired
