@@ -63,7 +63,6 @@ pub(super) const FULL: &str = r#"
 server: {listen: 0.0.0.0:4573, admin: 127.0.0.1:9000}
 data_dir: /var/lib/lakehose
 disk_budget: 1 GiB
-memory: 512 MiB
 identities:
   - {access_key: ACME, secret: "${env:ACME_SECRET}", tenant: acme, streams: [clicks]}
   - {access_key: GLOBEX, secret: "${env:GLOBEX_SECRET}", tenant: globex}
@@ -88,6 +87,7 @@ delivery_streams:
   Web.Orders-2:
     schema: {columns: {Id: bigint, tags: "array<string>"}}
     destination: {store: disk}
+memory: 512 MiB
 "#;
 
 pub(super) fn load_good(text: &str) -> Config {
@@ -151,7 +151,7 @@ fn every_key_reaches_its_setting() {
     assert!(schema.columns.is_none() && !clicks.register_partitions);
     assert_eq!(
         (schema.place.line, schema.place.path.as_str()),
-        (21, "delivery_streams.clicks.schema")
+        (20, "delivery_streams.clicks.schema")
     );
     assert_eq!(clicks.destination.prefix_place.line, 23);
     assert_eq!(clicks.destination.prefix.partition_keys(), ["t", "year"]);
