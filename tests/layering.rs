@@ -47,7 +47,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 27] = [
+const HOMES: [Home; 28] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -164,6 +164,7 @@ const HOMES: [Home; 27] = [
         homes: &["main.rs"],
         instead: "the program chooses its allocator, the library does not",
     },
+    Home { what: &["wide"], homes: &["json/"], instead: "search bytes in json::text" },
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
         what: &["rustix"],
