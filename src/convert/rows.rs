@@ -1,7 +1,7 @@
 //! Rows of a table, gathered into batches on their way to the file.
 //!
 //! Owns the order of decoding, appending and writing, and the size of a batch. Does not own the rules
-//! of types (`decode`) or the file (`parquet`).
+//! of types (`decode`) or the file (`file`).
 //!
 //! Invariant: a record that is rejected has touched nothing.
 
@@ -12,7 +12,7 @@ use arrow_array::{RecordBatch, RecordBatchOptions};
 use super::cells::Cells;
 use super::columns::{self, Column};
 use super::decode;
-use super::parquet::Writer;
+use super::file::Writer;
 use super::schema::Schema;
 use super::{EncodeError, Encoded, PushError, Pushed};
 

@@ -5,6 +5,7 @@ mod file;
 mod formats;
 mod grammar;
 mod inputs;
+mod pages;
 mod rejects;
 
 use std::sync::Arc;
@@ -112,6 +113,13 @@ fn show(array: &dyn Array, at: usize) -> String {
         DataType::Timestamp(..) => {
             let micros = array.as_primitive::<TimestampMicrosecondType>().value(at);
             micros.to_string()
+        }
+        DataType::FixedSizeBinary(_) => {
+            // INT96, as the microseconds that it stands for.
+            let (nanos, day) = array.as_fixed_size_binary().value(at).split_at(8);
+            let nanos = i64::from_le_bytes(nanos.try_into().unwrap());
+            let day = i64::from(i32::from_le_bytes(day.try_into().unwrap()) - 2_440_588);
+            (day * 86_400_000_000 + nanos / 1000).to_string()
         }
         DataType::List(_) => format!("[{}]", show_all(&array.as_list::<i32>().value(at))),
         DataType::Map(..) => {
