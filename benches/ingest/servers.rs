@@ -314,7 +314,9 @@ fn ours(
     let listener = Listener { tcp, tls: None };
     let never = std::future::pending();
     let served = ingest::serve(listener, router, ConnectionLimits::default(), never);
-    async { drop(tokio::join!(served, delivery)) }
+    async {
+        tokio::join!(served, delivery);
+    }
 }
 
 /// Does with the records what a delivery does to the journal that keeps up with them: segments that
