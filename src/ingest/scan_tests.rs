@@ -1,3 +1,5 @@
+//! The one-pass reader against the general one.
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::collection::vec;
