@@ -23,6 +23,7 @@ const FLOORS: [&[&str]; 6] = [
         "clock",
         "disk",
         "tasks",
+        "memory",
         "metrics",
     ],
     &["jq", "partition", "buffer", "convert", "infer"],
@@ -46,7 +47,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 26] = [
+const HOMES: [Home; 27] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -157,6 +158,11 @@ const HOMES: [Home; 26] = [
         what: &["rlimit"],
         homes: &["app/descriptors.rs"],
         instead: "ask app::descriptors how many connections there may be",
+    },
+    Home {
+        what: &["mimalloc"],
+        homes: &["main.rs"],
+        instead: "the program chooses its allocator, the library does not",
     },
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home {
