@@ -10,7 +10,7 @@ Each row is a fresh server:
 - `large records`: records of 1 MB.
 
 *peak* is `VmHWM`, *PSS* the most that was seen every half second, *end* what it holds with everything
-delivered. With `--memory` the configuration gives the service that much, and the peak is compared.
+delivered. The last column is the peak by what the configuration gives the service, `--memory`.
 
     benches/memory.py [SITUATION...] [--megabytes 600] [--memory "256 MiB"] [--programs target/dist]
 """
@@ -44,10 +44,9 @@ class Bench:
             self.show(situation, figures["memory"])
 
     def show(self, situation, memory):
-        peak, budget = memory.peak(), self.arguments.memory
-        of_budget = f"{peak / bytes_of(budget):>10.2f}" if budget else ""
+        peak = memory.peak()
         print(f"{situation:>14} {peak / service.MIB:>9.0f} {max(memory.pss) / service.MIB:>9.0f} "
-              f"{memory.rss[-1] / service.MIB:>9.0f} {of_budget}", flush=True)
+              f"{memory.rss[-1] / service.MIB:>9.0f} {peak / bytes_of(self.arguments.memory):>10.2f}", flush=True)
 
     def clicks(self):
         service.write_corpus(self.arguments.programs, "clickstream", POOL_MB, self.records)
@@ -104,8 +103,10 @@ def main():
     parser.add_argument("situations", nargs="*", help=", ".join(SITUATIONS))
     parser.add_argument("--megabytes", type=float, default=600, help="of records for a row")
     service.arguments_of(parser)
+    parser.set_defaults(memory="1 GiB")
     arguments = parser.parse_args()
-    print(f"{'MiB':>14} {'peak':>9} {'PSS':>9} {'end':>9}" + (f" {'of memory':>10}" if arguments.memory else ""))
+    print(f"memory: {arguments.memory}")
+    print(f"{'MiB':>14} {'peak':>9} {'PSS':>9} {'end':>9} {'of memory':>10}")
     with tempfile.TemporaryDirectory(prefix="records-", dir=arguments.dir) as folder:
         for situation in arguments.situations or SITUATIONS:
             SITUATIONS[situation](Bench(arguments, pathlib.Path(folder)))

@@ -3,8 +3,8 @@
 //! Makes the bodies of its calls and their hashes from a file of lines before it begins, then sends them
 //! over again from a few connections, each call signed anew for its second. With a rate each call has its
 //! time, and its latency counts from then on, so that a slow answer is not hidden by the calls that it
-//! held up. Beside it writes of the same size are synced, twenty a second, to say what the disk alone takes.
-//! Prints one JSON object.
+//! held up. A refused call is sent again until it is taken. Beside it writes of the same size are synced,
+//! twenty a second, to say what the disk alone takes. Prints one JSON object.
 
 use std::error::Error;
 use std::fs::File;
@@ -27,6 +27,7 @@ type BoxError = Box<dyn Error + Send + Sync>;
 const TARGET: &str = "Firehose_20150804.PutRecordBatch";
 const REGION: &str = "us-east-1";
 const SYNCS_PAUSE: Duration = Duration::from_millis(50);
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
 
 /// Sends records by PutRecordBatch, and tells how that went.
 #[derive(Debug, Parser)]
@@ -188,19 +189,21 @@ impl Plan<'_> {
             }
             thread::sleep(due.saturating_sub(self.began.elapsed()));
             let call = &self.calls[number as usize % self.calls.len()];
-            message.clear();
-            self.write_head(call, &mut signature, &mut message)?;
-            message.extend_from_slice(&call.body);
-            socket.write_all(&message)?;
-            let is_taken = read_answer(&mut socket, &mut message)?;
+            loop {
+                message.clear();
+                self.write_head(call, &mut signature, &mut message)?;
+                message.extend_from_slice(&call.body);
+                socket.write_all(&message)?;
+                if read_answer(&mut socket, &mut message)? {
+                    break;
+                }
+                sent.refused += 1;
+                thread::sleep(REFUSED_PAUSE);
+            }
             sent.latencies.push(self.began.elapsed().saturating_sub(due));
             sent.calls += 1;
-            if is_taken {
-                sent.records += call.records;
-                sent.bytes += call.bytes;
-            } else {
-                sent.refused += 1;
-            }
+            sent.records += call.records;
+            sent.bytes += call.bytes;
         }
     }
 

@@ -35,7 +35,7 @@ def arguments_of(parser):
                         help="where `lakehose` is built, with `examples` below it")
     parser.add_argument("--cores", default="0", help="of the server, as taskset takes them")
     parser.add_argument("--other-cores", default="1", help="of the producer and the S3 server")
-    parser.add_argument("--memory", help="the memory that the configuration gives the service")
+    parser.add_argument("--memory", help="that the configuration gives the service, such as \"1 GiB\"")
     parser.add_argument("--dir", type=path, default=REPOSITORY / "target",
                         help="where the data lies; a folder on the disk to be measured")
 
