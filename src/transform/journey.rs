@@ -17,7 +17,8 @@ use bytes::Bytes;
 
 use super::chain::Transformed;
 use super::{
-    Failure, Item, MADE_BYTES_MAX, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform, Unavailable, Verdict,
+    Failure, Item, MADE_BYTES_MAX, PART_BYTES_MAX, PARTS_BYTES_MAX, PARTS_MAX, Part, Transform,
+    Unavailable, Verdict,
 };
 
 /// How long a step that is away is left alone before it is tried again: doubled each time.
