@@ -64,10 +64,11 @@ mod columns;
 mod habits;
 mod arrays;
 
-mod encoding;
 mod int96;
-mod orders;
 mod parquet;
+mod pages;
+mod orders;
+mod file;
 mod rows;
 mod records;
 mod containers;
@@ -99,7 +100,7 @@ pub use self::stored::{StoredTable, stored_row_count, stored_table};
 
 /// The longest record that is looked at; transforms and sources may make longer ones than producers.
 const DATA_BYTES_MAX: usize = 256 << 20;
-/// The level that the zstd program has by default.
+/// The level that the zstd program has by default, for objects of records.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Turns records into one object in memory.

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::STANDARD;
 use chrono::{Datelike as _, NaiveDate};
 
 use super::format::{BinaryText, ParquetOptions, TimestampForm};
-use super::{RejectCode, Rejection, int96};
+use super::{RejectCode, Rejection};
 use crate::table::{Column, HiveType};
 
 /// Panics unless `decoded`, the rows of `record` by the default way of reading or its rejection, is
@@ -61,7 +61,13 @@ pub(crate) fn show(array: &dyn Array, at: usize) -> String {
         DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().value_as_string(at),
         DataType::Utf8 => format!("{:?}", array.as_string::<i32>().value(at)),
         DataType::Binary => hex(array.as_binary::<i32>().value(at)),
-        DataType::FixedSizeBinary(_) => hex(array.as_fixed_size_binary().value(at)),
+        DataType::FixedSizeBinary(_) => {
+            // INT96, as the microseconds that it stands for.
+            let (nanos, day) = array.as_fixed_size_binary().value(at).split_at(8);
+            let nanos = i64::from_le_bytes(nanos.try_into().expect("eight bytes"));
+            let day = i32::from_le_bytes(day.try_into().expect("four bytes"));
+            ((i64::from(day) - 2_440_588) * 86_400_000_000 + nanos / 1000).to_string()
+        }
         DataType::Date32 => array.as_primitive::<Date32Type>().value(at).to_string(),
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
             array.as_primitive::<TimestampMillisecondType>().value(at).to_string()
@@ -191,7 +197,7 @@ fn fit(hive_type: &HiveType, options: &ParquetOptions, value: &Value) -> Option<
             Some(match options.timestamps {
                 TimestampForm::Micros => micros.to_string(),
                 TimestampForm::Millis => micros.div_euclid(1000).to_string(),
-                TimestampForm::Int96 => hex(&int96::value(micros)),
+                TimestampForm::Int96 => micros.to_string(),
             })
         }
         (HiveType::Array(item), Json::Array(items)) => {

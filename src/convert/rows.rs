@@ -1,12 +1,12 @@
 //! Rows of a table, gathered into batches on their way to the file.
 //!
 //! Owns the size of a batch, and when it goes to the file. Does not own the columns (`decoder`) or
-//! the file (`parquet`).
+//! the file (`file`).
 
 use std::sync::Arc;
 
 use super::decoder::Decoder;
-use super::parquet::Writer;
+use super::file::Writer;
 use super::schema::Schema;
 use super::{EncodeError, Encoded, PushError, Pushed};
 

@@ -7,12 +7,12 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
+use parquet::schema::types::SchemaDescPtr;
 
 use super::format::{BinaryText, ParquetOptions, TimestampForm};
 use super::input::OpenXOptions;
 use super::keys::Keys;
-use super::parquet::{Int96As, arrow_schema, parquet_schema};
+use super::parquet::{arrow_schema, parquet_schema};
 use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
 
 /// A table's columns, ready to convert records by.
@@ -22,8 +22,6 @@ pub struct Schema {
     pub(super) arrow: SchemaRef,
     /// The file's schema.
     pub(super) parquet: SchemaDescPtr,
-    /// The same as the library writes it, which does not write INT96.
-    pub(super) written: SchemaDescriptor,
     pub(super) options: ParquetOptions,
 }
 
@@ -95,9 +93,8 @@ impl Schema {
         }
         let root = Fields::new(named, "the table", &options, options.input.keys())?;
         let arrow = arrow_schema(&root);
-        let parquet = parquet_schema(&root, Int96As::Itself)?;
-        let written = parquet_schema(&root, Int96As::Bytes)?;
-        Ok(Self { root, arrow, parquet: Arc::new(parquet), written, options })
+        let parquet = parquet_schema(&root)?;
+        Ok(Self { root, arrow, parquet: Arc::new(parquet), options })
     }
 }
 

@@ -6,6 +6,7 @@ mod file;
 mod formats;
 mod grammar;
 mod inputs;
+mod pages;
 mod rejects;
 
 use std::sync::Arc;
