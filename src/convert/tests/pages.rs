@@ -26,8 +26,8 @@ use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 
 use super::columns;
-use crate::convert::reference::show;
 use crate::convert::file::Writer;
+use crate::convert::reference::show;
 use crate::convert::{
     Dictionary, ParquetCompression, ParquetOptions, Schema, TimestampForm, WriterVersion, int96,
 };
@@ -82,7 +82,7 @@ fn array(
         .collect();
     let nulls = valid.contains(&false).then(|| NullBuffer::from(valid.clone()));
     let count = valid.len();
-    let mut numbers = |chance: &mut Chance| {
+    let numbers = |chance: &mut Chance| {
         (0..count).map(|row| spread.number(chance, row)).collect::<Vec<i64>>()
     };
     macro_rules! primitive {
@@ -93,7 +93,7 @@ fn array(
             ))
         };
     }
-    let mut text = |chance: &mut Chance| {
+    let text = |chance: &mut Chance| {
         let number = spread.number(chance, 0);
         let long = if chance.below(20) == 0 { "é".repeat(45) } else { String::new() };
         format!("{}{number}", if number % 2 == 0 { "text " } else { &long })
