@@ -26,8 +26,8 @@ use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 
 use super::columns;
-use crate::convert::reference::show;
 use crate::convert::file::Writer;
+use crate::convert::reference::show;
 use crate::convert::{
     Dictionary, ParquetCompression, ParquetOptions, Schema, TimestampForm, WriterVersion, int96,
 };
