@@ -34,6 +34,8 @@ const MASKS: [[[u8; 16]; 2]; LENGTH_MAX + 1] = {
 #[derive(Debug)]
 pub(crate) struct Names {
     places: Box<[(Name, usize)]>,
+    place_count: usize,
+    /// How far a hash is shifted to be the number of a place.
     shift: u32,
 }
 
@@ -46,11 +48,11 @@ pub(crate) struct Known {
 }
 
 impl Names {
-    /// Room for so many keys.
+    /// Room for so many keys, which is taken with the first one.
     pub(crate) fn new(count: usize) -> Self {
-        let places = (count * PLACES_PER_KEY).next_power_of_two().max(PLACES_PER_KEY);
-        let shift = 64 - places.trailing_zeros();
-        Self { places: vec![([u8x16::MAX; 2], 0); places].into(), shift }
+        let place_count = (count * PLACES_PER_KEY).next_power_of_two().max(PLACES_PER_KEY);
+        let shift = 64 - place_count.trailing_zeros();
+        Self { places: [].into(), place_count, shift }
     }
 
     /// The number of the key that begins with a quote at `at`, if it is known and a colon follows.
@@ -93,6 +95,9 @@ impl Names {
         chunk[..key.len()].copy_from_slice(key);
         chunk[key.len()] = b'"';
         let name = name_of(&chunk, key.len());
+        if self.places.is_empty() {
+            self.places = vec![([u8x16::MAX; 2], 0); self.place_count].into();
+        }
         let mut place = self.place(name);
         let is_free = |place: usize| self.places[place].0 == [u8x16::MAX; 2];
         if !is_free(place) && is_free(place ^ 1) {
