@@ -18,6 +18,10 @@ mod producer;
 #[path = "ingest/servers.rs"]
 mod servers;
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SECONDS_DEFAULT: f64 = 4.0;
 /// Cases take turns so often.
 const ROUNDS: usize = 7;

@@ -23,6 +23,7 @@ const FLOORS: [&[&str]; 6] = [
         "clock",
         "disk",
         "tasks",
+        "memory",
         "metrics",
     ],
     &["jq", "partition", "buffer", "convert", "infer"],
@@ -46,7 +47,7 @@ struct Home {
     instead: &'static str,
 }
 
-const HOMES: [Home; 27] = [
+const HOMES: [Home; 29] = [
     Home {
         what: &["axum", "hyper", "hyper_util", "http_body_util", "tower"],
         homes: &["ingest/", "console/", "app/"],
@@ -159,6 +160,12 @@ const HOMES: [Home; 27] = [
         homes: &["app/descriptors.rs"],
         instead: "ask app::descriptors how many connections there may be",
     },
+    Home {
+        what: &["mimalloc"],
+        homes: &["main.rs"],
+        instead: "the program chooses its allocator, the library does not",
+    },
+    Home { what: &["wide"], homes: &["json/"], instead: "search bytes in json::text" },
     Home { what: &["tokio_rustls"], homes: &["ingest/"], instead: "end TLS in ingest" },
     Home { what: &["memchr"], homes: &["ingest/"], instead: "look for bytes in bodies in ingest" },
     Home {

@@ -1,6 +1,6 @@
 //! The HTTP side of a call: which messages are read, and how far.
 //!
-//! Owns the limits on bodies: 12 MiB, 30 seconds, 4 KiB a second, 256 MiB for all of them together.
+//! Owns the limits on bodies: 12 MiB, 30 seconds, 4 KiB a second, and what all of them may take together.
 //! A body that is announced too long is refused before a byte of it is read. Memory is taken for what
 //! has arrived, never for what is announced: an announcement costs its sender nothing. Does not look
 //! into the body.
@@ -18,8 +18,6 @@ use tokio::time::timeout;
 
 /// 4 MiB of data are 5.6 MiB of base64; the rest is room for JSON, spaces and escapes.
 pub(super) const BODY_BYTES_MAX: usize = 12 * 1024 * 1024;
-/// What all bodies may take together.
-const BODIES_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Their memory is counted in pieces of this size.
 const PLACE_BYTES: usize = 4 * 1024;
 /// The longest time that a body may take to arrive.
@@ -68,9 +66,12 @@ pub struct Bodies {
     places: Arc<Semaphore>,
 }
 
-impl Default for Bodies {
-    fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(BODIES_BYTES_MAX / PLACE_BYTES)) }
+impl Bodies {
+    /// Room for so many bytes.
+    #[must_use]
+    pub fn new(bytes: u64) -> Self {
+        let places = (bytes / PLACE_BYTES as u64).min(Semaphore::MAX_PERMITS as u64);
+        Self { places: Arc::new(Semaphore::new(places as usize)) }
     }
 }
 

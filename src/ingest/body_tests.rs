@@ -15,7 +15,7 @@ proptest! {
         let pieces: Vec<Bytes> = pieces.collect();
         let body = Body::from_stream(stream::iter(pieces.clone().into_iter().map(Ok::<_, BodyError>)));
         let parts = axum::http::Request::post("/").body(()).unwrap().into_parts().0;
-        let bodies = Bodies::default();
+        let bodies = Bodies::new(64 << 20);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let arrived = runtime.block_on(bodies.read(&parts, body)).unwrap();
         prop_assert_eq!(&arrived.bytes[..], &pieces.concat()[..]);
