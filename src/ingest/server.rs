@@ -214,7 +214,7 @@ struct Calls {
 impl Calls {
     fn begin() -> Arc<Self> {
         let (under_way, ended_ms) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Self { begun: Instant::now(), under_way, ended_ms })
+        Arc::new(Self { begun: tokio::time::Instant::now(), under_way, ended_ms })
     }
 
     /// Since when no call has been under way; `None` while one is.
@@ -229,7 +229,7 @@ impl Calls {
         loop {
             sleep_until(look).await;
             // A call that is under way now ends later than now: none is overslept.
-            let end = self.idle_since().unwrap_or_else(Instant::now) + patience;
+            let end = self.idle_since().unwrap_or_else(tokio::time::Instant::now) + patience;
             if end <= look {
                 return;
             }
