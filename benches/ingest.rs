@@ -1,4 +1,4 @@
-//! Calls to the server on one core: `cargo bench --bench ingest -- [SECONDS A CASE]`.
+//! Calls to the server on one core: `cargo bench --bench ingest -- [SECONDS A CASE] [CONNECTIONS]`.
 //!
 //! Every server is a process of its own, pinned to the first core; the client sits on the second and
 //! has prepared its bodies. One server only collects the body of a call with hyper and answers; the
@@ -18,6 +18,10 @@ mod producer;
 #[path = "ingest/servers.rs"]
 mod servers;
 
+/// That of the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SECONDS_DEFAULT: f64 = 4.0;
 /// Cases take turns so often.
 const ROUNDS: usize = 7;
@@ -26,7 +30,7 @@ const FIRST_ROUNDS: usize = 2;
 /// The most that a PutRecordBatch takes.
 const BATCH_RECORDS: usize = 500;
 /// Connections that send batches: while one group is synced, the next one gathers.
-const BATCH_CONNECTIONS: usize = 8;
+const CONNECTIONS_DEFAULT: usize = 8;
 /// Connections of the storm of single records.
 const STORM_CONNECTIONS: usize = 64;
 const SERVER_CORE: &str = "0";
@@ -42,10 +46,14 @@ fn main() {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         [SERVE, kind] => servers::serve(Kind::of(kind)),
-        [CALL, seconds] => compare(seconds.parse().expect("a number of seconds")),
-        [] => on_the_client_core(SECONDS_DEFAULT),
-        [seconds] => on_the_client_core(seconds.parse().expect("a number of seconds a case")),
-        _ => panic!("the one argument is a number of seconds for each case"),
+        [CALL, seconds, connections] => compare(
+            seconds.parse().expect("a number of seconds for each case"),
+            connections.parse().expect("a number of connections"),
+        ),
+        [] => on_the_client_core(&SECONDS_DEFAULT.to_string(), &CONNECTIONS_DEFAULT.to_string()),
+        [seconds] => on_the_client_core(seconds, &CONNECTIONS_DEFAULT.to_string()),
+        [seconds, connections] => on_the_client_core(seconds, connections),
+        _ => panic!("the arguments are seconds for each case, and connections"),
     }
 }
 
@@ -56,23 +64,23 @@ fn pinned(core: &str) -> Command {
     command
 }
 
-fn on_the_client_core(seconds: f64) {
+fn on_the_client_core(seconds: &str, connections: &str) {
     let mut client = pinned(CLIENT_CORE);
-    let status = client.args([CALL, &seconds.to_string()]).status().expect("taskset is there");
+    let status = client.args([CALL, seconds, connections]).status().expect("taskset is there");
     assert!(status.success(), "the client ended: {status}");
 }
 
-fn compare(seconds: f64) {
+fn compare(seconds: f64, connections: usize) {
     let round = Duration::from_secs_f64(seconds / ROUNDS as f64);
-    batches(round);
+    batches(round, connections);
     storm(round);
 }
 
-fn batches(round: Duration) {
+fn batches(round: Duration, connections: usize) {
     let producer = Producer::new(BATCH_RECORDS);
     println!(
         "PutRecordBatch: {BATCH_RECORDS} records of {RECORD_BYTES} B and {} B a call, \
-         {BATCH_CONNECTIONS} connections, server on one core, median of {ROUNDS} rounds",
+         {connections} connections, server on one core, median of {ROUNDS} rounds",
         producer.body_bytes()
     );
     let mut collects = Server::start(Kind::Collect);
@@ -85,10 +93,10 @@ fn batches(round: Duration) {
             cases = Default::default();
         }
         let heads = producer.heads(1);
-        cases[0].push(collects.serve(|port| producer.send(port, BATCH_CONNECTIONS, &heads, round)));
-        cases[1].push(open.serve(|port| producer.send(port, BATCH_CONNECTIONS, &heads, round)));
+        cases[0].push(collects.serve(|port| producer.send(port, connections, &heads, round)));
+        cases[1].push(open.serve(|port| producer.send(port, connections, &heads, round)));
         let heads = producer.signed_heads(round);
-        cases[2].push(signed.serve(|port| producer.send(port, BATCH_CONNECTIONS, &heads, round)));
+        cases[2].push(signed.serve(|port| producer.send(port, connections, &heads, round)));
         cases[3].push(bare.hash(BATCH_RECORDS, round));
         let group_bytes = cases[1].last().map_or(0, Spent::bytes_per_sync);
         cases[4].push(bare.write(group_bytes, round));

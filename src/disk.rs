@@ -475,3 +475,7 @@ pub fn is_directory_locked(directory: &Path) -> io::Result<bool> {
         Err(fs::TryLockError::Error(error)) => Err(error),
     }
 }
+
+#[cfg(test)]
+#[path = "disk/os_tests.rs"]
+mod tests;

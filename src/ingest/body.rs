@@ -231,3 +231,7 @@ fn each_is(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
     let mut values = headers.get_all(name).iter();
     values.all(|value| value.as_bytes().eq_ignore_ascii_case(wanted.as_bytes()))
 }
+
+#[cfg(test)]
+#[path = "body_tests.rs"]
+mod tests;

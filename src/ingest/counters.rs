@@ -3,10 +3,11 @@
 //! Owns the metrics of ingest. Labels have few values: operations and codes are fixed lists, and a
 //! stream is one of the configured ones; nothing that a client invents becomes a label.
 
+use std::fmt::{self, Write as _};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -33,7 +34,23 @@ struct RequestLabels {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StreamLabels {
-    stream: String,
+    stream: Label,
+}
+
+/// A name as a label, without a copy of its text.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Label(StreamName);
+
+impl EncodeLabelValue for Label {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        encoder.write_str(self.0.as_str())
+    }
+}
+
+impl StreamLabels {
+    fn of(stream: &StreamName) -> Self {
+        Self { stream: Label(stream.clone()) }
+    }
 }
 
 impl Default for Counters {
@@ -96,21 +113,21 @@ impl Counters {
 
     /// Counts records that are durable.
     pub(super) fn accepted(&self, stream: &StreamName, record_count: u64, data_bytes: u64) {
-        let labels = StreamLabels { stream: stream.to_string() };
+        let labels = StreamLabels::of(stream);
         self.records.get_or_create(&labels).inc_by(record_count);
         self.bytes.get_or_create(&labels).inc_by(data_bytes);
     }
 
     /// Counts a call that came again.
     pub(super) fn repeated(&self, stream: &StreamName) {
-        let labels = StreamLabels { stream: stream.to_string() };
+        let labels = StreamLabels::of(stream);
         self.repetitions.get_or_create(&labels).inc();
     }
 
     /// Takes over how many calls the retry window of `stream` has let go of early, in all.
     pub(super) fn forgotten(&self, stream: &StreamName, count: u64) {
         if count > 0 {
-            let labels = StreamLabels { stream: stream.to_string() };
+            let labels = StreamLabels::of(stream);
             self.forgotten.get_or_create(&labels).inner().fetch_max(count, Ordering::Relaxed);
         }
     }

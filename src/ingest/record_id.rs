@@ -11,6 +11,15 @@ use crate::record::Position;
 pub const RECORD_ID_CHARS: usize = 32;
 
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// The letters of every two groups of five bits.
+static PAIRS: [[u8; 2]; 1024] = {
+    let (mut pairs, mut bits) = ([[0; 2]; 1024], 0);
+    while bits < pairs.len() {
+        pairs[bits] = [ALPHABET[bits >> 5], ALPHABET[bits & 31]];
+        bits += 1;
+    }
+    pairs
+};
 const BODY_BYTES: usize = 16;
 const ID_BYTES: usize = 20;
 const _: () = assert!(ID_BYTES * 8 == RECORD_ID_CHARS * 5);
@@ -37,8 +46,8 @@ impl RecordId {
         for (five, eight) in bytes.as_chunks::<5>().0.iter().zip(text.as_chunks_mut::<8>().0) {
             let &[a, b, c, d, e] = five;
             let bits = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
-            for (character, shift) in eight.iter_mut().zip([35, 30, 25, 20, 15, 10, 5, 0]) {
-                *character = ALPHABET[(bits >> shift) as usize & 31];
+            for (two, shift) in eight.as_chunks_mut::<2>().0.iter_mut().zip([30, 20, 10, 0]) {
+                *two = PAIRS[(bits >> shift) as usize & 1023];
             }
         }
         text

@@ -13,6 +13,7 @@ use std::future::Future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -24,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tower::ServiceExt;
 
 use super::tls::Tls;
@@ -160,8 +161,8 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Self { router, limits, place: _place, .. } = self;
-        let calls = watch::Sender::new(0);
-        let idle = idle(calls.subscribe(), limits.head_time_max);
+        let calls = Calls::begin();
+        let idle = calls.clone().idle(limits.head_time_max);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
             let (call, router) = (Call::begin(&calls), router.clone());
             async move {
@@ -201,32 +202,57 @@ async fn told(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
+/// The calls of a connection, as far as it matters how long there has been none.
+#[derive(Debug)]
+struct Calls {
+    begun: Instant,
+    under_way: AtomicUsize,
+    /// When the last call ended, in milliseconds since the connection began.
+    ended_ms: AtomicU64,
+}
+
+impl Calls {
+    fn begin() -> Arc<Self> {
+        let (under_way, ended_ms) = (AtomicUsize::new(0), AtomicU64::new(0));
+        Arc::new(Self { begun: tokio::time::Instant::now(), under_way, ended_ms })
+    }
+
+    /// Since when no call has been under way; `None` while one is.
+    fn idle_since(&self) -> Option<Instant> {
+        let is_idle = self.under_way.load(Ordering::Acquire) == 0;
+        is_idle.then(|| self.begun + Duration::from_millis(self.ended_ms.load(Ordering::Relaxed)))
+    }
+
+    /// Waits until no call has been under way for as long as `patience`.
+    async fn idle(self: Arc<Self>, patience: Duration) {
+        let mut look = self.begun + patience;
+        loop {
+            sleep_until(look).await;
+            // A call that is under way now ends later than now: none is overslept.
+            let end = self.idle_since().unwrap_or_else(tokio::time::Instant::now) + patience;
+            if end <= look {
+                return;
+            }
+            look = end;
+        }
+    }
+}
+
 /// A call under way, counted while it lives.
-struct Call(watch::Sender<usize>);
+struct Call(Arc<Calls>);
 
 impl Call {
-    fn begin(calls: &watch::Sender<usize>) -> Self {
-        calls.send_modify(|count| *count += 1);
+    fn begin(calls: &Arc<Calls>) -> Self {
+        calls.under_way.fetch_add(1, Ordering::Relaxed);
         Self(calls.clone())
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
-    }
-}
-
-/// Waits until no call has been under way for as long as `patience`.
-async fn idle(mut calls: watch::Receiver<usize>, patience: Duration) {
-    loop {
-        let none_is_left = calls.wait_for(|count| *count == 0).await.is_ok();
-        match timeout(patience, calls.changed()).await {
-            Ok(Ok(())) if none_is_left => {}
-            // Nobody counts any more: the connection is over, and says so itself.
-            Ok(_) => std::future::pending().await,
-            Err(_) => return,
-        }
+        let lived = self.0.begun.elapsed().as_millis();
+        self.0.ended_ms.store(u64::try_from(lived).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Release);
     }
 }
 

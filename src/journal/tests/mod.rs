@@ -9,6 +9,7 @@ mod model;
 mod recovery;
 mod schedules;
 mod skim;
+mod spares;
 mod window;
 
 use std::path::{Path, PathBuf};
