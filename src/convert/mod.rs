@@ -62,6 +62,7 @@ mod int96;
 mod parquet;
 mod pages;
 mod orders;
+mod sorting;
 mod file;
 mod rows;
 mod records;
