@@ -8,6 +8,7 @@
 //! Bytes 0xff part the fields of an input where it has several: no text has any.
 
 mod prefixes;
+mod programs;
 mod records;
 mod settings;
 
@@ -22,6 +23,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("prefix", prefixes::prefix),
     ("partition_value", prefixes::partition_value),
     ("event_time", prefixes::event_time),
+    ("jq", programs::jq),
     ("yaml", settings::yaml),
     ("definition", settings::definition),
     ("hook_answer", crate::transform::fuzzing::hook_answer),

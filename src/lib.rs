@@ -34,6 +34,7 @@ pub mod clock;
 pub mod disk;
 pub mod fault;
 mod json;
+pub mod memory;
 pub mod metrics;
 mod number;
 pub mod plan;

@@ -41,8 +41,10 @@ pub struct Metrics {
     pub draining: Family<Labels, Gauge>,
     /// Batches closed by `stream` and `trigger`: size, target, interval, flush, pressure, memory.
     pub closed_batches: Family<Labels, Counter>,
-    /// Partitions of a `stream` with records that are buffered, or closed and not planned.
+    /// Partitions of a `stream` with records in an open batch.
     pub active_partitions: Family<Labels, Gauge>,
+    /// Partitions of event time of a `stream` that have records and are not told complete yet.
+    pub incomplete_partitions: Family<Labels, Gauge>,
     /// 1 while records of a `stream` fail that would open more partitions than it may have.
     pub partitions_exceeded: Family<Labels, Gauge>,
     /// Objects in their store by `stream` and `kind`: data, error, backup.
@@ -83,6 +85,7 @@ impl Metrics {
             draining: Family::default(),
             closed_batches: Family::default(),
             active_partitions: Family::default(),
+            incomplete_partitions: Family::default(),
             partitions_exceeded: Family::default(),
             delivered_objects: Family::default(),
             delivered_bytes: Family::default(),
@@ -136,8 +139,13 @@ impl Metrics {
         registry.register("closed_batches", "Batches by what closed them", m.closed_batches);
         registry.register(
             "active_partitions",
-            "Partitions with records that are buffered, or closed and not planned",
+            "Partitions with records in an open batch",
             m.active_partitions,
+        );
+        registry.register(
+            "incomplete_partitions",
+            "Partitions of event time that have records and are not told complete yet",
+            m.incomplete_partitions,
         );
         registry.register(
             "partitions_exceeded",
@@ -203,6 +211,7 @@ impl Metrics {
             &self.blocked,
             &self.draining,
             &self.active_partitions,
+            &self.incomplete_partitions,
             &self.partitions_exceeded,
         ] {
             family.remove(&labels);

@@ -6,7 +6,7 @@
 //! of them in memory. So runs are packed, all but the last: a byte that tells whether the run has one
 //! position, whether more of the gap since the run before follows, and six bits of it; the rest of the
 //! gap and the count as LEB128. That is three bytes for one record of twenty thousand. A look into the
-//! middle of a set therefore begins at its front.
+//! middle of a set begins at the last of the marks before it, which stand between every so many runs.
 
 use std::fmt;
 use std::str::FromStr;
@@ -42,11 +42,26 @@ pub struct Positions {
     packed_end: u64,
     packed_runs: usize,
     packed_count: u64,
+    /// Where one may begin to read.
+    marks: Vec<Mark>,
     /// The smallest position of the set.
     first: Position,
     /// The last run, which may still grow.
     last: Option<Run>,
 }
+
+/// A place between two packed runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mark {
+    /// Where the run before it ends.
+    end: u64,
+    /// The bytes before it.
+    offset: usize,
+}
+
+/// So many runs stand between two marks: few enough to be read at once, many enough for the marks to add
+/// little to what they take.
+const RUNS_PER_MARK: usize = 128;
 
 /// The runs of a set in order.
 #[derive(Clone, Debug)]
@@ -170,6 +185,9 @@ impl Positions {
         self.packed_end = run.end().0;
         self.packed_runs += 1;
         self.packed_count += run.count;
+        if self.packed_runs.is_multiple_of(RUNS_PER_MARK) {
+            self.marks.push(Mark { end: self.packed_end, offset: self.packed.len() });
+        }
     }
 
     /// The runs in order.
@@ -239,7 +257,18 @@ impl Positions {
     fn run_before_end_of(&self, position: Position) -> Option<Run> {
         match self.last {
             Some(last) if last.first <= position => Some(last).filter(|run| position < run.end()),
-            _ => self.runs().find(|run| position < run.end()),
+            _ => self.runs_near(position).find(|run| position < run.end()),
+        }
+    }
+
+    /// The runs from one on that is not behind the first that ends behind `position`.
+    fn runs_near(&self, position: Position) -> Runs<'_> {
+        let before = self.marks.partition_point(|mark| mark.end <= position.0);
+        match before.checked_sub(1).map(|index| self.marks[index]) {
+            Some(Mark { end, offset }) => {
+                Runs { packed: &self.packed[offset..], end, last: self.last }
+            }
+            None => self.runs(),
         }
     }
 
@@ -292,7 +321,7 @@ impl Positions {
     /// Bytes of memory that the runs take on the heap.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.packed.capacity()
+        self.packed.capacity() + self.marks.capacity() * size_of::<Mark>()
     }
 
     /// Appends the set to `out`: the number of runs, then for each run the gap since the end of the
@@ -413,6 +442,32 @@ mod tests {
             prop_assert_eq!(Positions::decode(&mut rest), Ok(set.clone()));
             prop_assert_eq!(set.to_string().parse(), Ok(set));
             prop_assert_eq!(rest, &[7u8][..]);
+        }
+
+        #[test]
+        fn looks_into_a_long_set_find_what_reading_all_of_it_finds(
+            gaps in proptest::collection::vec((1u64..200, 1u64..4), 0..2_000),
+        ) {
+            let mut set = Positions::default();
+            let mut end = 0;
+            for (gap, count) in gaps {
+                set.push_run(Position(end + gap), count);
+                end += gap + count;
+            }
+            prop_assert_eq!(set.marks.len(), set.run_count().saturating_sub(1) / RUNS_PER_MARK);
+            let mut probes: Vec<_> = (0..end + 3).step_by(end as usize / 200 + 1).collect();
+            probes.extend(set.marks.iter().flat_map(|mark| mark.end - 1..mark.end + 2));
+            for position in probes.into_iter().map(Position) {
+                let found = set.runs().find(|run| position < run.end());
+                let is_in = found.is_some_and(|run| run.first <= position);
+                prop_assert_eq!(set.contains(position), is_in);
+                for length in 1..5 {
+                    let to = position.advanced_by(length);
+                    let expected = is_in && found.is_some_and(|run| to <= run.end());
+                    prop_assert_eq!(set.contains_range(position, to), expected);
+                }
+                prop_assert_eq!(set.runs_near(position).find(|run| position < run.end()), found);
+            }
         }
 
         #[test]

@@ -1,7 +1,11 @@
 //! Dates and timestamps, from the forms that producers send to numbers since 1970.
 //!
 //! Owns the forms and the range: every value lies in the years 1 to 9999, since most readers fail on
-//! a whole file for one value outside. Does not own a clock.
+//! a whole file for one value outside. Owns what all readers of times have in common, names of months
+//! and offsets among it. Does not own a clock, nor patterns: those of event time are read in `partition`,
+//! those of Hive's columns in `convert`, each by the rules of another library.
+
+mod fixed;
 
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat};
 
@@ -37,20 +41,38 @@ const MICROS_MIN: i64 = -62_135_596_800_000_000;
 const MICROS_MAX: i64 = 253_402_300_799_999_999;
 /// Numbers from here on are milliseconds, smaller ones seconds.
 const MILLIS_FROM: i128 = 1_000_000_000_000;
-const OFFSET_HOURS_MAX: u32 = 18;
+const OFFSET_MINUTES_MAX: i64 = 18 * 60;
 
 const NO_DATE: Why = "not a date of the form yyyy-MM-dd";
 const NO_TIMESTAMP: Why = "not a timestamp";
 
 /// Days since 1970-01-01 of `yyyy-[M]M-[d]d`.
 pub(crate) fn days_of_text(text: &str) -> Result<i32, Why> {
+    if let Some(days) = fixed::days(text.as_bytes()) {
+        return Ok(days);
+    }
     let mut reader = Reader::new(text);
     let date = reader.date(1).ok_or(NO_DATE)?;
     if reader.is_at_end() { Ok(date.num_days_from_ce() - DAYS_BEFORE_1970) } else { Err(NO_DATE) }
 }
 
+/// Days since 1970-01-01 of `yyyy-MM-dd`.
+#[inline]
+pub(crate) fn days_of_fixed(text: &[u8]) -> Option<i32> {
+    fixed::days(text)
+}
+
+/// Microseconds since 1970 of a timestamp in UTC of the form that most producers send.
+#[inline]
+pub(crate) fn micros_of_fixed(text: &[u8]) -> Option<i64> {
+    fixed::micros(text)
+}
+
 /// Microseconds since 1970 of a timestamp's text, or of a number in a string.
 pub(crate) fn micros_of_text(text: &str) -> Result<i64, Why> {
+    if let Some(micros) = fixed::micros(text.as_bytes()) {
+        return Ok(micros);
+    }
     match micros_of_calendar(text) {
         Some(micros) => in_range(micros),
         None => micros_of_number(text),
@@ -108,6 +130,35 @@ pub(crate) fn micros_at(date: NaiveDate, second: u32, micros: u32, offset_second
     seconds * MICROS_PER_SECOND + i64::from(micros)
 }
 
+/// The minutes of the offset that `text` begins with, `+HH`, `+HHMM`, `+HH:MM` and the like with `-`, and
+/// how many bytes it takes.
+pub(crate) fn offset_minutes(text: &[u8]) -> Option<(i64, usize)> {
+    let sign = match text.first()? {
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
+    };
+    let two_digits = |at: usize| match text.get(at..at + 2)? {
+        [tens @ b'0'..=b'9', ones @ b'0'..=b'9'] => {
+            Some(i64::from(tens - b'0') * 10 + i64::from(ones - b'0'))
+        }
+        _ => None,
+    };
+    let hours = two_digits(1)?;
+    let minutes_at = if text.get(3) == Some(&b':') { 4 } else { 3 };
+    let (minutes, length) = match two_digits(minutes_at) {
+        Some(minutes) => (minutes, minutes_at + 2),
+        None => (0, 3),
+    };
+    let offset = hours * 60 + minutes;
+    (minutes < 60 && offset <= OFFSET_MINUTES_MAX).then_some((sign * offset, length))
+}
+
+/// The hour of the day of an hour of half a day, which is one from 1 to 12.
+pub(crate) fn hour_of_half(hour: u32, is_afternoon: bool) -> Option<u32> {
+    (1..=12).contains(&hour).then_some(hour % 12 + if is_afternoon { 12 } else { 0 })
+}
+
 struct Reader<'a> {
     rest: &'a [u8],
 }
@@ -160,23 +211,11 @@ impl<'a> Reader<'a> {
 
     /// Nothing, `Z`, or `+HH`, `+HHMM`, `+HH:MM` and the like with `-`, up to the end.
     fn zone_seconds(&mut self) -> Option<i64> {
-        let sign = match self.rest {
-            [] | [b'Z'] => return Some(0),
-            [b'+', ..] => 1,
-            [b'-', ..] => -1,
-            _ => return None,
-        };
-        self.rest = &self.rest[1..];
-        let length_before = self.rest.len();
-        let digits = self.number(2, 4)?;
-        let (hours, minutes) = match length_before - self.rest.len() {
-            4 => (digits / 100, digits % 100),
-            2 if self.take(b':').is_some() => (digits, self.number(2, 2)?),
-            2 => (digits, 0),
-            _ => return None,
-        };
-        let fits = minutes < 60 && hours * 60 + minutes <= OFFSET_HOURS_MAX * 60;
-        (fits && self.is_at_end()).then(|| sign * i64::from(hours * 3600 + minutes * 60))
+        if let [] | [b'Z'] = self.rest {
+            return Some(0);
+        }
+        let (minutes, length) = offset_minutes(self.rest)?;
+        (length == self.rest.len()).then_some(minutes * 60)
     }
 
     fn take(&mut self, wanted: u8) -> Option<()> {

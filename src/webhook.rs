@@ -4,7 +4,6 @@
 //! tried again. A lost answer is not a refusal: the same body comes again with the same
 //! `Idempotency-Key`, so it arrives at least once. Redirects are not followed and proxies not used.
 
-use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,6 +11,8 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use reqwest::Client;
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
+
+use crate::fault::beneath;
 
 /// A server that is silent for so long gets the same again later.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,7 +64,7 @@ impl Webhook {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build();
-        let client = client.map_err(|error| format!("no HTTP client: {}", in_full(&error)))?;
+        let client = client.map_err(|error| format!("no HTTP client: {}", beneath(&error)))?;
         Ok(Self { url: url.to_owned(), client })
     }
 
@@ -78,7 +79,7 @@ impl Webhook {
         let request = self.client.post(&self.url).body(body);
         let request = request.header(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let answer = request.header(IDEMPOTENCY_KEY, key).send().await;
-        let status = answer.map_err(|error| in_full(&error))?.status();
+        let status = answer.map_err(|error| beneath(&error))?.status();
         if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
     }
 }
@@ -94,20 +95,6 @@ impl Announce for Webhook {
             posted.map_err(|reason| AnnounceError { url: self.shown_url().to_owned(), reason })
         })
     }
-}
-
-/// An error with its sources, without the URL.
-fn in_full(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn Error> = error.source();
-    while let Some(error) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    if text.is_empty() { "there was no answer".to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use self::audit::{
     AuditCount, AuditError, Difference, RestError, StreamAudit, audit, books_at_rest,
@@ -67,16 +67,15 @@ use crate::deliver::{Accesses, Stores};
 use crate::disk::{Disk, DiskBudget, OsDisk, ReservedDisk};
 use crate::ingest::{self, Bodies, ConnectionLimits, Counters, Listener, Service, Tls};
 use crate::journal::{Committer, Environment, OpenError, RememberedCalls, SegmentSizes, SyncTimer};
+use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::partition::Layout;
-use crate::pipeline::{AT_ONCE, Left, PipelineError};
+use crate::pipeline::{AT_ONCE, Left, PipelineError, Pool};
 use crate::record::StreamName;
 use crate::tasks::Tasks;
 
 /// The region that ARNs name; calls signed for any region are accepted.
 const REGION: &str = "us-east-1";
-/// Calls that all streams remember together, in case that they come again: about 80 MiB.
-const REMEMBERED_CALLS_MAX: usize = 600_000;
 /// How long a stop waits for calls under way; a body that has not come by then is not stored.
 const CALLS_GRACE: Duration = Duration::from_secs(5);
 /// The same for those of operators, at the very end.
@@ -235,6 +234,7 @@ impl App {
             SyncTimer { clock: clock.clone(), seconds: metrics.journal_sync_seconds.clone() };
         let committer = Committer::start(Some(timer)).map_err(system("start the journal"))?;
         let budget = Arc::new(DiskBudget::new(config.disk_budget_bytes));
+        let memory = Arc::new(MemoryBudget::new(config.memory_bytes));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let environment = Environment {
             disk: disk.clone(),
@@ -242,7 +242,7 @@ impl App {
             committer: committer.clone(),
             budget: budget.clone(),
             instance: directory.instance,
-            remembered_calls: RememberedCalls::new(REMEMBERED_CALLS_MAX),
+            remembered_calls: RememberedCalls::new(memory.remembered_calls()),
             segments: SegmentSizes::default(),
         };
         let directory = Arc::new(directory);
@@ -262,7 +262,8 @@ impl App {
             environment,
             stores: Arc::new(Stores::new(Accesses::default())),
             definitions: Definitions::new(disk.clone(), config.data_dir.clone()),
-            conversions: Arc::new(Semaphore::new(cores)),
+            pool: Pool::new(cores, memory.conversions.clone()),
+            memory: memory.clone(),
             metrics: metrics.clone(),
         };
         let running = Running {
@@ -301,7 +302,7 @@ impl App {
             clock: clock.clone(),
             counters,
             accepting: accepting.clone(),
-            bodies: Bodies::default(),
+            bodies: Bodies::new(memory.bodies_bytes()),
             region: REGION.to_owned(),
         });
         let (handles, stream_count) = (streams.handles(), config.delivery_streams.len());

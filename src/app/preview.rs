@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use object_store::memory::InMemory;
 use object_store::{Attribute, ObjectStore, ObjectStoreExt as _};
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::prepare::hints;
@@ -28,8 +28,9 @@ use crate::config::{Config, Faults};
 use crate::deliver::{KIND_METADATA, Stores};
 use crate::disk::{Disk, DiskBudget, MemoryDisk, OsDisk};
 use crate::journal::{Batch, Committer, Environment, Journal, RememberedCalls, SegmentSizes};
+use crate::memory::{MEMORY_BYTES_MIN, MemoryBudget};
 use crate::metrics::Metrics;
-use crate::pipeline::{AT_ONCE, Parts, Pipeline, Recipe, Settings, Status};
+use crate::pipeline::{AT_ONCE, Parts, Pipeline, Pool, Recipe, Settings, Status};
 use crate::plan::{ObjectKind, Target};
 use crate::record::{StreamName, Tenant};
 use crate::tasks::Tasks;
@@ -151,6 +152,7 @@ pub async fn preview(
     let opened = Journal::open(&environment, stream, &directory);
     let opened = opened.map_err(failed("open a journal in memory"))?;
     let journal = opened.journal.clone();
+    let memory = Arc::new(MemoryBudget::new(MEMORY_BYTES_MIN));
     let (pipeline, handle) = Pipeline::new(Parts {
         stream: stream.clone(),
         opened,
@@ -165,7 +167,8 @@ pub async fn preview(
             ending_backup: None,
             catalogs: BTreeMap::new(),
         },
-        conversions: Arc::new(Semaphore::new(1)),
+        pool: Pool::new(1, memory.conversions.clone()),
+        memory,
         metrics: Metrics::register(&mut Registry::default()),
     })
     .map_err(failed("open an outbox in memory"))?;

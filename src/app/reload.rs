@@ -335,6 +335,8 @@ fn needs_restart(running: &Config, read: &Config) -> Vec<String> {
     compare("server.shutdown_deadline", deadline(running), deadline(read));
     let budget = |config: &Config| format!("{} bytes", config.disk_budget_bytes);
     compare("disk_budget", budget(running), budget(read));
+    let memory = |config: &Config| format!("{} bytes", config.memory_bytes);
+    compare("memory", memory(running), memory(read));
     changes
 }
 

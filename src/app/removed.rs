@@ -1,12 +1,13 @@
 //! Streams that the configuration has no more.
 //!
 //! Owns their way out: each is delivered by its last definition, at once and however long it takes,
-//! and then retired. Producers do not see them from the beginning. One that comes back before it is
-//! retired simply goes on; one that comes back later is opened as any other. A stream whose last
-//! definition cannot be used, say for a secret that is gone, waits and tells what is missing and how
-//! much that holds up; one with nothing in its folder needs no definition. Looks at those that wait run
-//! beside everything else: nobody waits for a catalog that is away. Does not own how streams are opened
-//! and run (`streams`).
+//! and then retired, once its partitions of event time have been told complete in their time: whoever
+//! puts it back sooner finds none of them closed to its records. Producers do not see them from the
+//! beginning. One that comes back before it is retired simply goes on; one that comes back later is
+//! opened as any other. A stream whose last definition cannot be used, say for a secret that is gone,
+//! waits and tells what is missing and how much that holds up; one with nothing in its folder needs no
+//! definition. Looks at those that wait run beside everything else: nobody waits for a catalog that is
+//! away. Does not own how streams are opened and run (`streams`).
 //!
 //! ```text
 //! taken out -- open already ------------> draining --everything is out--> retired
@@ -226,7 +227,7 @@ impl Streams {
         self.removed.streams.insert(name.clone(), removal);
         self.running.tasks.spawn(format!("drain of {name}"), async move {
             let drained = async {
-                let records = drained(&handle, &views).await;
+                let records = drained(&name, &handle, &views).await;
                 drop(handle);
                 if let Some(records) = records {
                     // Who would hear of it may have ended with the service.
@@ -424,8 +425,9 @@ impl Streams {
 
 /// Waits until nothing of a stream is left to be done, and tells how many records that were; `None`
 /// when its pipeline has ended before.
-async fn drained(handle: &Handle, views: &[Weak<View>]) -> Option<u64> {
+async fn drained(stream: &StreamName, handle: &Handle, views: &[Weak<View>]) -> Option<u64> {
     let before = done(&handle.status().await?);
+    let mut is_waiting_told = false;
     loop {
         // No call that began before can bring a record after this.
         let is_quiet = views.iter().all(|view| view.strong_count() == 0);
@@ -436,6 +438,15 @@ async fn drained(handle: &Handle, views: &[Weak<View>]) -> Option<u64> {
         if is_quiet && has_nothing_left(&status) {
             return Some(done(&status).saturating_sub(before));
         }
+        if is_quiet && !is_waiting_told && has_only_ends_left(&status) {
+            is_waiting_told = true;
+            tracing::info!(
+                %stream,
+                partitions = status.incomplete_partitions,
+                "the stream that the configuration does not have any more has delivered everything; it \
+                 is retired when its partitions of event time are told complete"
+            );
+        }
         tokio::time::sleep(LOOK_PAUSE).await;
     }
 }
@@ -445,6 +456,11 @@ fn done(status: &Status) -> u64 {
 }
 
 fn has_nothing_left(status: &Status) -> bool {
+    status.incomplete_partitions == 0 && has_only_ends_left(status)
+}
+
+/// Whether nothing is left but what is to be told of partitions when their time has come.
+fn has_only_ends_left(status: &Status) -> bool {
     let is_backed_up =
         |backup: &crate::pipeline::BackupStatus| backup.pending == 0 && backup.open_plans == 0;
     status.pending == 0
@@ -467,6 +483,7 @@ mod tests {
             Status { pending: 1, ..rest.clone() },
             Status { open_plans: 1, ..rest.clone() },
             Status { unregistered_partitions: 1, ..rest.clone() },
+            Status { incomplete_partitions: 1, ..rest.clone() },
             Status { backup: Some(waiting), ..rest },
         ] {
             assert!(!has_nothing_left(&left), "{left:?}");

@@ -13,7 +13,7 @@ use std::io;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, OwnedMutexGuard, Semaphore, watch};
+use tokio::sync::{Mutex, OwnedMutexGuard, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::accesses;
@@ -32,8 +32,9 @@ use crate::config::{Config, Faults, KeptStore, LastDefinition, SystemEnvironment
 use crate::deliver::Stores;
 use crate::ingest;
 use crate::journal::{Environment, Journal};
+use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
-use crate::pipeline::{Backup, ChangeError, Handle, Left, Parts, Pipeline, Recipe, Settings};
+use crate::pipeline::{Backup, ChangeError, Handle, Left, Parts, Pipeline, Pool, Recipe, Settings};
 use crate::record::{StreamName, UnixMillis};
 use crate::tasks::Tasks;
 
@@ -56,7 +57,8 @@ pub(super) struct Shared {
     pub(super) definitions: Definitions,
     pub(super) environment: Environment,
     pub(super) stores: Arc<Stores>,
-    pub(super) conversions: Arc<Semaphore>,
+    pub(super) memory: Arc<MemoryBudget>,
+    pub(super) pool: Pool,
     pub(super) metrics: Metrics,
 }
 
@@ -505,7 +507,8 @@ impl Shared {
             directory,
             settings,
             stores: self.stores.clone(),
-            conversions: self.conversions.clone(),
+            memory: self.memory.clone(),
+            pool: self.pool.clone(),
             metrics: self.metrics.clone(),
         })?;
         Ok((journal, handle, pipeline))

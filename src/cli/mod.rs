@@ -330,6 +330,10 @@ fn show_status(name: &str, status: &Status) {
         let count = thousands(status.unregistered_partitions as u64);
         println!("    partitions to register: {count}");
     }
+    if status.incomplete_partitions > 0 {
+        let count = thousands(status.incomplete_partitions as u64);
+        println!("    partitions to tell complete: {count}");
+    }
     println!(
         "    on disk: journal {} bytes, outbox {} bytes",
         thousands(status.journal_bytes),

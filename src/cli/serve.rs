@@ -198,7 +198,7 @@ fn give_up(reason: &str) -> ExitCode {
 /// Says what a stop has left for the next start, and where.
 fn tell_left(Stopped { in_order, left, unknown }: &Stopped, data_dir: &Path) {
     for (stream, left) in left {
-        let Left { records, backup_records, plans, partitions, bytes } = left;
+        let Left { records, backup_records, plans, partitions, incomplete: _, bytes } = left;
         tracing::warn!(
             %stream,
             records,

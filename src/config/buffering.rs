@@ -1,7 +1,7 @@
 //! When an object is closed, as the file says it.
 //!
-//! Owns what the two sizes mean for each other, and whether the machine can hold an object that is to
-//! have one. Does not own how a size is reached (`buffer`).
+//! Owns what the two sizes mean for each other, whether the machine can hold an object that is to have
+//! one, and how much of its memory is taken. Does not own how a size is reached (`buffer`).
 
 use super::faults::Place;
 use super::reader::{At, Field, Named, Reader};
@@ -9,6 +9,7 @@ use super::settings::Buffering;
 use super::shape::{BUFFER_BYTES_MAX, BufferingSection, File, TARGETED_BYTES_MAX};
 use super::units::show_size;
 use crate::convert::RecordsCompression;
+use crate::memory::MEMORY_BYTES_MIN;
 
 /// The size of records when neither size is written: Firehose's for converted records.
 const SIZE_DEFAULT: u64 = 128 << 20;
@@ -20,6 +21,27 @@ const RECORDS_PER_OBJECT_MAX: u64 = 20;
 const OBJECT_IN_MEMORY: u64 = 3;
 /// An archive of the plain form holds less than 4 GiB, line ends included.
 const ZIP_RECORDS_BYTES_MAX: u64 = 3 << 30;
+
+/// How much memory the process is to take, in bytes.
+const MEMORY_DEFAULT: u64 = 1 << 30;
+
+/// How much memory the process is to take.
+pub(super) fn memory_bytes(file: &File, reader: &mut Reader<'_>) -> Option<u64> {
+    let may_have = reader.environment.memory_bytes();
+    let Field::Given(At { value, place }) = &file.memory else {
+        let part = may_have.map_or(u64::MAX, |bytes| bytes / 4 * 3);
+        let bytes = MEMORY_DEFAULT.min(part).max(MEMORY_BYTES_MIN);
+        return (!file.memory.is_faulty()).then_some(bytes);
+    };
+    if let Some(may_have) = may_have.filter(|may_have| *may_have < value.0) {
+        let message = format_args!(
+            "this process may have {} MiB: write less, and leave a fifth of that free",
+            may_have >> 20
+        );
+        reader.warn(place.clone(), message);
+    }
+    Some(value.0)
+}
 
 /// When an object is closed, unless there is a fault.
 pub(super) fn buffering(section: &BufferingSection, reader: &mut Reader<'_>) -> Option<Buffering> {
@@ -66,32 +88,29 @@ impl Buffering {
     }
 }
 
-/// Whether the machine that reads the file can hold the objects that it asks for.
-pub(super) fn check_memory(file: &File, reader: &mut Reader<'_>) {
-    let Some(memory_bytes) = reader.environment.memory_bytes() else {
-        return;
-    };
+/// Whether the memory can hold the objects that the file asks for. Large ones are made one at a time.
+pub(super) fn check_objects(file: &File, memory_bytes: u64, reader: &mut Reader<'_>) {
     let streams = file.delivery_streams.value();
     let streams = streams.into_iter().flat_map(|Named(entries)| entries);
-    let mut faults: Vec<(Place, u64)> = Vec::new();
+    let mut targets: Vec<(Place, u64)> = Vec::new();
     for section in streams.filter_map(|entry| entry.field.value()) {
         let backup = section.backup.value().map(|backup| &backup.buffering);
         for buffering in [Some(&section.buffering), backup].into_iter().flatten() {
             let target = buffering.value().map(|buffering| &buffering.target_object_size);
             if let Some(Field::Given(At { value, place })) = target {
-                faults.push((place.clone(), value.0));
+                targets.push((place.clone(), value.0));
             }
         }
     }
-    faults.retain(|(_, bytes)| bytes * OBJECT_IN_MEMORY > memory_bytes);
-    for (place, bytes) in faults {
-        let most = (memory_bytes / OBJECT_IN_MEMORY) >> 20;
+    targets.retain(|(_, bytes)| bytes * OBJECT_IN_MEMORY > memory_bytes);
+    for (place, bytes) in targets {
         let message = format_args!(
-            "an object of {} takes up to {} of memory while it is made, and this process has {} MiB: \
-             write at most {most} MiB",
+            "an object of {} takes up to {} of memory while it is made, and the process is to take {} MiB: \
+             write at most {} MiB, or more for 'memory'",
             show_size(bytes),
             show_size(bytes * OBJECT_IN_MEMORY),
             memory_bytes >> 20,
+            (memory_bytes / OBJECT_IN_MEMORY) >> 20,
         );
         reader.fault(place, message);
     }

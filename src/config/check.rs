@@ -1,36 +1,35 @@
 //! Relations between settings, and the way from sections to [`Config`].
 //!
-//! Owns what one key means for another. Does not own prefixes and tenants (`prefixes`).
+//! Owns what one key means for another, the server, stores and catalogs among them. Does not own prefixes
+//! and tenants (`prefixes`), who may write (`identities`), nor tables (`tables`).
 //!
 //! Invariant: a part is left out only after a fault was noted for it, and a faulty part gives no
 //! further faults of its own.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::buffering::{buffering, check_memory};
+use super::buffering::{buffering, check_objects, memory_bytes};
 use super::faults::{Faults, Place, listed, shown};
 use super::formats::format;
+use super::identities::identities;
 use super::overlap::check_overlaps;
 use super::partitioning::partitioning;
 use super::prefixes::{Prefix, Prefixes, Writers, backup_prefix, prefixes};
 use super::processors::{check_order, fold_delimiter};
-use super::reader::{At, Field, List, Named, NamedEntry, Reader, nearest};
-use super::secret::Secret;
+use super::reader::{At, Field, Named, NamedEntry, Reader, nearest};
 use super::settings::{
     Backup, Catalog, Config, Credentials, DeliveryStream, Destination, Format, Glue, Identity,
-    Schema, Server, Store, StoreUrl, Tls,
+    Server, Store, StoreUrl, Tls,
 };
 use super::shape::{
-    BackupSection, CatalogSection, File, IdentitySection, SchemaSection, ServerSection,
-    StoreSection, StreamSection, TlsSection,
+    BackupSection, CatalogSection, File, ServerSection, StoreSection, StreamSection, TlsSection,
 };
+use super::tables::{check_columns, register_partitions, schema_of};
 use super::transform::steps;
-use super::values::{CatalogType, Endpoint, Region, TableWord, Text};
+use super::values::{CatalogType, Endpoint, Region, Text};
 use crate::convert::{RecordsCompression, RecordsOptions};
-use crate::partition::Template;
 use crate::record::StreamName;
-use crate::table::{Column, HiveType};
 
 /// The region of stores and catalogs that name none.
 const REGION_DEFAULT: &str = "us-east-1";
@@ -39,53 +38,49 @@ const CATALOG_FOLDER_DEFAULT: &str = "./lakehose/catalog";
 /// How often streams look at their tables; more often than the least would be a load on Glue.
 const REFRESH_DEFAULT: Duration = Duration::from_secs(60);
 const REFRESH_MIN: Duration = Duration::from_secs(1);
-/// The database of tables that the catalog has.
-const DATABASE_DEFAULT: &str = "default";
-/// The database of tables that streams define.
-const OWN_DATABASE_DEFAULT: &str = "lakehose";
-/// Shorter ones can be guessed.
-const TOKEN_BYTES_MIN: usize = 16;
-/// Longer ones do not fit between other headers.
-const TOKEN_BYTES_MAX: usize = 1024;
-/// The longest name of a column, Glue's bound.
-const COLUMN_BYTES_MAX: usize = 255;
 
 /// Checks what `file` says as a whole.
 pub(super) fn check(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
-    let server = file.server.value().and_then(|section| server(section, reader));
-    let stores = named(&file.stores, "store", store, reader);
-    let catalogs = named(&file.catalogs, "catalog", catalog, reader);
     let identities = identities(file, reader);
     check_listener(file, reader);
-    let delivery_streams = streams(file, &stores, &Writers::of(&file.identities), reader);
-    check_memory(file, reader);
-    check_overlaps(&delivery_streams, &stores, reader);
-    Some(Config {
-        server: server?,
-        data_dir: file.data_dir.value()?.0.clone(),
-        allow_unsafe_volume: *file.allow_unsafe_volume.value()?,
-        disk_budget_bytes: file.disk_budget.value()?.0,
-        identities: identities?,
-        stores,
-        catalogs,
-        delivery_streams,
-        definitions: BTreeMap::new(),
-        warnings: Faults::new(Vec::new()),
-    })
+    let memory_bytes = memory_bytes(file, reader);
+    if let Some(bytes) = memory_bytes {
+        check_objects(file, bytes, reader);
+    }
+    config(file, memory_bytes, identities, &Writers::of(&file.identities), check_overlaps, reader)
 }
 
 /// Checks what was kept of a file: whoever wrote to its stream may do so no more, and its prefixes
 /// were compared with those of others when it was in use.
 pub(super) fn check_kept(file: &File, reader: &mut Reader<'_>) -> Option<Config> {
+    let memory_bytes = memory_bytes(file, reader);
+    config(file, memory_bytes, Some(Vec::new()), &Writers::unknown(), |_, _, _| (), reader)
+}
+
+/// What compares the prefixes of all streams.
+type Compare = fn(&BTreeMap<StreamName, DeliveryStream>, &BTreeMap<String, Store>, &mut Reader<'_>);
+
+/// The settings, for which nothing is left out before all of their faults are noted.
+fn config(
+    file: &File,
+    memory_bytes: Option<u64>,
+    identities: Option<Vec<Identity>>,
+    writers: &Writers,
+    compare: Compare,
+    reader: &mut Reader<'_>,
+) -> Option<Config> {
+    let server = file.server.value().and_then(|section| server(section, reader));
     let stores = named(&file.stores, "store", store, reader);
     let catalogs = named(&file.catalogs, "catalog", catalog, reader);
-    let delivery_streams = streams(file, &stores, &Writers::unknown(), reader);
+    let delivery_streams = streams(file, &stores, writers, reader);
+    compare(&delivery_streams, &stores, reader);
     Some(Config {
-        server: server(file.server.value()?, reader)?,
+        server: server?,
         data_dir: file.data_dir.value()?.0.clone(),
         allow_unsafe_volume: *file.allow_unsafe_volume.value()?,
         disk_budget_bytes: file.disk_budget.value()?.0,
-        identities: Vec::new(),
+        memory_bytes: memory_bytes?,
+        identities: identities?,
         stores,
         catalogs,
         delivery_streams,
@@ -253,114 +248,7 @@ pub(super) fn catalog(
     }
 }
 
-fn identities(file: &File, reader: &mut Reader<'_>) -> Option<Vec<Identity>> {
-    let List(fields) = file.identities.value()?;
-    let known: Option<Vec<&str>> =
-        file.delivery_streams.value().map(|streams| streams.names().collect());
-    let mut access_keys = HashSet::new();
-    let mut tokens = HashSet::new();
-    let mut identities = Vec::new();
-    for At { value: section, place } in fields.iter().filter_map(Field::given) {
-        check_proof(section, place, reader);
-        if let Some(At { value, place }) = section.access_key.given()
-            && !access_keys.insert(value.0.as_str())
-        {
-            let message = "another identity has this access key: write one that is unique";
-            reader.fault(place.clone(), message);
-        }
-        if let Some(At { value, place }) = section.token.given() {
-            check_token(value, place, &mut tokens, reader);
-        }
-        if let Some(known) = &known {
-            check_writable(section, known, reader);
-        }
-        identities.extend(identity(section));
-    }
-    Some(identities)
-}
-
-/// Somebody who cannot prove who they are could not write.
-fn check_proof(section: &IdentitySection, place: &Place, reader: &mut Reader<'_>) {
-    let IdentitySection { access_key, secret, token, .. } = section;
-    let message = match (access_key.is_absent(), secret.is_absent()) {
-        (false, false) => return,
-        (true, true) if !token.is_absent() => return,
-        (true, true) => {
-            // An unknown key was told already, and is likely the one that is missing.
-            if !reader.has_fault_below(place) {
-                let message = "nobody could write as this identity: write access_key and secret \
-                               for the Firehose API, token for the plain endpoint, or all three";
-                reader.fault(place.clone(), message);
-            }
-            return;
-        }
-        (false, true) => ("secret", "access_key"),
-        (true, false) => ("access_key", "secret"),
-    };
-    let (missing, other) = message;
-    let message = format_args!("it is missing beside {other}: write both, or token alone");
-    reader.fault(place.below(missing), message);
-}
-
-/// A token that cannot stand in a header, that can be guessed or that two have is of no use.
-fn check_token<'a>(
-    token: &'a Secret,
-    place: &Place,
-    others: &mut HashSet<&'a str>,
-    reader: &mut Reader<'_>,
-) {
-    let text = token.expose();
-    let fits = (TOKEN_BYTES_MIN..=TOKEN_BYTES_MAX).contains(&text.len());
-    if !fits || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let message = "a token has 16 to 1024 visible ASCII characters: make one, for instance \
-                       with openssl rand -hex 24";
-        reader.fault(place.clone(), message);
-    } else if !others.insert(text) {
-        let message = "another identity has this token: write one that is unique";
-        reader.fault(place.clone(), message);
-    }
-}
-
-fn identity(section: &IdentitySection) -> Option<Identity> {
-    let credentials = section.access_key.value().zip(section.secret.value());
-    let credentials = credentials.map(|(access_key, secret)| Credentials {
-        access_key: access_key.0.clone(),
-        access_key_file: None,
-        secret: secret.clone(),
-    });
-    let token = section.token.value().cloned();
-    if credentials.is_none() && token.is_none() {
-        return None;
-    }
-    Some(Identity {
-        credentials,
-        token,
-        tenant: section.tenant.value().cloned(),
-        streams: writable(&section.streams),
-    })
-}
-
-fn writable(streams: &Field<List<StreamName>>) -> Option<BTreeSet<StreamName>> {
-    let List(names) = streams.value()?;
-    Some(names.iter().filter_map(Field::value).cloned().collect())
-}
-
-fn check_writable(section: &IdentitySection, known: &[&str], reader: &mut Reader<'_>) {
-    let Some(At { value: List(names), place }) = section.streams.given() else {
-        return;
-    };
-    if names.is_empty() {
-        let message = "the identity could write nothing: name a stream, or remove the key for all";
-        reader.fault(place.clone(), message);
-    }
-    for At { value, place } in names.iter().filter_map(Field::given) {
-        if !known.contains(&value.as_str()) {
-            reader.fault(place.clone(), unknown("stream", value.as_str(), known));
-        }
-    }
-}
-
-fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+pub(super) fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     let name = shown(name);
     match nearest(&name[1..name.len() - 1], known) {
         Some(meant) => format!("unknown {what} {name}: write '{meant}'"),
@@ -439,7 +327,7 @@ fn stream(
     };
     let mut transform = steps(&section.transform, reader);
     if let Some(steps) = &mut transform {
-        check_order(steps, format.as_ref(), reader);
+        check_order(steps, reader);
         if let Some(Format::Records(options)) = &mut format {
             fold_delimiter(steps, options);
         }
@@ -536,7 +424,7 @@ fn destination(
 }
 
 /// The name that a stream gives, or the only one there is.
-fn one_of<S>(
+pub(super) fn one_of<S>(
     (name, section_place): (&Field<Text>, &Place),
     what: &str,
     named: &Field<Named<S>>,
@@ -561,109 +449,5 @@ fn one_of<S>(
             reader.fault(section_place.below(what), message);
             None
         }
-    }
-}
-
-fn schema_of(
-    stream: &StreamName,
-    At { value: section, place }: &At<SchemaSection>,
-    catalogs: &Field<Named<CatalogSection>>,
-    reader: &mut Reader<'_>,
-) -> Option<Schema> {
-    let catalog = one_of((&section.catalog, place), "catalog", catalogs, reader);
-    let columns = section.columns.given().and_then(|at| columns(at, reader));
-    let is_own = !section.columns.is_absent();
-    let database_default = if is_own { OWN_DATABASE_DEFAULT } else { DATABASE_DEFAULT };
-    let word = |field: &Field<TableWord>, default: String| match field {
-        Field::Given(at) => Some(at.value.0.clone()),
-        Field::Absent => Some(default),
-        Field::Faulty => None,
-    };
-    if !is_own && section.table.is_absent() {
-        let message = "it is missing: write the name of the table, or define columns here";
-        reader.fault(place.below("table"), message);
-        return None;
-    }
-    Some(Schema {
-        catalog: catalog?,
-        database: word(&section.database, database_default.to_owned())?,
-        table: word(&section.table, table_name(stream))?,
-        columns: if is_own { Some(columns?) } else { None },
-        place: place.clone(),
-    })
-}
-
-/// The table of a stream that defines its columns and names no table.
-fn table_name(stream: &StreamName) -> String {
-    stream.as_str().to_ascii_lowercase().replace(['.', '-'], "_")
-}
-
-fn columns(
-    At { value: Named(entries), place }: &At<Named<HiveType>>,
-    reader: &mut Reader<'_>,
-) -> Option<Vec<Column>> {
-    if entries.is_empty() {
-        reader.fault(place.clone(), "there is none: define at least one column as name: type");
-    }
-    let mut names = HashSet::new();
-    let mut columns = Vec::new();
-    for NamedEntry { name, place, field } in entries {
-        let is_name =
-            (1..=COLUMN_BYTES_MAX).contains(&name.len()) && !name.contains(char::is_control);
-        let name = name.to_lowercase();
-        if !is_name {
-            let rule = "write 1 to 255 bytes without control characters";
-            reader.fault(place.clone(), format_args!("{} is no column name: {rule}", shown(&name)));
-        } else if !names.insert(name.clone()) {
-            let message = "another column has this name in lower case, as tables keep names: \
-                           rename one of them";
-            reader.fault(place.clone(), message);
-        }
-        let hive_type = field.value().cloned();
-        columns.extend(hive_type.map(|hive_type| Column { name, hive_type }));
-    }
-    Some(columns)
-}
-
-/// Athena refuses a table whose column stands both in the file and in the path.
-fn check_columns(schema: &Field<SchemaSection>, prefix: &Template, reader: &mut Reader<'_>) {
-    let columns = schema.value().and_then(|schema| schema.columns.value());
-    let folders = prefix.partition_keys();
-    for column in columns.into_iter().flat_map(|Named(columns)| columns) {
-        let name = column.name.to_lowercase();
-        if folders.iter().any(|folder| folder.to_lowercase() == name) {
-            let message = format_args!(
-                "the prefix has a folder '{name}=', and no column may be in both file and path: \
-                 rename the column or the folder"
-            );
-            reader.fault(column.place.clone(), message);
-        }
-    }
-}
-
-fn register_partitions(
-    register: &Field<bool>,
-    stream: &StreamSection,
-    prefix: &Template,
-    reader: &mut Reader<'_>,
-) -> Option<bool> {
-    let has_partitions = !prefix.partition_keys().is_empty();
-    let has_table = !stream.schema.is_absent();
-    match register {
-        Field::Faulty => None,
-        Field::Absent => Some(has_partitions && has_table),
-        Field::Given(At { value: true, place }) if !has_table => {
-            let message = "the stream has no table to register partitions in: name one in \
-                           schema, or write false";
-            reader.fault(place.clone(), message);
-            None
-        }
-        Field::Given(At { value: true, place }) if !has_partitions => {
-            let message = "the prefix has no folders such as year=!{timestamp:yyyy}/ that could \
-                           be registered: add them, or write false";
-            reader.fault(place.clone(), message);
-            None
-        }
-        Field::Given(At { value, .. }) => Some(*value),
     }
 }

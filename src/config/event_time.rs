@@ -27,6 +27,7 @@ const MARKER_CHARS_MAX: usize = 64;
 const LATE_FOLDER_CHARS_MAX: usize = 64;
 /// For the one who has none yet.
 const EXAMPLE: &str = "late: {after: 1 h, to: late_prefix}";
+const EARLY_EXAMPLE: &str = "early: {after: 5 min, to: arrival}";
 
 section! {
     /// Where the time of an event stands in its record, and how far it may be from the arrival.
@@ -35,9 +36,9 @@ section! {
         field: FieldPath = Required,
         /// Its form.
         format: EventForm = Default("auto"),
-        /// What becomes of records whose time is too long before their arrival.
+        /// What becomes of records whose time is too long before their arrival; `complete` needs it.
         late: BoundSection = Optional,
-        /// What becomes of records whose time is too long after their arrival.
+        /// What becomes of records whose time is too long after their arrival; `complete` needs it.
         early: BoundSection = Optional,
         /// What becomes of records without a time of the years 1970 to 9999.
         absent: Absent = Default("arrival"),
@@ -144,6 +145,14 @@ fn completion(
         );
         return fault(place.clone(), &message, reader);
     };
+    let early = rule.and_then(|rule| rule.early);
+    if early.is_none_or(|early| early.to == Beyond::Partition) {
+        let message = format!(
+            "a partition is watched until it is complete, and nothing keeps records of the year 9000 out \
+             of theirs: write for example event_time: {{{EARLY_EXAMPLE}}}; anything but to: partition"
+        );
+        return fault(place.clone(), &message, reader);
+    }
     let webhook = section.webhook.value().map(|HookUrl(url)| Secret::new(url));
     let marker = section.marker.value().map(|MarkerName(name)| name.clone());
     let marker = marker.or_else(|| webhook.is_none().then(|| MARKER_DEFAULT.to_owned()));

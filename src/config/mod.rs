@@ -21,6 +21,7 @@ mod faults;
 mod formats;
 mod file;
 mod forecast;
+mod identities;
 mod json_schema;
 mod kept;
 mod overlap;
@@ -31,6 +32,7 @@ mod reader;
 mod secret;
 mod settings;
 mod shape;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod transform;

@@ -1,7 +1,7 @@
 //! Firehose's processors among the steps of a stream: their settings, and the order that they stand in.
 //!
 //! Owns what each may be told, and which orders cannot work or are not Firehose's. Does not own what a
-//! processor does (`transform`).
+//! processor does (`transform`), nor what the rest of the stream makes of its records (`warnings`).
 
 use serde_json::Value as Json;
 
@@ -9,7 +9,6 @@ use super::faults::shown;
 use super::json_schema;
 use super::reader::Presence::{Default, Optional, Required};
 use super::reader::{At, Fields, Reader, Scalar, Setting, Source, section};
-use super::settings::Format;
 use super::transform::{Step, StepKind};
 use super::values::Text;
 use crate::convert::{Delimiter, RecordsOptions};
@@ -227,9 +226,9 @@ fn gives_text(kind: &StepKind) -> bool {
 }
 
 /// Refuses orders in which no record would get through, and warns of those that Firehose has not.
-pub(super) fn check_order(steps: &[Step], format: Option<&Format>, reader: &mut Reader<'_>) {
+pub(super) fn check_order(steps: &[Step], reader: &mut Reader<'_>) {
     for (index, Step { kind, place }) in steps.iter().enumerate() {
-        let (before, after) = (&steps[..index], &steps[index + 1..]);
+        let before = &steps[..index];
         let earlier =
             |is_such: fn(&StepKind) -> bool| before.iter().find(|step| is_such(&step.kind));
         let name = kind.name();
@@ -255,20 +254,6 @@ pub(super) fn check_order(steps: &[Step], format: Option<&Format>, reader: &mut 
                 let message = "CloudWatch packs what it sends, and no step in front of this one \
                                unpacks it: add decompress: {format: gzip}, unless what sends to \
                                this stream does not pack";
-                reader.warn(place.clone(), message);
-            }
-            let makes_empty =
-                *kind == StepKind::CloudWatchLogs(LogForm::Messages { drops_control: false });
-            let may_drop = |step: &Step| {
-                step.kind.is_outside() || matches!(step.kind, StepKind::Jq(_) | StepKind::Filter(_))
-            };
-            if makes_empty
-                && matches!(format, Some(Format::Parquet(_)))
-                && !after.iter().any(may_drop)
-            {
-                let message = "health checks of CloudWatch become empty records, which no row is \
-                               made of and which go to the error prefix: write \
-                               control_messages: drop";
                 reader.warn(place.clone(), message);
             }
         }

@@ -30,6 +30,8 @@ pub struct Config {
     pub allow_unsafe_volume: bool,
     /// How much of the disk they may take.
     pub disk_budget_bytes: u64,
+    /// How much memory the process is to take.
+    pub memory_bytes: u64,
     /// Who may write; empty means everyone, and then `server.listen` is a loopback address.
     pub identities: Vec<Identity>,
     /// Where objects go, by name; at least one.

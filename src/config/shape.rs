@@ -19,6 +19,7 @@ use crate::convert::{
     BinaryText, Delimiter, Dictionary, ParquetCompression, RecordsCompression, TimestampForm,
     TimestampFormat, WriterVersion,
 };
+use crate::memory::MEMORY_BYTES_MIN;
 use crate::record::{StreamName, Tenant};
 use crate::table::HiveType;
 
@@ -55,6 +56,9 @@ section! {
         allow_unsafe_volume: bool = Default("false"),
         /// How much of the disk they may take.
         disk_budget: Size<DISK_BUDGET_BYTES_MIN, { u64::MAX }> = Default("20 GiB"),
+        /// How much memory the process is to take; 1 GiB if absent, or three quarters of what it may
+        /// have where that is less.
+        memory: Size<MEMORY_BYTES_MIN, { u64::MAX }> = Optional,
         /// Who may write; with none, everyone on this machine.
         identities: List<IdentitySection> = Default("[]"),
         /// Where objects go.

@@ -5,8 +5,10 @@
 
 use super::faults::{Fault, Place};
 use super::settings::{Config, DeliveryStream, Format};
-use crate::convert;
-use crate::partition::Template;
+use super::transform::StepKind;
+use crate::convert::{self, Delimiter};
+use crate::partition::{Absent, Template};
+use crate::transform::LogForm;
 
 /// What is worth a second look.
 pub(super) fn of(config: &Config) -> Vec<Fault> {
@@ -18,6 +20,7 @@ pub(super) fn of(config: &Config) -> Vec<Fault> {
         }
         warnings.extend(errors_among_data(stream));
         warnings.extend(hidden_compression(stream));
+        warnings.extend(empty_records(stream));
     }
     warnings
 }
@@ -64,4 +67,46 @@ fn hidden_compression(stream: &DeliveryStream) -> Option<Fault> {
         );
         Fault::new(stream.destination.file_extension_place.clone(), message)
     })
+}
+
+/// Firehose makes empty records of CloudWatch's health checks. They come every few minutes, and there are few
+/// things that take them.
+fn empty_records(stream: &DeliveryStream) -> Option<Fault> {
+    let makes_them = StepKind::CloudWatchLogs(LogForm::Messages { drops_control: false });
+    let at = stream.transform.iter().position(|step| step.kind == makes_them)?;
+    let after = stream.transform[at + 1..].iter().map(|step| &step.kind);
+    // Of no document jq makes nothing, and what stands outside may drop them.
+    let is_last = |kind: &StepKind| {
+        kind.is_outside() || matches!(kind, StepKind::Jq(_) | StepKind::Filter(_))
+    };
+    let refuses = |kind: &StepKind| matches!(kind, StepKind::Fields(_));
+    if let Some(first) = after.clone().find(|kind| is_last(kind) || refuses(kind))
+        && is_last(first)
+    {
+        return None;
+    }
+    let partitioning = &stream.partitioning;
+    let needs_time =
+        partitioning.event_time.as_ref().is_some_and(|rule| rule.absent == Absent::Error);
+    let has_lines = match &stream.format {
+        Format::Records(options) => options.delimiter != Delimiter::None,
+        Format::Parquet(_) => false,
+    };
+    let harm = if after.clone().any(refuses) {
+        "in which fields finds no object and which go to the error prefix"
+    } else if partitioning.query.is_some() {
+        "of which the query makes no keys and which go to the error prefix"
+    } else if needs_time {
+        "which have no event time and go to the error prefix"
+    } else if matches!(stream.format, Format::Parquet(_)) {
+        "which no row is made of and which go to the error prefix"
+    } else if has_lines || after.clone().any(|kind| matches!(kind, StepKind::AppendDelimiter(_))) {
+        "which leave empty lines in objects"
+    } else {
+        return None;
+    };
+    let message = format_args!(
+        "health checks of CloudWatch become empty records, {harm}: write control_messages: drop"
+    );
+    Some(Fault::new(stream.transform[at].place.clone(), message))
 }

@@ -3,39 +3,15 @@
 //! Owns the letters that are read, and how a text is read by them, as Joda does it: a number may have
 //! fewer digits than its letters, `MMM` and `EEE` are English names, long or short, in any case. A time
 //! without a zone is UTC. What would need a clock (`yy`) or a table of zones (`ZZZ`, names such as
-//! `CET`) is not read, and neither are letters that nobody sends.
+//! `CET`) is not read, and neither are letters that nobody sends. Patterns of event time are another
+//! library's and read in `partition`; what the two have in common stands in `time`.
 
 use std::fmt;
 
-use chrono::{Datelike as _, NaiveDate, Weekday};
+use chrono::{Datelike as _, NaiveDate};
 
 use crate::number::{Excess, Number};
-use crate::time::{in_range, micros_at};
-
-const MONTHS: [&str; 12] = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-];
-const WEEKDAYS: [(&str, Weekday); 7] = [
-    ("monday", Weekday::Mon),
-    ("tuesday", Weekday::Tue),
-    ("wednesday", Weekday::Wed),
-    ("thursday", Weekday::Thu),
-    ("friday", Weekday::Fri),
-    ("saturday", Weekday::Sat),
-    ("sunday", Weekday::Sun),
-];
-const OFFSET_MINUTES_MAX: i64 = 18 * 60;
+use crate::time::{MONTHS, WEEKDAYS, hour_of_half, in_range, micros_at, offset_minutes};
 
 /// A form of timestamps: a pattern, or `millis` for milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,7 +195,8 @@ struct Time {
     second: u32,
     micros: u32,
     offset_minutes: i64,
-    weekday: Option<Weekday>,
+    /// From 0 for Sunday.
+    weekday: Option<u32>,
 }
 
 impl Time {
@@ -245,13 +222,8 @@ impl Time {
                     let (number, digits) = take_number(&mut rest, *digits_max)?;
                     time.micros = (u64::from(number) * 1_000_000 / 10u64.pow(digits)) as u32;
                 }
-                Part::Month => {
-                    let names = MONTHS.iter().zip(1..);
-                    time.month = take_name(&mut rest, names.map(|(name, month)| (*name, month)))?;
-                }
-                Part::Weekday => {
-                    time.weekday = Some(take_name(&mut rest, WEEKDAYS.iter().copied())?);
-                }
+                Part::Month => time.month = take_name(&mut rest, &MONTHS)? + 1,
+                Part::Weekday => time.weekday = Some(take_name(&mut rest, &WEEKDAYS)?),
                 Part::Half => {
                     let half = rest.get(..2)?;
                     time.is_afternoon = half.eq_ignore_ascii_case("pm");
@@ -274,16 +246,13 @@ impl Time {
         let year = i32::try_from(self.year).ok().filter(|year| (1..=9999).contains(year))?;
         let date = NaiveDate::from_ymd_opt(year, self.month, self.day)?;
         let hour = match self.half_hour {
-            Some(hour) if (1..=12).contains(&hour) => {
-                hour % 12 + if self.is_afternoon { 12 } else { 0 }
-            }
-            Some(_) => return None,
+            Some(hour) => hour_of_half(hour, self.is_afternoon)?,
             None => self.hour,
         };
         let fits = hour < 24
             && self.minute < 60
             && self.second < 60
-            && self.weekday.is_none_or(|weekday| weekday == date.weekday());
+            && self.weekday.is_none_or(|day| day == date.weekday().num_days_from_sunday());
         let second = hour * 3600 + self.minute * 60 + self.second;
         fits.then(|| micros_at(date, second, self.micros, self.offset_minutes * 60))
     }
@@ -298,15 +267,15 @@ fn take_number(rest: &mut &str, digits_max: usize) -> Option<(u32, u32)> {
     Some((digits.parse().ok()?, length as u32))
 }
 
-/// What a name stands for, whole or by its first three letters.
-fn take_name<T>(rest: &mut &str, mut names: impl Iterator<Item = (&'static str, T)>) -> Option<T> {
+/// Which of `names` stands there, whole or by its first three letters, from 0.
+fn take_name(rest: &mut &str, names: &[&str]) -> Option<u32> {
     let length = rest.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (word, behind) = rest.split_at(length);
     let means =
         |name: &str| word.eq_ignore_ascii_case(name) || word.eq_ignore_ascii_case(&name[..3]);
-    let (_, meant) = names.find(|(name, _)| means(name))?;
+    let (index, _) = (0..).zip(names).find(|(_, name)| means(name))?;
     *rest = behind;
-    Some(meant)
+    Some(index)
 }
 
 /// The minutes of `Z`, `+HH`, `+HHMM` or `+HH:MM`, or with `-`.
@@ -315,22 +284,7 @@ fn take_offset(rest: &mut &str) -> Option<i64> {
         *rest = behind;
         return Some(0);
     }
-    let sign = match rest.bytes().next()? {
-        b'+' => 1,
-        b'-' => -1,
-        _ => return None,
-    };
-    let mut behind = &rest[1..];
-    let (hours, 2) = take_number(&mut behind, 2)? else {
-        return None;
-    };
-    let mut minutes = 0;
-    let digits = behind.strip_prefix(':').unwrap_or(behind);
-    if digits.starts_with(|c: char| c.is_ascii_digit()) {
-        behind = digits;
-        (minutes, _) = take_number(&mut behind, 2).filter(|(_, digits)| *digits == 2)?;
-    }
-    *rest = behind;
-    let offset = i64::from(hours) * 60 + i64::from(minutes);
-    (minutes < 60 && offset <= OFFSET_MINUTES_MAX).then_some(sign * offset)
+    let (minutes, length) = offset_minutes(rest.as_bytes())?;
+    *rest = &rest[length..];
+    Some(minutes)
 }

@@ -37,10 +37,10 @@ fn arrow_fields(fields: &Fields) -> Vec<ArrowField> {
 fn arrow_type(node: &Node) -> DataType {
     match (&node.shape, &node.hive_type) {
         (Shape::Boolean, _) => DataType::Boolean,
-        (Shape::Integer { .. }, HiveType::TinyInt) => DataType::Int8,
-        (Shape::Integer { .. }, HiveType::SmallInt) => DataType::Int16,
-        (Shape::Integer { .. }, HiveType::Int) => DataType::Int32,
-        (Shape::Integer { .. }, _) => DataType::Int64,
+        (Shape::Integer, HiveType::TinyInt) => DataType::Int8,
+        (Shape::Integer, HiveType::SmallInt) => DataType::Int16,
+        (Shape::Integer, HiveType::Int) => DataType::Int32,
+        (Shape::Integer, _) => DataType::Int64,
         (Shape::Float, _) => DataType::Float32,
         (Shape::Double, _) => DataType::Float64,
         (Shape::Decimal { precision, scale }, _) => {
@@ -79,10 +79,10 @@ fn parquet_fields(fields: &Fields) -> Result<Vec<TypePtr>, ParquetError> {
 fn parquet_type(name: &str, node: &Node, repetition: Repetition) -> Result<TypePtr, ParquetError> {
     let (physical, logical) = match (&node.shape, &node.hive_type) {
         (Shape::Boolean, _) => (PhysicalType::BOOLEAN, None),
-        (Shape::Integer { .. }, HiveType::TinyInt) => (PhysicalType::INT32, Some(signed(8))),
-        (Shape::Integer { .. }, HiveType::SmallInt) => (PhysicalType::INT32, Some(signed(16))),
-        (Shape::Integer { .. }, HiveType::Int) => (PhysicalType::INT32, None),
-        (Shape::Integer { .. }, _) => (PhysicalType::INT64, None),
+        (Shape::Integer, HiveType::TinyInt) => (PhysicalType::INT32, Some(signed(8))),
+        (Shape::Integer, HiveType::SmallInt) => (PhysicalType::INT32, Some(signed(16))),
+        (Shape::Integer, HiveType::Int) => (PhysicalType::INT32, None),
+        (Shape::Integer, _) => (PhysicalType::INT64, None),
         (Shape::Float, _) => (PhysicalType::FLOAT, None),
         (Shape::Double, _) => (PhysicalType::DOUBLE, None),
         (Shape::Decimal { precision, scale }, _) => {

@@ -1,5 +1,9 @@
 //! Whole requests through the router, with a journal on a disk in memory.
 
+mod bodies;
+mod captured;
+mod signing;
+
 use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
@@ -74,7 +78,7 @@ pub(super) fn service(auth: Auth, streams: &[&str]) -> Service {
         clock: Arc::new(StoppedClock(NOW)),
         counters: Arc::default(),
         accepting: Arc::new(AtomicBool::new(true)),
-        bodies: Bodies::default(),
+        bodies: Bodies::new(256 << 20),
         region: "us-east-1".into(),
     }
 }
@@ -306,90 +310,6 @@ async fn other_paths_methods_and_queries_are_refused_in_the_shape_of_the_api() {
 }
 
 #[tokio::test]
-async fn s25_long_bodies_are_refused() {
-    let mut request = call_of("PutRecord", ONE_RECORD);
-    request.headers_mut().insert("content-length", "5368709120".parse().unwrap());
-    let (status, code, _) = refused(request).await;
-    assert_eq!((status, code.as_str()), (413, "RequestEntityTooLargeException"));
-
-    let endless = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 64 * 1024]));
-    let (status, _, _) = refused(call_of("PutRecord", Body::from_stream(endless))).await;
-    assert_eq!(status, 413);
-
-    let mut fitting = ONE_RECORD.to_owned();
-    fitting.push_str(&" ".repeat(body::BODY_BYTES_MAX - fitting.len()));
-    let answered = send(&open(), call_of("PutRecord", fitting.clone())).await;
-    assert_eq!(answered.status, StatusCode::OK);
-    let (status, _, _) = refused(call_of("PutRecord", fitting + " ")).await;
-    assert_eq!(status, 413);
-}
-
-/// A body of so many pieces, each of which comes `every` later than the one before.
-fn dripping(count: usize, piece_bytes: usize, every: Duration) -> Body {
-    Body::from_stream(futures::stream::unfold(0, move |sent| async move {
-        if sent == count {
-            return None;
-        }
-        tokio::time::sleep(every).await;
-        Some((Ok::<_, std::io::Error>(Bytes::from(vec![b' '; piece_bytes])), sent + 1))
-    }))
-}
-
-fn unannounced() -> Parts {
-    Request::post("/").body(()).unwrap().into_parts().0
-}
-
-#[tokio::test(start_paused = true)]
-async fn s25_a_body_that_does_not_end_in_time_or_comes_too_slowly_is_refused() {
-    let second = Duration::from_secs(1);
-    for (count, piece_bytes, is_taken, seconds) in [
-        // Less than 4 KiB a second: not waited for to the end of the 30.
-        (1000, 100, false, 10),
-        (1000, 4000, false, 10),
-        (29, 8 * 1024, true, 29),
-        (40, 8 * 1024, false, 30),
-        (3, 1, true, 3),
-    ] {
-        let started = tokio::time::Instant::now();
-        let read =
-            Bodies::default().read(&unannounced(), dripping(count, piece_bytes, second)).await;
-        assert_eq!(read.map(|_| ()), if is_taken { Ok(()) } else { Err(BodyError::TooSlow) });
-        assert_eq!(started.elapsed().as_secs(), seconds, "{count} of {piece_bytes}");
-    }
-    let reply = ErrorReply::from(BodyError::TooSlow);
-    assert_eq!((reply.status.as_u16(), reply.code), (408, "RequestTimeoutException"));
-}
-
-#[tokio::test]
-async fn a_body_that_breaks_off_is_refused() {
-    let error = std::io::Error::other("gone");
-    let broken = futures::stream::iter([Ok(Bytes::from_static(b"{")), Err(error)]);
-    let (status, code, _) = refused(call_of("PutRecord", Body::from_stream(broken))).await;
-    assert_eq!((status, code.as_str()), (400, "MalformedHttpRequestException"));
-}
-
-#[tokio::test]
-async fn s27_s28_encodings_are_refused() {
-    for (header, value, status) in [
-        ("transfer-encoding", "gzip, chunked", 400),
-        ("transfer-encoding", "xchunked", 400),
-        ("content-encoding", "gzip", 415),
-        ("content-encoding", "identity, gzip", 415),
-    ] {
-        let mut request = call_of("PutRecord", ONE_RECORD);
-        request.headers_mut().insert(header, value.parse().unwrap());
-        let answered = send(&open(), request).await;
-        assert_eq!(answered.status.as_u16(), status, "{header}: {value}");
-        assert_eq!(answered.headers["connection"], "close");
-    }
-    for (header, value) in [("transfer-encoding", "Chunked"), ("content-encoding", "identity")] {
-        let mut request = call_of("PutRecord", ONE_RECORD);
-        request.headers_mut().insert(header, value.parse().unwrap());
-        assert_eq!(send(&open(), request).await.status, StatusCode::OK);
-    }
-}
-
-#[tokio::test]
 async fn web_pages_write_only_where_there_are_identities() {
     for (header, value) in [
         ("origin", "https://example.com"),
@@ -449,78 +369,6 @@ async fn a_panic_is_answered() {
     }
 }
 
-#[tokio::test]
-async fn bodies_beyond_the_memory_for_them_slow_producers_down() {
-    let bodies = Bodies::default();
-    let long = Request::post("/").header("content-length", body::BODY_BYTES_MAX).body(()).unwrap();
-    let (long, ()) = long.into_parts();
-    let unannounced = unannounced();
-    let whole = || Body::from(vec![b' '; body::BODY_BYTES_MAX]);
-    let mut arrived = Vec::new();
-    let refused = loop {
-        let parts = if arrived.len() % 2 == 0 { &long } else { &unannounced };
-        match bodies.read(parts, whole()).await {
-            Ok(body) => arrived.push(body),
-            Err(error) => break error,
-        }
-    };
-    assert_eq!((refused, arrived.len()), (BodyError::NoRoom, 256 / 12));
-    assert_eq!(ErrorReply::from(refused).code, "ServiceUnavailableException");
-    arrived.pop();
-    assert!(bodies.read(&long, whole()).await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
-async fn bodies_take_memory_as_they_arrive_and_not_as_they_are_announced() {
-    let bodies = Bodies::default();
-    let long = Request::post("/").header("content-length", body::BODY_BYTES_MAX).body(()).unwrap();
-    let (long, ()) = long.into_parts();
-    let unannounced = unannounced();
-    let waiting: Vec<_> = (0..1000)
-        .map(|number| {
-            let parts = if number % 2 == 0 { &long } else { &unannounced };
-            let body = dripping(100, 1, Duration::from_secs(1));
-            Box::pin(bodies.read(parts, body))
-        })
-        .collect();
-    let all = futures::future::join_all(waiting);
-    let (all, whole) = tokio::join!(all, async {
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        bodies.read(&long, Body::from(vec![b' '; body::BODY_BYTES_MAX])).await
-    });
-    assert!(whole.is_ok(), "others only began");
-    assert!(all.iter().all(|read| matches!(read, Err(BodyError::TooSlow))));
-}
-
-#[tokio::test(start_paused = true)]
-async fn s03_a_call_that_nobody_known_has_signed_takes_no_memory() {
-    let service = Arc::new(service(signed_by(SECRET, None), &["my-stream"]));
-    let taken = service.bodies.read(&unannounced(), Body::from(vec![0; 1 << 20])).await.unwrap();
-    // All of the rest.
-    let mut rest = Vec::new();
-    while let Ok(body) = service.bodies.read(&unannounced(), Body::from(vec![0; 4096])).await {
-        rest.push(body);
-    }
-    let router = router(service);
-    for (authorization, code) in [
-        (None, "MissingAuthenticationTokenException"),
-        (Some((KEY, "AKIDOTHER")), "UnrecognizedClientException"),
-        (Some((KEY, KEY)), "ServiceUnavailableException"),
-    ] {
-        let mut request = vector(0);
-        match authorization {
-            None => drop(request.headers_mut().remove("authorization")),
-            Some((from, to)) => {
-                let text = request.headers()["authorization"].to_str().unwrap().replace(from, to);
-                request.headers_mut().insert("authorization", text.parse().unwrap());
-            }
-        }
-        assert_eq!(send(&router, request).await.code(), code);
-    }
-    drop((taken, rest));
-    assert_eq!(send(&router, vector(0)).await.status, StatusCode::OK);
-}
-
 #[test]
 fn journals_that_refuse_slow_producers_down() {
     for error in [AppendError::QueueFull, AppendError::BudgetUsedUp] {
@@ -568,70 +416,6 @@ fn vector(index: usize) -> Request<Body> {
     headers.insert("x-amz-date", "20260102T030405Z".parse().unwrap());
     headers.insert("authorization", authorization.parse().unwrap());
     request
-}
-
-#[tokio::test]
-async fn signed_calls_are_answered_and_others_are_not() {
-    let router = router(Arc::new(service(signed_by(SECRET, None), &["my-stream"])));
-    for index in 0..VECTORS.len() {
-        let answered = send(&router, vector(index)).await;
-        assert_eq!(answered.status, StatusCode::OK, "{}", answered.text);
-    }
-    let answered = send(&router, call_of("PutRecord", VECTORS[0].1)).await;
-    assert_eq!(answered.status, StatusCode::BAD_REQUEST);
-    assert_eq!(answered.code(), "MissingAuthenticationTokenException");
-    assert_eq!(answered.message(), "Missing Authentication Token");
-}
-
-#[tokio::test]
-async fn refusals_of_signatures_have_their_codes() {
-    type Change = fn(&mut HeaderMap);
-    let changes: [(&str, Change); 6] = [
-        ("InvalidSignatureException", |headers| {
-            headers.insert("x-amz-target", "Firehose_20150804.PutRecordBatch".parse().unwrap());
-        }),
-        ("InvalidSignatureException", |headers| {
-            headers.insert("x-amz-content-sha256", "UNSIGNED-PAYLOAD".parse().unwrap());
-        }),
-        ("InvalidSignatureException", |headers| {
-            headers.insert("x-amz-date", "20260103T030405Z".parse().unwrap());
-        }),
-        ("InvalidSignatureException", |headers| {
-            headers.remove("host");
-        }),
-        ("IncompleteSignatureException", |headers| {
-            headers.insert("authorization", "AWS4-ECDSA-P256-SHA256 x".parse().unwrap());
-        }),
-        ("UnrecognizedClientException", |headers| {
-            let text = headers["authorization"].to_str().unwrap().replace(KEY, "AKIDOTHER");
-            headers.insert("authorization", text.parse().unwrap());
-        }),
-    ];
-    let router = router(Arc::new(service(signed_by(SECRET, None), &["my-stream"])));
-    for (code, change) in changes {
-        let mut request = vector(0);
-        change(request.headers_mut());
-        let answered = send(&router, request).await;
-        assert_eq!((answered.status.as_u16(), answered.code().as_str()), (400, code));
-    }
-    let answered = send(&router, vector(0)).await;
-    assert_eq!(answered.position(), Some(0), "nothing of them was stored");
-}
-
-#[tokio::test]
-async fn streams_of_others_read_as_if_they_were_not_there() {
-    let theirs = service(signed_by(SECRET, Some(&["other"])), &["my-stream", "other"]);
-    let theirs = send(&router(Arc::new(theirs)), vector(0)).await;
-    let absent = service(signed_by(SECRET, None), &["other"]);
-    let absent = send(&router(Arc::new(absent)), vector(0)).await;
-    assert_eq!(theirs.code(), "ResourceNotFoundException");
-    assert_eq!(theirs.text, absent.text);
-    assert_eq!(theirs.message(), "Firehose my-stream under account 000000000000 not found.");
-
-    let listed = service(signed_by(SECRET, Some(&["b", "x"])), &["a", "b", "c"]);
-    let listed = send(&router(Arc::new(listed)), vector(2)).await;
-    let expected = json!({"DeliveryStreamNames": ["b"], "HasMoreDeliveryStreams": false});
-    assert_eq!(listed.json(), expected);
 }
 
 #[tokio::test]
@@ -730,71 +514,6 @@ async fn calls_and_records_are_counted() {
     ] {
         assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
     }
-}
-
-#[tokio::test]
-async fn captured_calls_of_real_clients_are_understood() {
-    let captures = [
-        include_str!("../../tests/wire/awscli.http"),
-        include_str!("../../tests/wire/awscli-v2.http"),
-        include_str!("../../tests/wire/boto3.http"),
-        include_str!("../../tests/wire/fluent-bit-5.1.1.http"),
-        include_str!("../../tests/wire/node-sdk-v3.http"),
-        include_str!("../../tests/wire/rust-sdk-1.128.0.http"),
-    ];
-    let mut count = 0;
-    for capture in captures {
-        for text in capture.split("### ").skip(1) {
-            count += 1;
-            let answered = send(&open(), captured(text)).await;
-            assert_eq!(answered.status, StatusCode::OK, "{}\n{text}", answered.text);
-
-            // Their secrets are unknown: all but the signature itself must be in order.
-            let request = captured(text);
-            let date = request.headers()["x-amz-date"].to_str().unwrap();
-            let date = chrono::NaiveDateTime::parse_from_str(date, "%Y%m%dT%H%M%SZ").unwrap();
-            let mut service = service(signed_by("unknown", None), &["events"]);
-            let now = UnixMillis(date.and_utc().timestamp_millis());
-            service.clock = Arc::new(StoppedClock(now));
-            let answered = send(&router(Arc::new(service)), request).await;
-            let expected = ErrorReply::from(AuthError::Mismatch).message;
-            assert_eq!(answered.message(), expected, "{text}");
-        }
-    }
-    assert!(count >= 10, "{count} captured calls");
-}
-
-#[tokio::test]
-async fn captured_calls_are_told_from_their_repetitions_where_the_client_names_them() {
-    for (capture, names_its_calls) in [
-        (include_str!("../../tests/wire/awscli.http"), true),
-        (include_str!("../../tests/wire/awscli-v2.http"), false),
-        (include_str!("../../tests/wire/boto3.http"), true),
-        (include_str!("../../tests/wire/fluent-bit-5.1.1.http"), false),
-        (include_str!("../../tests/wire/node-sdk-v3.http"), true),
-        (include_str!("../../tests/wire/rust-sdk-1.128.0.http"), true),
-    ] {
-        let router = open();
-        let text = capture.split("### ").nth(1).unwrap();
-        let first = send(&router, captured(text)).await;
-        let again = send(&router, captured(text)).await;
-        assert_eq!(again.text == first.text, names_its_calls, "{text}");
-    }
-}
-
-/// Reads a captured call: a line about it, then the message as it came, then an empty line.
-fn captured(text: &str) -> Request<Body> {
-    let text = text.replace("\r\n", "\n");
-    let (_, message) = text.split_once('\n').unwrap();
-    let (head, body) = message.split_once("\n\n").unwrap();
-    let mut request = Request::post("/");
-    for line in head.lines().skip(1) {
-        let (name, value) = line.split_once(": ").unwrap();
-        request = request.header(name, value);
-    }
-    let length = request.headers_ref().unwrap()["content-length"].to_str().unwrap();
-    let length: usize = length.parse().unwrap();
-    request.body(Body::from(body[..length].to_owned())).unwrap()
 }
 
 proptest! {

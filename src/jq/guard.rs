@@ -9,6 +9,9 @@
 //!
 //! - Bodies of definitions, of folds, of arguments, and whatever stands behind a `|` begin with
 //!   `__tick`, which takes a step and looks at the stack. So does every sixteenth level of a term.
+//! - Behind each `[]` stands `__turn`, since one evaluation of it gives as many outputs as a list has, and
+//!   what takes them may be plain. What is gathered into a list takes the room of each element
+//!   (`__element`) before it is there.
 //! - A definition with an argument that is no variable ends with `| .`, which keeps its calls from
 //!   being tail calls: closures in closures would otherwise grow without a stack to look at, and free
 //!   themselves with one.
@@ -125,7 +128,8 @@ impl<'a> Guard<'a> {
                 Term::Str(None, parts.collect())
             }
             Term::Arr(items) => {
-                let items = items.map(|items| self.boxed(*items, level));
+                let gathered = |items| pipe(self.term(items, level), call("__element", []));
+                let items = items.map(|items| Box::new(gathered(*items)));
                 pipe(Term::Arr(items), call("__made", []))
             }
             Term::Obj(entries) => {
@@ -173,8 +177,17 @@ impl<'a> Guard<'a> {
                         Part::Index(call("__slice", [bound(from), bound(to)]))
                     }
                 };
-                let parts = path.0.into_iter().map(|(piece, optional)| (part(piece), optional));
-                Term::Path(self.boxed(*head, level), Path(parts.collect()))
+                let mut term = self.term(*head, level);
+                let mut parts = Vec::new();
+                for (piece, optional) in path.0 {
+                    let is_loop = matches!(piece, Part::Range(None, None));
+                    parts.push((part(piece), optional));
+                    if is_loop {
+                        let path = Path(std::mem::take(&mut parts));
+                        term = pipe(Term::Path(term.into(), path), call("__turn", []));
+                    }
+                }
+                if parts.is_empty() { term } else { Term::Path(term.into(), Path(parts)) }
             }
         }
     }

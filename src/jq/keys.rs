@@ -86,9 +86,7 @@ fn a_kind(value: &Val) -> &'static str {
 /// The record as the one document that it must be.
 fn one_document(record: &[u8]) -> Result<&str, String> {
     let text = std::str::from_utf8(record).map_err(|_| "the record is not UTF-8".to_owned())?;
-    if !super::is_shallow(record) {
-        return Err(format!("the record has more than {} levels", super::DEPTH_MAX));
-    }
+    super::check_shape(record).map_err(|why| format!("the record has {why}"))?;
     let documents = serde_json::Deserializer::from_str(text).into_iter::<serde::de::IgnoredAny>();
     let mut count = 0;
     for document in documents {

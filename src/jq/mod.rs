@@ -1,8 +1,8 @@
 //! jq: the language in which queries for partition keys and two of the steps are written.
 //!
-//! Owns compiling a program and running it over one JSON document within [`Bounds`], and how deep a
-//! document may be nested. Does not own what becomes of outputs: parts and filters are
-//! `transform`'s, places are the pipeline's.
+//! Owns compiling a program and running it over one JSON document within [`Bounds`], and how deep and
+//! how wide a document may be whose values are built ([`check_shape`]). Does not own what becomes of
+//! outputs: parts and filters are `transform`'s, places are the pipeline's.
 //!
 //! The interpreter is jaq's. A program is rewritten before it is compiled (`guard`), so that all
 //! it does is paid for (`meter`): one that runs away fails its record, at the same place on every
@@ -38,14 +38,18 @@ use jaq_core::load::{self, Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Vars};
 use jaq_json::{Num, Val};
 
+use crate::json::DEPTH_MAX;
+
 pub use self::keys::{KEYS_MAX, KeyValue};
 pub use self::meter::Bounds;
 
 /// The most digits in a row that a number may have.
 const DIGITS_MAX: usize = 10_000;
 
-/// The deepest nesting of a document that is read.
-pub const DEPTH_MAX: usize = 128;
+/// The most members that one object of a document may have. Those of all its objects together are
+/// bounded by its bytes alone: a list of many small objects is what producers send. Who builds no values
+/// need not count: the conversion keeps the members that are columns, the search for an event time one.
+pub const MEMBERS_MAX: usize = 10_000;
 /// The longest program, in bytes. Reading one recurses as deeply as it is nested.
 const PROGRAM_BYTES_MAX: usize = 16 << 10;
 /// The stack on which a program is read: enough for the deepest of that length.
@@ -176,9 +180,7 @@ impl Program {
 
 /// A document as a value.
 fn read(document: &[u8], numbers: Numbers) -> Result<Val, String> {
-    if !is_shallow(document) {
-        return Err(format!("it has more than {DEPTH_MAX} levels"));
-    }
+    check_shape(document).map_err(|why| format!("it has {why}"))?;
     if has_long_number(document) {
         return Err(format!("a number has more than {DIGITS_MAX} digits"));
     }
@@ -269,25 +271,38 @@ fn compile(text: &str) -> Result<jaq_core::Filter<Data>, ProgramError> {
     })
 }
 
-/// Whether no more than [`DEPTH_MAX`] lists and objects are open anywhere. Of what is no JSON it
-/// only tells that reading it is safe.
-#[must_use]
-pub fn is_shallow(data: &[u8]) -> bool {
+/// Looks, before anything is built of it, whether a document is nested no deeper than any record may be,
+/// and has no object of more than [`MEMBERS_MAX`] members. Of what is no JSON it only tells that
+/// reading it is safe.
+///
+/// # Errors
+/// What there is too much of, as the end of a sentence that begins with "it has".
+pub fn check_shape(data: &[u8]) -> Result<(), String> {
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    // Of what is open at each level; a colon outside of texts stands in an object only.
+    let mut member_counts = [0_usize; DEPTH_MAX + 1];
     for byte in data {
         match byte {
             _ if is_escaped => is_escaped = false,
             b'\\' if in_string => is_escaped = true,
             b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ if in_string => {}
+            b'[' | b'{' if depth == DEPTH_MAX => {
+                return Err(format!("more than {DEPTH_MAX} levels"));
+            }
+            b'[' | b'{' => {
+                depth += 1;
+                member_counts[depth] = 0;
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            b':' if member_counts[depth] == MEMBERS_MAX => {
+                return Err(format!("an object of more than {MEMBERS_MAX} members"));
+            }
+            b':' => member_counts[depth] += 1,
             _ => {}
         }
-        if depth > DEPTH_MAX {
-            return false;
-        }
     }
-    true
+    Ok(())
 }
 
 /// Whether a number outside of texts has more digits than are read: the interpreter takes the square of

@@ -9,7 +9,7 @@ use jaq_core::native::{Fun, bome, run, v};
 use jaq_core::{Bind, Cv, Error, Exn, Native, ValR, ValXs};
 use jaq_json::{Num, Val};
 
-use super::{DEPTH_MAX, Data, is_shallow, matching, meter, operators, text, times, update};
+use super::{Data, matching, meter, operators, text, times, update};
 
 /// Natives of the library that do not exist here, or are our own.
 const ABSENT: [&str; 29] = [
@@ -95,12 +95,14 @@ macro_rules! look {
     };
 }
 
-fn looks() -> [Fun<Data>; 3] {
+fn looks() -> [Fun<Data>; 5] {
     [
         look!("__tick", |value| {
             meter::tick();
             meter::pass_large(value);
         }),
+        look!("__turn", |_| meter::tick()),
+        look!("__element", |_| meter::elements(1)),
         look!("__small", meter::walk),
         look!("__pass", meter::pass),
     ]
@@ -245,9 +247,6 @@ fn from_json(value: Val) -> ValR<Val> {
     meter::bytes(json.len().saturating_mul(16));
     if json.trim_ascii() == b"nan" {
         return Ok(f64::NAN.into());
-    }
-    if !is_shallow(json) {
-        return Err(Error::str(format!("the text has more than {DEPTH_MAX} levels")));
     }
     super::read(json, super::Numbers::Doubles).map_err(Error::str)
 }

@@ -19,6 +19,7 @@
 //! process, and need not outlive the machine. A disk that does not take it makes no difference to
 //! anything else.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -28,14 +29,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::conversion::{Converted, Converter};
-use super::freeze::{Batch, FreezeError, KEPT_BYTES_MAX};
-use super::kept::Kept;
+use super::freeze::FreezeError;
+use super::kept::{HELD_BYTES_MAX, Kept, Reading};
+use super::round::{Batch, is_kept};
 use crate::convert::Format;
 use crate::disk::{Disk, DiskFile, OpenMode, read_file};
 use crate::plan::PlanId;
 use crate::positions::Positions;
 use crate::record::Position;
 
+/// The code of records that conversion, or finding their partition, does not survive.
+pub(super) const POISON: &str = "Lakehose.Poison";
 const FILE_NAME: &str = "running";
 const MAGIC: &[u8; 8] = b"LKHRUN02";
 /// The magic, the record that is being converted, the length and the checksum of the rest.
@@ -208,7 +212,8 @@ impl Caution {
         }
     }
 
-    fn is_careful(&self) -> bool {
+    /// Whether batches are converted one by one.
+    pub(super) fn is_careful(&self) -> bool {
         self.is_careful.load(Ordering::Relaxed)
     }
 
@@ -383,10 +388,18 @@ pub(super) fn survive(
     id: PlanId,
     batches: &[Batch],
 ) -> Result<Vec<(Batch, Converted)>, FreezeError> {
-    let bytes: u64 = batches.iter().map(|batch| batch.data_bytes).sum();
-    let is_kept = batches.len() > 1 && bytes <= KEPT_BYTES_MAX;
-    let kept = is_kept.then(|| Kept::read(&converter.records, batches));
-    let kept = kept.transpose().map_err(FreezeError::Read)?;
+    let kept = is_kept(batches).then(|| Kept::read(&converter.records, batches, HELD_BYTES_MAX));
+    let kept = match kept.transpose().map_err(FreezeError::Read)? {
+        Some(Reading::TooMuch(passes)) => {
+            let mut survived = Vec::new();
+            for pass in passes {
+                survived.extend(survive(converter, id, &batches[pass])?);
+            }
+            return Ok(survived);
+        }
+        Some(Reading::Kept(kept)) => Some(kept),
+        None => None,
+    };
     let convert = |batches: &[Batch]| match &kept {
         Some(kept) => batches.iter().map(|b| converter.convert_kept(id, b, kept)).collect(),
         None => converter.convert(id, batches),
@@ -459,12 +472,15 @@ fn caught<T>(
 ) -> Result<Result<T, String>, FreezeError> {
     match std::panic::catch_unwind(AssertUnwindSafe(convert)) {
         Ok(converted) => converted.map(Ok),
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            Ok(Err(text.unwrap_or_else(|| "it said nothing".to_owned())))
-        }
+        Err(panic) => Ok(Err(panic_text(panic.as_ref()))),
     }
+}
+
+/// What a panic said.
+pub(super) fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "it said nothing".to_owned())
 }
 
 fn part(batch: &Batch, positions: Positions) -> Batch {

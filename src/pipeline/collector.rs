@@ -9,20 +9,21 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use super::active::ActivePartitions;
-use super::freeze::{Batch, KEPT_BATCHES_MAX, KEPT_BYTES_MAX, take_round};
+use super::active::{ActivePartitions, is_partition};
 use super::intake::{self, Reading, Stretch};
 use super::orders::Surroundings;
 use super::placing::Placer;
 use super::progress::Progress;
+use super::round::{Batch, KEPT_BATCHES_MAX, KEPT_BYTES_MAX, round_length};
 use super::{blocking, rest_after};
 use crate::buffer::{Aim, Arrival, Buffer, Hints, Trigger};
 use crate::journal::Journal;
+use crate::memory::Holding;
 use crate::metrics::{stream_labels, stream_labels_with};
 use crate::partition::{FailedKind, Group};
 use crate::plan::Horizon;
 use crate::positions::{self, Positions};
-use crate::record::Position;
+use crate::record::{Position, UnixMillis};
 
 /// Closed batches that may wait for the next step. Beyond it the journal is not read further, and what
 /// is due stays open.
@@ -32,8 +33,6 @@ const CLOSED_BATCHES_MAX: usize = 256;
 const MANY_BATCHES: usize = 1_024;
 /// Soon is within such a part of the interval.
 const SOON_PART: u32 = 16;
-/// What open batches may take of the memory, for a leg: the oldest are closed early then.
-const OPEN_MEMORY_BYTES_MAX: usize = 64 << 20;
 /// Under pressure of the disk budget, batches of fewer bytes in all are left to grow.
 const PRESSURE_BYTES_MIN: u64 = 1 << 20;
 /// So are those that are a smaller part of what the stream holds: an outbox that fills the disk does
@@ -48,6 +47,8 @@ pub(super) struct Collector {
     surroundings: Surroundings,
     hints: Hints,
     buffer: Buffer<Group>,
+    /// What open batches take of the memory.
+    memory: Holding,
     active: ActivePartitions,
     horizon: Horizon,
     /// The next position to read.
@@ -70,6 +71,7 @@ impl Collector {
         surroundings: Surroundings,
     ) -> Self {
         Self {
+            memory: surroundings.memory.batches.holding(),
             records,
             reading,
             surroundings,
@@ -87,8 +89,8 @@ impl Collector {
 
     /// Whether there is something to read before `end`, and room for it.
     pub(super) fn wants_to_look(&self, end: Position) -> bool {
-        let has_memory = self.buffer.memory_bytes() <= OPEN_MEMORY_BYTES_MAX;
-        let has_room = has_memory && self.may_close() && !self.buffer.waits_for_sizes();
+        let has_room =
+            !self.memory.is_too_much() && self.may_close() && !self.buffer.waits_for_sizes();
         !self.is_looking && self.next < end && has_room
     }
 
@@ -133,22 +135,28 @@ impl Collector {
 
     /// Takes in what was read: its runs go to the buffer, what the disk lost and no plan has settled is
     /// kept for a plan. Records that are settled already are passed over; after a restart they lie
-    /// between those that are not.
-    pub(super) fn take(&mut self, stretch: Stretch, progress: &Progress) {
+    /// between those that are not. What has to wait for a partition is read again.
+    pub(super) fn take(&mut self, mut stretch: Stretch, progress: &Progress) {
+        for run in std::mem::take(&mut stretch.runs) {
+            if !self.buffer_run(&run, progress) {
+                stretch.cut(run.first);
+                break;
+            }
+        }
         if !stretch.lost.is_empty() {
             self.lost = self.lost.with(&stretch.lost);
         }
-        for run in stretch.runs {
-            self.buffer_run(&run, progress);
-        }
         self.next = stretch.next;
+        self.count_memory();
         self.show_partitions();
     }
 
-    fn buffer_run(&mut self, run: &intake::Run, progress: &Progress) {
+    /// False when the records have to wait, since partitions are active that would not be if the next
+    /// step had kept up: nothing fails for that.
+    fn buffer_run(&mut self, run: &intake::Run, progress: &Progress) -> bool {
         let end = run.first.advanced_by(run.lengths.len() as u64);
         if progress.unsettled_between(run.first, end) == 0 {
-            return;
+            return true;
         }
         let clock = &self.surroundings.clock;
         let (now, steady) = (clock.now(), clock.steady());
@@ -158,29 +166,49 @@ impl Collector {
         let left = self.hints.interval.saturating_sub(Duration::from_millis(age_ms));
         let settled = |index: usize| progress.is_settled(run.first.advanced_by(index as u64));
         let kept_out = Group::failed(run.group.tenant.clone(), FailedKind::TooManyPartitions);
-        let is_admitted = self.active.admits(&run.group, self.max_active_partitions());
-        let group = if is_admitted { &run.group } else { &kept_out };
-        let was_open = self.buffer.has(group);
-        let mut closed = Vec::new();
+        let is_kept_out = self.lacks_room(&run.group) && {
+            // Also what lies behind what is due by now, where a long time is read at once.
+            self.close(steady);
+            self.lacks_room(&run.group)
+        };
+        if is_kept_out && self.buffer.next_due().is_some_and(|due| due <= steady) {
+            return false;
+        }
+        let group = if is_kept_out {
+            self.active.exceeded();
+            &kept_out
+        } else {
+            &run.group
+        };
         let mut start = 0;
         while start < run.lengths.len() {
             let is_settled = settled(start);
             let alike = (start..run.lengths.len()).take_while(|i| settled(*i) == is_settled);
             let end = start + alike.count();
             if !is_settled {
-                closed.extend(self.buffer.add(&Arrival {
+                let was_open = self.buffer.has(group);
+                let closed = self.buffer.add(&Arrival {
                     group,
                     first: run.first.advanced_by(start as u64),
                     lengths: &run.lengths[start..end],
                     arrival: run.arrival,
                     due: steady + left,
-                }));
+                });
+                let is_open = self.buffer.has(group);
+                let opened = closed.len() + usize::from(is_open) - usize::from(was_open);
+                (0..opened).for_each(|_| self.active.opened(group));
+                self.enqueue(closed);
             }
             start = end;
         }
-        let is_open = self.buffer.has(group);
-        self.active.began(group, closed.len() + usize::from(is_open) - usize::from(was_open));
-        self.enqueue(closed);
+        true
+    }
+
+    /// Whether records of a group would make one partition too many active.
+    fn lacks_room(&self, group: &Group) -> bool {
+        is_partition(group)
+            && !self.buffer.has(group)
+            && !self.active.has_room(self.max_active_partitions())
     }
 
     fn max_active_partitions(&self) -> Option<usize> {
@@ -206,6 +234,7 @@ impl Collector {
             self.flush_until = Position(0);
             self.buffer.make_due(Trigger::Flush);
         }
+        let before = self.closed.len();
         let is_due = self.buffer.next_due().is_some_and(|due| due <= now);
         let soon = match self.buffer.batch_count() {
             0..=MANY_BATCHES => now,
@@ -217,12 +246,21 @@ impl Collector {
         {
             self.enqueue(vec![batch]);
         }
-        while self.buffer.memory_bytes() > OPEN_MEMORY_BYTES_MAX
+        self.count_memory();
+        while self.memory.is_too_much()
             && self.may_close()
             && let Some(batch) = self.buffer.close_next(Trigger::Memory)
         {
             self.enqueue(vec![batch]);
+            self.count_memory();
         }
+        if self.closed.len() > before {
+            self.show_partitions();
+        }
+    }
+
+    fn count_memory(&mut self) {
+        self.memory.set(self.buffer.memory_bytes());
     }
 
     /// Closes the oldest batches, so many that the disk budget gets back to its low mark once they
@@ -234,12 +272,16 @@ impl Collector {
         if pressing_bytes > 0 && self.buffer.data_bytes() >= worth_it {
             let wanted = pressing_bytes.max(PRESSURE_BYTES_MIN);
             let closed = self.buffer.close_oldest(wanted, Trigger::Pressure);
+            self.count_memory();
             self.enqueue(closed);
+            self.show_partitions();
         }
     }
 
     fn enqueue(&mut self, batches: Vec<Batch>) {
+        let max = self.max_active_partitions();
         for batch in batches {
+            self.active.closed(&batch.group, max);
             let trigger = batch.closed_by.as_str();
             let labels = stream_labels_with(self.surroundings.stream.as_str(), "trigger", trigger);
             self.surroundings.metrics.closed_batches.get_or_create(&labels).inc();
@@ -282,42 +324,25 @@ impl Collector {
 
     /// As many closed batches as one plan takes, and everything that the disk lost.
     pub(super) fn take_round(&mut self) -> (Vec<Batch>, Positions) {
-        let bytes_max = self.round_bytes_max();
-        (take_round(&mut self.closed, bytes_max), std::mem::take(&mut self.lost))
+        let length = round_length(&self.closed, self.round_bytes_max());
+        (self.closed.drain(..length).collect(), std::mem::take(&mut self.lost))
     }
 
-    /// The bytes that the next plan takes of the disk, at the most: those of its records, and where
-    /// objects have a size that they are to have, not more than that of each twice.
+    /// The bytes that the next plan is expected to take of the disk: those of its records, and where
+    /// objects have a size that they are to have, not more than that of each twice. What fails takes
+    /// more, of which nothing is known before.
     pub(super) fn next_round_bytes(&mut self) -> u64 {
         let wanted = self.buffer.aim().as_ref().map(Aim::target_bytes);
         let object_bytes_max = wanted.map_or(u64::MAX, |bytes| bytes * 2);
-        let bytes_of = |batch: &Batch| batch.data_bytes.min(object_bytes_max);
-        let first = self.closed.front().map_or(0, bytes_of);
-        let all: u64 = self.closed.iter().map(bytes_of).sum();
-        all.min(self.round_bytes_max()).max(first)
+        let length = round_length(&self.closed, self.round_bytes_max());
+        let batches = self.closed.iter().take(length);
+        batches.map(|batch| batch.data_bytes.min(object_bytes_max)).sum()
     }
 
     fn round_bytes_max(&self) -> u64 {
-        let budget = &self.surroundings.budget;
-        if budget.is_pressed() { budget.round_bytes_max() } else { u64::MAX }
-    }
-
-    /// What [`Collector::take_round`] gave is planned.
-    pub(super) fn planned(&mut self, batches: &[Batch]) {
-        self.active.planned(batches, self.max_active_partitions());
-        self.show_partitions();
-    }
-
-    /// Divides batches that are larger than what a plan takes on.
-    pub(super) fn divide(&mut self, batches: Vec<Batch>) -> Vec<Batch> {
-        let mut divided = Vec::new();
-        for batch in batches {
-            let group = batch.group.clone();
-            let parts = batch.divided();
-            self.active.began(&group, parts.len() - 1);
-            divided.extend(parts);
-        }
-        divided
+        let Surroundings { budget, pool, .. } = &self.surroundings;
+        let by_disk = if budget.is_pressed() { budget.round_bytes_max() } else { u64::MAX };
+        by_disk.min(pool.round_bytes_max())
     }
 
     /// Takes back what [`Collector::take_round`] gave.
@@ -351,6 +376,7 @@ impl Collector {
     /// Forgets what was read, and reads everything again that is not settled.
     pub(super) fn start_over(&mut self, progress: &Progress) {
         self.buffer.clear();
+        self.count_memory();
         self.active = ActivePartitions::default();
         self.closed.clear();
         self.lost = Positions::default();
@@ -389,6 +415,11 @@ impl Collector {
     /// Keeps records out of partitions that are complete.
     pub(super) fn change_horizon(&mut self, horizon: Horizon) {
         self.horizon = horizon;
+    }
+
+    /// Keeps records out of those of them, too, that another leg has told.
+    pub(super) fn extend_horizon(&mut self, until: UnixMillis) {
+        self.horizon.until = self.horizon.until.max(Some(until));
     }
 
     /// How many batches are closed.

@@ -6,13 +6,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::caution::Caution;
+use super::caution::{Caution, POISON};
 use super::entry::{Content, Entry};
-use super::freeze::{Batch, FreezeError, Recipe};
+use super::freeze::{FreezeError, Recipe};
 use super::intake::Kind;
-use super::kept::{Kept, union};
+use super::kept::Kept;
 use super::naming::{NameError, name};
+use super::owners::{Owners, union};
 use super::placing::{Given, Placer, Unplaced};
+use super::round::Batch;
 use crate::clock::Clock;
 use crate::convert::{
     Counted, EncodeError, Encoded, Encoder, FailureLine, Format, Origin, ProcessingFailureLine,
@@ -21,13 +23,11 @@ use crate::convert::{
 use crate::journal::Journal;
 use crate::partition::{FailedKind, GroupPlace};
 use crate::plan::{ObjectHeader, PlanId};
-use crate::positions::{Positions, Run};
+use crate::positions::Positions;
 use crate::record::{ErrorOutputType, Position, Record, StreamName, UnixMillis};
 
 /// So many bytes of lines of failed records are kept for a batch that can be divided.
 const FAILED_BYTES_MAX: usize = 384 << 20;
-/// The code of records that conversion does not survive.
-const POISON: &str = "Lakehose.Poison";
 
 /// Everything that the conversion of a leg's records touches.
 #[derive(Clone, Debug)]
@@ -325,30 +325,5 @@ struct Parts<'a> {
 impl Parts<'_> {
     fn failed_bytes(&self) -> usize {
         self.failed.values().map(|failed| failed.lines.len()).sum()
-    }
-}
-
-/// Tells for ascending positions which batch they belong to.
-struct Owners {
-    runs: Vec<(Run, usize)>,
-    at: usize,
-}
-
-impl Owners {
-    fn new(batches: &[Batch]) -> Self {
-        let runs = batches
-            .iter()
-            .enumerate()
-            .flat_map(|(index, batch)| batch.positions.runs().map(move |run| (run, index)));
-        let mut runs: Vec<_> = runs.collect();
-        runs.sort_unstable_by_key(|(run, _)| run.first);
-        Self { runs, at: 0 }
-    }
-
-    fn of(&mut self, position: Position) -> usize {
-        while self.runs[self.at].0.end() <= position {
-            self.at += 1;
-        }
-        self.runs[self.at].1
     }
 }

@@ -21,6 +21,7 @@ use super::{blocking, repeat};
 use crate::deliver::{ATTEMPTS, DeliverError, Effort, Outcome, Stores, Unreadable, deliver};
 use crate::fault::Action;
 use crate::journal::{AppendError, Control, Journal};
+use crate::memory::Places;
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::outbox::{Outbox, ReadError};
 use crate::plan::{ObjectHeader, ObjectKind, PlanId};
@@ -33,23 +34,21 @@ pub(super) const TOLD_OBJECTS_MAX: usize = 64;
 const OBJECTS_IN_FLIGHT_MAX: usize = 8;
 /// The same of all plans of a leg, whatever it is that makes them wait.
 const LEG_OBJECTS_MAX: usize = 32;
-/// What objects that are being put take of the memory, for a leg: 256 MiB.
-const LEG_KIB_MAX: u32 = 256 << 10;
 
 /// What the objects of a leg may take while they are being put.
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     places: Arc<Semaphore>,
-    /// A permit for each KiB.
-    memory: Arc<Semaphore>,
+    /// No leg has more than half of what there is for all, so that none waits for the store of another.
+    own: Places,
+    all: Places,
 }
 
-impl Default for Room {
-    fn default() -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(LEG_OBJECTS_MAX)),
-            memory: Arc::new(Semaphore::new(LEG_KIB_MAX as usize)),
-        }
+impl Room {
+    /// A leg's room in the memory that there is for all objects.
+    pub(super) fn new(all: &Places) -> Self {
+        let places = Arc::new(Semaphore::new(LEG_OBJECTS_MAX));
+        Self { places, own: Places::new(all.bytes() / 2), all: all.clone() }
     }
 }
 
@@ -136,9 +135,8 @@ impl Delivery {
         let read = || self.read(header);
         let (turns, may_be_there) = (self.turn.turns, self.turn.may_be_there);
         let effort = Effort { attempts, turns, may_be_there };
-        // One that is larger than all the room goes alone.
-        let kib = header.size_bytes.div_ceil(1 << 10).clamp(1, LEG_KIB_MAX.into());
-        let _memory = self.room.memory.acquire_many(kib as u32).await;
+        let _own = self.room.own.take(header.size_bytes).await;
+        let _of_all = self.room.all.take(header.size_bytes).await;
         let _place = self.room.places.acquire().await;
         let outcome = deliver(&self.stores, header, &read, effort, &failed).await;
         if outcome == Outcome::Spoiled {

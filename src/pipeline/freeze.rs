@@ -4,17 +4,21 @@
 //! left the machine, and the step may be repeated with another result; after it nothing is computed
 //! again.
 
-use std::collections::VecDeque;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
+
+use futures::future::join_all;
 
 use super::blocking;
 use super::caution::survive;
 use super::completion::{Completion, Telling};
-use super::conversion::{Converter, Rows};
+use super::conversion::{Converted, Converter, Rows};
+use super::loan::{Loan, NoRoom};
 use super::naming::NameError;
 use super::placing::Partitioning;
-use crate::buffer;
+use super::pool::Pool;
+use super::round::{Batch, shares};
 use crate::convert::{EncodeError, Format};
 use crate::journal::{AppendError, Control, Journal};
 use crate::outbox::Outbox;
@@ -23,25 +27,6 @@ use crate::plan::{CatalogPartition, EventPartition, Plan, PlanId, PlannedObject,
 use crate::positions::Positions;
 use crate::record::{Position, UnixMillis};
 use crate::table::Table;
-
-/// A closed batch of a stream.
-pub(super) type Batch = buffer::Batch<Group>;
-
-/// Bytes of records that one plan takes on; a larger single batch is a plan of its own.
-const PLAN_BYTES_MAX: u64 = 256 << 20;
-/// Batches that one plan takes on when their encoders are open side by side.
-const PLAN_BATCHES_MAX: usize = 64;
-/// Records of so many bytes are read before they are converted, and then one batch after another, so
-/// that a plan takes on more of them.
-pub(super) const KEPT_BYTES_MAX: u64 = 32 << 20;
-/// Of those, a plan takes on so many batches,
-pub(super) const KEPT_BATCHES_MAX: usize = 2_048;
-/// so many records,
-const KEPT_RECORDS_MAX: u64 = 500_000;
-/// and what makes headers of about so many bytes: it has to fit into a frame of the journal.
-const HEADERS_BYTES_MAX: usize = 10 << 20;
-/// The headers of a batch have about this in the least, with one for each kind of error.
-const HEADERS_BYTES_MIN: usize = 3_000;
 
 /// What a stream makes of its records; a change of the settings replaces it as a whole.
 #[derive(Debug)]
@@ -78,6 +63,7 @@ pub(super) struct Freezer {
     /// Where plans are made durable.
     pub(super) log: Journal,
     pub(super) outbox: Arc<Outbox>,
+    pub(super) pool: Pool,
 }
 
 /// Why no plan was made. Nothing is lost: the batches can be frozen again.
@@ -97,70 +83,52 @@ pub(super) enum FreezeError {
     Plan(#[from] AppendError),
     #[error("the conversion panicked: {0}")]
     Panicked(String),
-}
-
-/// Takes as many closed batches as one plan takes on, of `bytes_max` in all if they are more than
-/// one.
-pub(super) fn take_round(closed: &mut VecDeque<Batch>, bytes_max: u64) -> Vec<Batch> {
-    let mut round = Vec::new();
-    let (mut bytes, mut records, mut headers) = (0, 0, 0);
-    while let Some(batch) = closed.front() {
-        bytes += batch.data_bytes;
-        records += batch.positions.count();
-        // A value stands in a key, in a location and by itself, escaped.
-        headers += HEADERS_BYTES_MIN + 12 * batch.group.memory_bytes();
-        let fits = if round.len() < PLAN_BATCHES_MAX {
-            bytes <= PLAN_BYTES_MAX && records <= buffer::BATCH_RECORDS_MAX
-        } else {
-            bytes <= KEPT_BYTES_MAX && records <= KEPT_RECORDS_MAX && round.len() < KEPT_BATCHES_MAX
-        };
-        let fits = fits && bytes <= bytes_max && headers <= HEADERS_BYTES_MAX;
-        if !fits && !round.is_empty() {
-            break;
-        }
-        round.extend(closed.pop_front());
-    }
-    round
-}
-
-impl Batch {
-    /// Whether it is larger than what a plan takes on, which batches are that aim at a large object.
-    pub(super) fn is_divisible(&self) -> bool {
-        self.data_bytes > PLAN_BYTES_MAX && self.positions.count() > 1
-    }
-
-    /// Its records in parts of about as many bytes as a plan takes on. They are told apart by their
-    /// number, since their lengths are not known here.
-    pub(super) fn divided(self) -> Vec<Self> {
-        let count = self.data_bytes.div_ceil(PLAN_BYTES_MAX).max(1);
-        let records_max = self.positions.count().div_ceil(count).max(1);
-        let (mut parts, mut rest) = (Vec::new(), self.positions.clone());
-        while !rest.is_empty() {
-            let (first, behind) = rest.split_at(records_max);
-            let data_bytes = self.data_bytes / count;
-            parts.push(Self { positions: first, data_bytes, ..self.clone() });
-            rest = behind;
-        }
-        parts
-    }
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 impl Freezer {
-    /// Makes a durable plan of `batches` and of positions that the disk lost.
+    /// Makes a durable plan of `batches` and of positions that the disk lost, in the room that is lent
+    /// for it.
     pub(super) async fn freeze(
         &self,
         id: PlanId,
         batches: Arc<Vec<Batch>>,
         lost: Positions,
         source_end: Position,
+        mut loan: Loan,
     ) -> Result<Plan, FreezeError> {
+        let converted = self.convert(id, &batches).await?;
         let freezer = self.clone();
-        let work = move || freezer.convert_and_freeze(id, &batches, lost, source_end);
-        let plan = match tokio::task::spawn_blocking(work).await {
+        let work = move || {
+            let plan = freezer.freeze_converted(id, converted, lost, source_end, &mut loan);
+            plan.map(|plan| (plan, loan))
+        };
+        let (plan, _loan) = match tokio::task::spawn_blocking(work).await {
             Ok(plan) => plan?,
             Err(error) => return Err(FreezeError::Panicked(error.to_string())),
         };
         self.append(plan).await
+    }
+
+    /// Converts the batches, as many side by side as the pool has threads for.
+    async fn convert(
+        &self,
+        id: PlanId,
+        batches: &Arc<Vec<Batch>>,
+    ) -> Result<Vec<(Batch, Converted)>, FreezeError> {
+        // Careful times know of one batch that is being converted.
+        let threads = if self.converter.caution.is_careful() { 1 } else { self.pool.threads() };
+        let convert = async |share: Range<usize>| {
+            let _turn = self.pool.turn().await;
+            let (converter, batches) = (self.converter.clone(), batches.clone());
+            let work = move || survive(&converter, id, &batches[share]);
+            let converted = tokio::task::spawn_blocking(work).await;
+            converted.unwrap_or_else(|error| Err(FreezeError::Panicked(error.to_string())))
+        };
+        let converted = join_all(shares(batches, threads).into_iter().map(convert)).await;
+        let converted: Vec<_> = converted.into_iter().collect::<Result<_, _>>()?;
+        Ok(converted.into_iter().flatten().collect())
     }
 
     /// Makes a durable plan of what is told of complete partitions, which has no records.
@@ -191,17 +159,18 @@ impl Freezer {
         Ok(plan)
     }
 
-    fn convert_and_freeze(
+    fn freeze_converted(
         &self,
         id: PlanId,
-        batches: &[Batch],
+        converted: Vec<(Batch, Converted)>,
         lost: Positions,
         source_end: Position,
+        loan: &mut Loan,
     ) -> Result<Plan, FreezeError> {
         let mut bytes = Vec::new();
         let mut objects = Vec::new();
         let mut damaged = lost;
-        for (batch, converted) in survive(&self.converter, id, batches)? {
+        for (batch, converted) in converted {
             damaged = damaged.with(&converted.damaged);
             if let Some(Rows { mut header, positions, encoded }) = converted.rows {
                 header.row_count = encoded.row_count;
@@ -217,6 +186,7 @@ impl Freezer {
         }
         let mut plan = Plan { id, objects, damaged, source_end };
         if !plan.objects.is_empty() {
+            loan.cover(bytes.iter().map(|bytes| bytes.len() as u64).sum())?;
             self.freeze_objects(&mut plan, &bytes)?;
         }
         Ok(plan)
@@ -266,33 +236,5 @@ impl Recipe {
             values: keys.map(|key| value_of(&key.name)).collect::<Option<_>>()?,
             location: format!("{}/{}", self.target.url, place.partition_folder),
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::buffer::Trigger;
-    use crate::record::UnixMillis;
-
-    #[test]
-    fn a_divided_batch_has_all_its_records_in_parts_that_are_not_divided_again() {
-        let batch = |records, data_bytes| Batch {
-            group: Group::default(),
-            positions: Positions::from_run(Position(7), records),
-            data_bytes,
-            oldest_arrival: UnixMillis(0),
-            closed_by: Trigger::Target,
-        };
-        assert!(!batch(10, PLAN_BYTES_MAX).is_divisible());
-        assert!(!batch(1, 2 * PLAN_BYTES_MAX).is_divisible());
-        let whole = batch(10, 2 * PLAN_BYTES_MAX + 1);
-        assert!(whole.is_divisible());
-        let parts = whole.clone().divided();
-        let counts: Vec<_> = parts.iter().map(|part| part.positions.count()).collect();
-        assert_eq!(counts, [4, 4, 2]);
-        assert!(parts.iter().all(|part| !part.is_divisible()));
-        let all = parts.iter().fold(Positions::default(), |all, part| all.with(&part.positions));
-        assert_eq!(all, whole.positions);
     }
 }

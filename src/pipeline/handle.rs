@@ -62,6 +62,8 @@ pub struct Status {
     pub open_objects: usize,
     /// Partitions that no catalog has confirmed yet.
     pub unregistered_partitions: usize,
+    /// Partitions of event time that have records and are not told complete yet, or not to their webhook.
+    pub incomplete_partitions: usize,
     /// Bytes of the journal on disk.
     pub journal_bytes: u64,
     /// Bytes on disk of what was transformed and is not delivered.
@@ -106,16 +108,24 @@ pub struct Left {
     pub plans: u64,
     /// Partitions that their catalog does not know yet.
     pub partitions: u64,
+    /// Partitions of event time that are not told complete, which may be a matter of their time alone.
+    pub incomplete: u64,
     /// Bytes of all that on disk: logs and outboxes.
     pub bytes: u64,
 }
 
 impl Left {
-    /// Whether anything has to be done by the next start.
+    /// Whether nothing has to be done by the next start at once.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
-        let Self { records, backup_records, plans, partitions, bytes: _ } = self;
+        let Self { records, backup_records, plans, partitions, incomplete: _, bytes: _ } = self;
         records + backup_records + plans + partitions == 0
+    }
+
+    /// Whether nothing is to be done at all, later either.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.is_nothing() && self.incomplete == 0
     }
 
     /// Adds what a leg has left.
@@ -126,6 +136,7 @@ impl Left {
         }
         self.plans += leg.plans;
         self.partitions += leg.partitions;
+        self.incomplete += leg.incomplete;
         self.bytes += leg.bytes;
     }
 }
@@ -136,6 +147,7 @@ pub(super) struct LegLeft {
     pub(super) records: u64,
     pub(super) plans: u64,
     pub(super) partitions: u64,
+    pub(super) incomplete: u64,
     pub(super) bytes: u64,
 }
 
@@ -160,6 +172,7 @@ pub(super) struct LegStatus {
     pub(super) open_plans: usize,
     pub(super) open_objects: usize,
     pub(super) unregistered_partitions: usize,
+    pub(super) incomplete_partitions: usize,
     pub(super) log_bytes: u64,
     pub(super) outbox_bytes: u64,
     pub(super) blocked: Option<String>,
@@ -278,7 +291,7 @@ impl Handle {
     /// Closes every batch and waits until everything accepted before the call is in its store,
     /// dropped, or counted as damaged. Tells whether that came about before the pipeline ended. Its
     /// partitions are registered by then, unless their catalog takes its time: the status says how
-    /// many wait.
+    /// many wait. Partitions of event time become complete in their own time, which no flush waits for.
     pub async fn flush(&self) -> bool {
         let backup = async {
             while let Some(leg) = self.legs.backup() {
@@ -381,7 +394,7 @@ impl Legs {
 }
 
 impl LegHandle {
-    async fn status(&self) -> Option<LegStatus> {
+    pub(super) async fn status(&self) -> Option<LegStatus> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(Request::Status(answer)).await.ok()?;
         answered.await.ok()
@@ -450,6 +463,7 @@ impl Status {
             open_plans: source.open_plans + next.open_plans,
             open_objects: source.open_objects + next.open_objects,
             unregistered_partitions: source.unregistered_partitions + next.unregistered_partitions,
+            incomplete_partitions: source.incomplete_partitions + next.incomplete_partitions,
             journal_bytes: source.log_bytes,
             scratch_bytes: next.log_bytes,
             outbox_bytes: source.outbox_bytes + next.outbox_bytes,
@@ -488,6 +502,8 @@ impl Status {
         metrics.conservation_delta.get_or_create(&stream_labels(stream)).set(self.difference);
         let degraded = i64::from(self.degraded.is_some());
         metrics.degraded.get_or_create(&stream_labels(stream)).set(degraded);
+        let incomplete = self.incomplete_partitions as i64;
+        metrics.incomplete_partitions.get_or_create(&stream_labels(stream)).set(incomplete);
         let backup_bytes = self.backup.as_ref().map_or(0, |backup| backup.disk_bytes);
         for (place, bytes) in [
             ("journal", self.journal_bytes),

@@ -52,6 +52,7 @@ use super::troubles::Troubles;
 use super::turns::Turns;
 use crate::catalog::Catalog;
 use crate::journal::{Hold, Journal, Mark, Opened};
+use crate::memory::Holding;
 use crate::metrics::stream_labels;
 use crate::outbox::Outbox;
 use crate::plan::PlanId;
@@ -103,6 +104,10 @@ pub(super) struct Leg {
     /// The order in which open plans are delivered.
     turns: Turns,
     room: Room,
+    /// What records on their way through hooks take of the memory.
+    hooks_memory: Holding,
+    /// What open plans take of the memory.
+    plans_memory: Holding,
     /// Committed plans whose outbox files a checkpoint may let go.
     committed: Vec<PlanId>,
     flushes: Vec<(Position, oneshot::Sender<()>)>,
@@ -114,6 +119,8 @@ pub(super) struct Leg {
     freezing: bool,
     /// Records that are being frozen.
     freezing_records: u64,
+    /// What the objects have that the disk had no room for; 0 for nothing.
+    known_round_bytes: u64,
     /// Plans whose new keys are being written.
     renaming: usize,
     registering: bool,
@@ -201,12 +208,22 @@ impl Leg {
             clock: clock.clone(),
             caution,
         };
-        let freezer = Freezer { converter, log: journal.clone(), outbox: outbox.clone() };
+        let freezer = Freezer {
+            converter,
+            log: journal.clone(),
+            outbox: outbox.clone(),
+            pool: surroundings.pool.clone(),
+        };
         let checkpointed_mark = journal.mark();
         let around = surroundings.clone();
         let mut collector =
             Collector::new(records.clone(), reading, orders.hints, &state.progress, around);
-        collector.change_horizon(state.watched().horizon());
+        let horizon = state.watched().horizon();
+        if let Some(until) = horizon.until {
+            // Before any leg of the stream runs.
+            surroundings.told.tell(role, until);
+        }
+        collector.change_horizon(horizon);
         let sizes = SizesFile::new(disk, directory);
         let is_transformed = orders.transformer.is_some();
         *collector.aim() = sizes.aim(&freezer.converter.recipe).filter(|_| !is_transformed);
@@ -228,7 +245,9 @@ impl Leg {
             registrations: Registrations::default(),
             table_trouble: None,
             turns,
-            room: Room::default(),
+            room: Room::new(&surroundings.memory.deliveries),
+            hooks_memory: surroundings.memory.hooks.holding(),
+            plans_memory: surroundings.memory.plans.holding(),
             committed: Vec::new(),
             flushes: Vec::new(),
             troubles,
@@ -237,6 +256,7 @@ impl Leg {
             work: JoinSet::new(),
             freezing: false,
             freezing_records: 0,
+            known_round_bytes: 0,
             renaming: 0,
             registering: false,
             asked: None,
@@ -355,6 +375,7 @@ impl Leg {
         if self.role == Role::Transformed {
             self.surroundings.show_parts_wait(!self.is_idle(end));
         }
+        self.share_horizon();
         let is_held_up = self.start_completion(end);
         if !is_held_up && self.collector.wants_to_look(end) {
             let look = self.collector.look();

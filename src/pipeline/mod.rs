@@ -32,9 +32,14 @@ mod active;
 mod collector;
 mod transformer;
 mod transforms;
+mod transformed;
 mod placing;
 mod naming;
+mod owners;
 mod kept;
+mod pool;
+mod round;
+mod loan;
 mod freeze;
 mod caution;
 mod sizes;
@@ -53,11 +58,11 @@ mod tests;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use self::backup_end::BackupEnd;
@@ -68,17 +73,20 @@ pub use self::completion::Completion;
 pub use self::freeze::Recipe;
 pub use self::handle::{BackupStatus, ChangeError, Handle, Left, Status, TableTrouble};
 pub use self::placing::{Missing, Partitioning, Query};
+pub use self::pool::Pool;
 
 use self::backup::{Ending, Ground};
-use self::handle::{Changing, LegHandle, Legs};
+use self::handle::{Changing, Legs};
 use self::leg::{Ended, Leg};
 use self::orders::{Ends, Logs, Orders, Role, Surroundings};
+use self::transformed::Transformed;
 use self::transformer::Transformer;
 use self::troubles::Troubles;
 use crate::buffer::Hints;
 use crate::catalog::Catalog;
 use crate::deliver::Stores;
 use crate::journal::{AppendError, Environment, Hold, Journal, OpenError, Opened};
+use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::record::{Position, StreamName};
 use crate::transform::Chain;
@@ -132,8 +140,10 @@ pub struct Parts {
     pub settings: Settings,
     /// The stores.
     pub stores: Arc<Stores>,
-    /// One permit for each conversion that may run at a time, shared by all streams.
-    pub conversions: Arc<Semaphore>,
+    /// The memory that all streams share.
+    pub memory: Arc<MemoryBudget>,
+    /// What their conversions share.
+    pub pool: Pool,
     /// The numbers to count into.
     pub metrics: Metrics,
 }
@@ -186,10 +196,12 @@ impl Pipeline {
             disk: environment.disk.clone(),
             budget: environment.budget.clone(),
             clock: environment.clock.clone(),
-            conversions: parts.conversions,
+            memory: parts.memory,
+            pool: parts.pool,
             metrics: metrics.clone(),
             imbalances: Troubles::default(),
             parts_waiting: Arc::default(),
+            told: Arc::default(),
         };
         let source = parts.opened.journal.clone();
         let (changing, changes) = mpsc::channel(CHANGES_MAX);
@@ -380,6 +392,8 @@ impl Pipeline {
     }
 
     async fn change(&mut self, settings: &Settings) -> Result<(), PipelineError> {
+        // One that is made now runs when this is over.
+        let runs_transformed = self.legs.transformed().is_some();
         if settings.chain.is_some() && self.scratch.is_none() {
             let Ground { environment, surroundings, .. } = self.ground.clone();
             let (directory, orders) = (self.directory.join("scratch"), self.parts_orders(settings));
@@ -413,6 +427,11 @@ impl Pipeline {
         // Nothing can fail from here on.
         if let Some(leg) = self.legs.transformed() {
             leg.change(self.parts_orders(settings)).await;
+            if runs_transformed {
+                // Its answer comes after that: from then on it tells no end of a partition any more into
+                // which the other one might place a record.
+                leg.status().await;
+            }
         }
         if let Some(leg) = self.legs.source() {
             leg.change(self.source_orders(settings)).await;
@@ -441,39 +460,6 @@ impl Pipeline {
 
     fn parts_orders(&self, settings: &Settings) -> Orders {
         Orders::of_parts(settings, &self.ground.source)
-    }
-
-    fn take_transformed(&mut self, transformed: Transformed) {
-        self.scratch = Some(transformed.scratch);
-        self.legs.set_transformed(transformed.handle);
-        self.ready.push(transformed.leg);
-    }
-}
-
-/// The leg of transformed records, its log, and how far the transform had come.
-struct Transformed {
-    scratch: Journal,
-    leg: Leg,
-    handle: LegHandle,
-    source_end: Position,
-}
-
-impl Transformed {
-    fn open(
-        environment: &Environment,
-        directory: &Path,
-        orders: Orders,
-        surroundings: Surroundings,
-    ) -> Result<Self, PipelineError> {
-        // Until the leg has looked.
-        surroundings.show_parts_wait(true);
-        let opened = Journal::open(environment, &surroundings.stream, directory)?;
-        let (scratch, logs) = (opened.journal.clone(), Logs { opened, held: None });
-        let troubles = Troubles::default();
-        let (leg, handle) =
-            Leg::new(Role::Transformed, logs, directory, orders, troubles, surroundings)?;
-        let source_end = intake::last_source_end(&scratch)?.max(leg.source_end());
-        Ok(Self { scratch, leg, handle, source_end })
     }
 }
 

@@ -4,12 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use tokio::sync::Semaphore;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use super::freeze::Recipe;
 use super::placing::Placer;
+use super::pool::Pool;
 use super::transformer::Transformer;
 use super::troubles::Troubles;
 use super::{Backup, Settings};
@@ -19,9 +18,10 @@ use crate::clock::Clock;
 use crate::deliver::Stores;
 use crate::disk::{Disk, DiskBudget};
 use crate::journal::{Hold, Journal, Opened};
+use crate::memory::MemoryBudget;
 use crate::metrics::Metrics;
 use crate::positions::Positions;
-use crate::record::StreamName;
+use crate::record::{StreamName, UnixMillis};
 
 /// What all legs of a stream share.
 #[derive(Clone, Debug)]
@@ -31,12 +31,52 @@ pub(super) struct Surroundings {
     pub(super) disk: Arc<dyn Disk>,
     pub(super) budget: Arc<DiskBudget>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) conversions: Arc<Semaphore>,
+    pub(super) memory: Arc<MemoryBudget>,
+    pub(super) pool: Pool,
     pub(super) metrics: Metrics,
     /// Legs whose counts do not add up.
     pub(super) imbalances: Troubles,
     /// Whether parts wait in the scratch log: none where there is no such log.
     pub(super) parts_waiting: Arc<AtomicBool>,
+    /// Up to where partitions of event time are complete.
+    pub(super) told: Arc<Told>,
+}
+
+/// Up to where legs have told partitions of event time complete. When hooks are given to a stream or
+/// taken from it, another leg tells the ends, and the records that are its own must not come into a
+/// partition whose end was told before. Each leg's part is durable with its own plans.
+#[derive(Debug)]
+pub(super) struct Told {
+    by_source: AtomicI64,
+    by_transformed: AtomicI64,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        let nothing = || AtomicI64::new(i64::MIN);
+        Self { by_source: nothing(), by_transformed: nothing() }
+    }
+}
+
+impl Told {
+    /// A leg tells partitions complete whose spans end until then.
+    pub(super) fn tell(&self, role: Role, until: UnixMillis) {
+        match role {
+            Role::Source => _ = self.by_source.fetch_max(until.0, Ordering::AcqRel),
+            Role::Transformed => _ = self.by_transformed.fetch_max(until.0, Ordering::AcqRel),
+            Role::Backup => {}
+        }
+    }
+
+    /// Until when that is so by another leg than this one.
+    pub(super) fn before(&self, role: Role) -> Option<UnixMillis> {
+        let by_other = match role {
+            Role::Source => self.by_transformed.load(Ordering::Acquire),
+            Role::Transformed => self.by_source.load(Ordering::Acquire),
+            Role::Backup => i64::MIN,
+        };
+        (by_other > i64::MIN).then_some(UnixMillis(by_other))
+    }
 }
 
 impl Surroundings {

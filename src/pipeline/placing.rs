@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::caution::{POISON, panic_text};
 use super::freeze::Recipe;
 use super::naming::{NameError, name};
 use crate::jq::{KeyValue, Program, ProgramError};
@@ -38,7 +39,7 @@ pub struct Partitioning {
     pub missing: Missing,
     /// Where the time of an event stands in its record, and what is late or early.
     pub event_time: Option<EventTime>,
-    /// How many partitions may be active: with records that are buffered, or closed and not planned.
+    /// How many partitions may be active: with records in an open batch.
     pub max_active_partitions: Option<usize>,
 }
 
@@ -83,10 +84,7 @@ impl Query {
     }
 
     fn keys(&self, record: &[u8]) -> Result<BTreeMap<String, KeyValue>, Unplaced> {
-        // A fault of the interpreter costs the record and not the stream.
-        let keys = catch_unwind(AssertUnwindSafe(|| self.program.keys(record)));
-        let keys = keys.unwrap_or_else(|_| Err("the query broke down".to_owned()));
-        keys.map_err(|why| Unplaced::new(NO_VALUES, why))
+        self.program.keys(record).map_err(|why| Unplaced::new(NO_VALUES, why))
     }
 }
 
@@ -188,7 +186,13 @@ impl Placer {
         let tenant = given.tenant.cloned();
         match self.place(given) {
             Ok(place) => Group { tenant, place },
-            Err(_) => Group::failed(tenant, FailedKind::Unplaced),
+            Err(unplaced) => {
+                if unplaced.code == POISON {
+                    let (stream, position) = (&self.stream, given.position.0);
+                    tracing::error!(%stream, position, "{}", unplaced.message);
+                }
+                Group::failed(tenant, FailedKind::Unplaced)
+            }
         }
     }
 
@@ -198,6 +202,10 @@ impl Placer {
     }
 
     fn place(&self, given: &Given<'_>) -> Result<GroupPlace, Unplaced> {
+        survived(|| self.find_place(given))
+    }
+
+    fn find_place(&self, given: &Given<'_>) -> Result<GroupPlace, Unplaced> {
         if !self.has_slots() {
             return Ok(GroupPlace::default());
         }
@@ -292,6 +300,16 @@ impl Placer {
     }
 }
 
+/// A defect that one record meets costs that record, and not the leg, which would meet it again at every
+/// start.
+fn survived<T>(find: impl FnOnce() -> Result<T, Unplaced>) -> Result<T, Unplaced> {
+    catch_unwind(AssertUnwindSafe(find)).unwrap_or_else(|panic| {
+        let panicked = panic_text(panic.as_ref());
+        let message = format!("finding the partition of the record panicked: {panicked}");
+        Err(Unplaced::new(POISON, message))
+    })
+}
+
 /// The time by which a record is placed.
 #[derive(Clone, Copy, Debug)]
 struct Time {
@@ -334,6 +352,16 @@ mod tests {
     fn code(placed: Result<Vec<String>, Unplaced>) -> String {
         let Unplaced { code, message } = placed.expect_err("no place");
         format!("{code}: {message}")
+    }
+
+    #[test]
+    fn a_record_that_placing_does_not_survive_has_no_place_and_says_why() {
+        assert_eq!(survived(|| Ok(7)), Ok(7));
+        assert_eq!(survived::<u8>(|| Err(Unplaced::before())), Err(Unplaced::before()));
+        let panicked: Result<u8, _> = survived(|| panic!("of {}", 1));
+        let Unplaced { code, message } = panicked.expect_err("it has none");
+        assert_eq!(code, "Lakehose.Poison");
+        assert_eq!(message, "finding the partition of the record panicked: of 1");
     }
 
     const BOTH: &str = "c/a=!{partitionKeyFromQuery:a}/!{partitionKeyFromLambda:b}/";

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::freeze::{Batch, Recipe};
+use super::freeze::Recipe;
+use super::round::Batch;
 use crate::buffer::{Aim, Observed};
 use crate::disk::{Disk, OpenMode, read_file};
 use crate::partition::Group;

@@ -17,9 +17,10 @@ mod hooks;
 mod ledger;
 mod logged;
 mod outage;
+mod partitions;
 mod schedules;
 mod sizes;
 mod world;
 
 pub(in crate::pipeline) use self::doubles::FaultyWebhook;
-pub(in crate::pipeline) use self::world::recipe;
+pub(in crate::pipeline) use self::world::{journal_of, recipe};

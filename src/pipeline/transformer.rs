@@ -18,7 +18,7 @@ use crate::fault::Action;
 use crate::journal::{Batch, Journal, Seen};
 use crate::positions::Positions;
 use crate::record::{ErrorOutputType, Position, StreamName, Tenant, UnixMillis};
-use crate::transform::{Chain, Failure, Item, Part, Transformed, Unavailable};
+use crate::transform::{Chain, Failure, Item, Journey, Part, Transformed, Unavailable};
 
 /// A frame of the scratch log takes no more than this, unless a single record became more.
 const FRAME_BYTES: usize = 4 << 20;
@@ -45,11 +45,22 @@ pub(super) struct Transformer {
 pub(super) struct Became {
     /// What the scratch log is to hold.
     pub(super) frames: Vec<Batch>,
-    /// Of how many records, the first ones, one at least. The others have become nothing yet.
+    /// Of how many records, the first ones, one at least.
     pub(super) record_count: u64,
+    /// The others, which have become nothing yet.
+    pub(super) rest: Option<Underway>,
+}
+
+/// Records on their way through the chain.
+#[derive(Debug)]
+pub(super) struct Underway {
+    taken: Vec<Taken>,
+    /// Of those that the disk has.
+    journey: Journey,
 }
 
 /// A record on its way through the chain.
+#[derive(Debug)]
 struct Taken {
     position: Position,
     tenant: Option<Tenant>,
@@ -74,7 +85,12 @@ impl Transformer {
             let part = Part::new(record.data.clone()?);
             Some(Item { id, arrival: record.arrival, part })
         };
-        let items = taken.iter().filter_map(item).collect();
+        let journey = self.chain.begin(taken.iter().filter_map(item).collect());
+        Ok(self.go_on(Underway { taken, journey }).await)
+    }
+
+    /// Goes on with records that were left under way.
+    pub(super) async fn go_on(self, Underway { taken, mut journey }: Underway) -> Became {
         let (troubles, stream) = (self.troubles.clone(), self.stream.to_string());
         let refusals = AtomicU32::new(0);
         let troubled = move |unavailable: Option<&Unavailable>| {
@@ -93,9 +109,16 @@ impl Transformer {
             }
             troubles.set(STEP, text);
         };
-        let transformed = self.chain.run(items, &troubled).await;
+        let transformed = journey.go_on(&troubled).await;
         let now = self.clock.now();
-        Ok(blocking(move || frames(&taken, transformed, now)).await)
+        blocking(move || {
+            let mut taken = taken;
+            let (frames, record_count) = frames(&taken, transformed, now);
+            let taken = taken.split_off(record_count);
+            let rest = (!taken.is_empty()).then_some(Underway { taken, journey });
+            Became { frames, record_count: record_count as u64, rest }
+        })
+        .await
     }
 }
 
@@ -131,8 +154,13 @@ fn record_id(stamp: u64, position: Position) -> String {
     format!("{stamp:020}{:036}000000", position.0)
 }
 
-/// Packs what records became into frames: each holds whole records of one tenant and one arrival.
-fn frames(taken: &[Taken], transformed: Vec<Vec<Transformed>>, now: UnixMillis) -> Became {
+/// Packs what records became into frames: each holds whole records of one tenant and one arrival. Tells of
+/// how many records.
+fn frames(
+    taken: &[Taken],
+    transformed: Vec<Vec<Transformed>>,
+    now: UnixMillis,
+) -> (Vec<Batch>, usize) {
     let mut frames: Vec<Batch> = Vec::new();
     let mut record_count = 0;
     let mut transformed = transformed.into_iter();
@@ -159,7 +187,7 @@ fn frames(taken: &[Taken], transformed: Vec<Vec<Transformed>>, now: UnixMillis) 
         frames.push(frame);
         record_count += 1;
     }
-    Became { frames, record_count }
+    (frames, record_count)
 }
 
 fn entries(record: &Taken, data: &Bytes, parts: Vec<Transformed>, now: UnixMillis) -> Vec<Vec<u8>> {

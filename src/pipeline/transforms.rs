@@ -2,7 +2,8 @@
 //!
 //! Owns which batches are transformed side by side, and the order in which what they became is
 //! appended to the scratch log: that of their positions. Of a batch that becomes much, the first records
-//! are appended before the others begin. Keeps nothing that a crash would miss: what
+//! are appended before the others begin; these go on where the steps stopped with them, so that no hook is
+//! asked of them again. Keeps nothing that a crash would miss: what
 //! was not appended is transformed again, and then the new answer counts; what was appended never
 //! changes.
 
@@ -12,7 +13,7 @@ use std::io;
 
 use tokio::task::AbortHandle;
 
-use super::transformer::{Became, Transformer};
+use super::transformer::{Became, Transformer, Underway};
 use super::{repeat, rest_after};
 use crate::disk::DiskBudget;
 use crate::journal::{AppendError, Appended, Batch, Journal};
@@ -26,6 +27,10 @@ pub(super) const BATCH_RECORDS_MAX: u64 = 10_000;
 /// Bytes of a scratch log beyond which nothing more is transformed while the disk budget is
 /// used up, unless its reserve is smaller: what is there must be delivered first.
 const SCRATCH_BYTES_PRESSED: u64 = 64 << 20;
+
+/// On their way records are there so many times: as they were, in base64 within a question, in base64
+/// within its answer, and as what they became.
+const COPIES: u64 = 5;
 
 /// The batches that are under way, oldest first.
 #[derive(Debug, Default)]
@@ -42,10 +47,13 @@ pub(super) struct Transforms {
 struct UnderWay {
     ticket: u64,
     positions: Positions,
+    data_bytes: u64,
     became: Option<Vec<Batch>>,
     task: Option<AbortHandle>,
     /// Whether it is the rest of a batch and has not begun.
     is_rest: bool,
+    /// Where the steps stopped with it; taken when it begins.
+    stopped: Option<Underway>,
 }
 
 impl UnderWay {
@@ -81,14 +89,16 @@ impl Transforms {
     }
 
     /// Begins with a batch; gives its ticket.
-    pub(super) fn begin(&mut self, positions: Positions) -> u64 {
+    pub(super) fn begin(&mut self, positions: Positions, data_bytes: u64) -> u64 {
         let ticket = self.new_ticket();
         self.under_way.push_back(UnderWay {
             ticket,
             positions,
+            data_bytes,
             became: None,
             task: None,
             is_rest: false,
+            stopped: None,
         });
         ticket
     }
@@ -110,6 +120,8 @@ impl Transforms {
     pub(super) fn begin_again(&mut self) -> Vec<u64> {
         let mut tickets = Vec::new();
         for index in 0..self.under_way.len() {
+            // What the others have said of a rest is not theirs to go on with.
+            self.under_way[index].stopped = None;
             if self.under_way[index].became.is_none() && !self.under_way[index].is_rest {
                 let ticket = self.new_ticket();
                 self.under_way[index].call_off();
@@ -143,13 +155,18 @@ impl Transforms {
     /// The transform of a batch that has begun; may be asked for again when it failed. None when
     /// there is no such batch.
     pub(super) fn transform(
-        &self,
+        &mut self,
         ticket: u64,
         transformer: Transformer,
     ) -> Option<impl Future<Output = io::Result<Became>> + use<>> {
-        let batch = self.under_way.iter().find(|batch| batch.ticket == ticket)?;
-        let positions = batch.positions.clone();
-        Some(async move { rest_after(transformer.transform(positions).await, |_| true).await })
+        let batch = self.under_way.iter_mut().find(|batch| batch.ticket == ticket)?;
+        let (positions, stopped) = (batch.positions.clone(), batch.stopped.take());
+        Some(async move {
+            match stopped {
+                Some(underway) => Ok(transformer.go_on(underway).await),
+                None => rest_after(transformer.transform(positions).await, |_| true).await,
+            }
+        })
     }
 
     /// Notes what a batch became, or its first records; the others then wait for their turn.
@@ -161,10 +178,18 @@ impl Transforms {
         let (positions, rest) = batch.positions.split_at(became.record_count);
         batch.positions = positions;
         batch.became = Some(became.frames);
+        let data_bytes = batch.data_bytes;
         if !rest.is_empty() {
             let ticket = self.new_ticket();
-            let rest =
-                UnderWay { ticket, positions: rest, became: None, task: None, is_rest: true };
+            let rest = UnderWay {
+                ticket,
+                positions: rest,
+                data_bytes,
+                became: None,
+                task: None,
+                is_rest: true,
+                stopped: became.rest,
+            };
             self.under_way.insert(index + 1, rest);
         }
     }
@@ -195,6 +220,12 @@ impl Transforms {
     /// How many batches have not begun to be appended.
     pub(super) fn len(&self) -> usize {
         self.under_way.len()
+    }
+
+    /// About what the batches that are under way take of the memory.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let data_bytes: u64 = self.under_way.iter().map(|batch| batch.data_bytes).sum();
+        (COPIES * data_bytes) as usize
     }
 
     /// Whether nothing is under way.

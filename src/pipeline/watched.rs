@@ -8,52 +8,72 @@
 //! that tells its end; once its span lies before the horizon it does not enter again, so its end is
 //! told once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::journal::Checkpoint;
 use crate::plan::{Horizon, ObjectHeader, ObjectKind, WatchedPartition};
 use crate::record::UnixMillis;
 
-/// By the URLs of their folders.
-type Partitions = BTreeMap<String, WatchedPartition>;
-
 /// What is known of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Watched {
-    incomplete: Partitions,
-    /// The earliest end of their spans.
-    earliest: Option<UnixMillis>,
-    unannounced: Partitions,
+    incomplete: ByEnd,
+    /// By the URLs of their folders.
+    unannounced: BTreeMap<String, WatchedPartition>,
     horizon: Horizon,
+}
+
+/// Partitions in the order in which their spans end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct ByEnd {
+    partitions: BTreeMap<(UnixMillis, Arc<str>), WatchedPartition>,
+    /// When the span of each ends, by the URL of its folder.
+    ends: HashMap<Arc<str>, UnixMillis>,
+}
+
+impl ByEnd {
+    fn contains(&self, location: &str) -> bool {
+        self.ends.contains_key(location)
+    }
+
+    fn remove(&mut self, location: &str) -> Option<WatchedPartition> {
+        let (location, end) = self.ends.remove_entry(location)?;
+        self.partitions.remove(&(end, location))
+    }
+
+    fn insert(&mut self, location: &str, partition: WatchedPartition) {
+        self.remove(location);
+        let (location, end) = (Arc::from(location), partition.partition.until);
+        self.ends.insert(Arc::clone(&location), end);
+        self.partitions.insert((end, location), partition);
+    }
 }
 
 impl Watched {
     pub(super) fn of(checkpoint: &Checkpoint) -> Self {
-        let by_location = |partitions: &[WatchedPartition]| {
-            partitions.iter().map(|one| (one.location(), one.clone())).collect()
-        };
-        let mut watched = Self {
-            incomplete: by_location(&checkpoint.incomplete),
-            earliest: None,
-            unannounced: by_location(&checkpoint.unannounced),
-            horizon: checkpoint.horizon,
-        };
-        watched.find_earliest();
+        let mut watched = Self { horizon: checkpoint.horizon, ..Self::default() };
+        for one in &checkpoint.incomplete {
+            watched.incomplete.insert(&one.location(), one.clone());
+        }
+        let unannounced = checkpoint.unannounced.iter();
+        watched.unannounced = unannounced.map(|one| (one.location(), one.clone())).collect();
         watched
-    }
-
-    fn find_earliest(&mut self) {
-        self.earliest = self.incomplete.values().map(|one| one.partition.until).min();
     }
 
     /// When the first span of them ends.
     pub(super) fn earliest(&self) -> Option<UnixMillis> {
-        self.earliest
+        self.incomplete.partitions.first_key_value().map(|((end, _), _)| *end)
     }
 
-    /// Those with objects whose end is not told.
+    /// Those with objects whose end is not told, in the order of their ends.
     pub(super) fn incomplete(&self) -> impl Iterator<Item = &WatchedPartition> {
-        self.incomplete.values()
+        self.incomplete.partitions.values()
+    }
+
+    /// How many these are.
+    pub(super) fn incomplete_count(&self) -> usize {
+        self.incomplete.partitions.len()
     }
 
     /// Those with a marker that no webhook was told of.
@@ -67,13 +87,25 @@ impl Watched {
 
     /// Whether nothing is to be told of any of them.
     pub(super) fn is_empty(&self) -> bool {
-        self.incomplete.is_empty() && self.unannounced.is_empty()
+        self.incomplete.partitions.is_empty() && self.unannounced.is_empty()
+    }
+
+    /// Another leg of the stream has told the ends of partitions until then. Whatever this leg has not
+    /// settled was accepted after that, so the horizon begins no later. Tells whether that is news.
+    pub(super) fn told_before(&mut self, until: UnixMillis) -> bool {
+        let is_news = self.horizon.until < Some(until);
+        self.horizon.until = self.horizon.until.max(Some(until));
+        is_news
+    }
+
+    /// How many ends are to be told, of those that have a marker and no notice too.
+    pub(super) fn untold_count(&self) -> usize {
+        self.incomplete.partitions.len() + self.unannounced.len()
     }
 
     /// Nobody asks for their ends any more.
     pub(super) fn forget(&mut self) {
-        self.incomplete.clear();
-        self.earliest = None;
+        self.incomplete = ByEnd::default();
         self.unannounced.clear();
     }
 
@@ -92,15 +124,14 @@ impl Watched {
             ObjectKind::Data => {
                 let until = watched.partition.until;
                 let is_told = self.horizon.until.is_some_and(|told| until <= told);
-                if is_told && !self.incomplete.contains_key(&location) {
+                if is_told && !self.incomplete.contains(&location) {
                     return;
                 }
-                let known = self.incomplete.entry(location).or_insert(watched);
+                let mut known = self.incomplete.remove(&location).unwrap_or(watched);
                 known.partition.until = known.partition.until.max(until);
                 known.partition.objects += 1;
                 known.partition.rows += header.row_count;
-                // One whose span has become longer is found too early, which does no harm.
-                self.earliest = Some(self.earliest.map_or(until, |known| known.min(until)));
+                self.incomplete.insert(&location, known);
             }
             ObjectKind::Marker => _ = self.unannounced.insert(location, watched),
             ObjectKind::Error | ObjectKind::Notice => {}
@@ -121,7 +152,6 @@ impl Watched {
             && let Some(from) = event.complete_from
         {
             self.incomplete.remove(&location);
-            self.find_earliest();
             let until: Option<UnixMillis> = self.horizon.until.max(Some(event.until));
             self.horizon = Horizon { from: from.max(self.horizon.from), until };
         }
@@ -132,10 +162,7 @@ impl Watched {
         if let Some(watched) = watched(header) {
             let location = watched.location();
             match header.kind {
-                ObjectKind::Marker => {
-                    self.incomplete.insert(location, watched);
-                    self.find_earliest();
-                }
+                ObjectKind::Marker => self.incomplete.insert(&location, watched),
                 ObjectKind::Notice => _ = self.unannounced.insert(location, watched),
                 ObjectKind::Data | ObjectKind::Error => {}
             }
@@ -143,7 +170,7 @@ impl Watched {
     }
 
     pub(super) fn write_into(&self, checkpoint: &mut Checkpoint) {
-        checkpoint.incomplete = self.incomplete.values().cloned().collect();
+        checkpoint.incomplete = self.incomplete().cloned().collect();
         checkpoint.unannounced = self.unannounced.values().cloned().collect();
         checkpoint.horizon = self.horizon;
     }
@@ -248,6 +275,33 @@ mod tests {
         shown_after(12, &[("b/", 2, 10)], &[]);
         let horizon = Horizon { from: Position(15), until: Some(UnixMillis(100)) };
         assert_eq!(until(5).watched().horizon(), horizon);
+    }
+
+    #[test]
+    fn the_first_end_comes_first_whatever_was_seen_first() {
+        use ObjectKind::{Data, Marker};
+        let objects = [("c/", 300), ("a/", 200), ("b/", 100)];
+        let data = objects.map(|(folder, until)| object(Data, folder, until, 0)).to_vec();
+        // The clocks of its zone turned out to show its hour once more.
+        let longer = plan(2, vec![object(Data, "b/", 250, 5)]);
+        let commit = |id| Control::Commit(PlanId(id));
+        let history = [
+            plan(1, data),
+            commit(1),
+            longer,
+            commit(2),
+            plan(3, vec![object(Marker, "a/", 200, 9)]),
+        ];
+        let order = |count: usize| {
+            let state = State::replay(None, history[..count].to_vec());
+            let folders = state.watched().incomplete().map(|one| one.partition.folder.clone());
+            let folders: Vec<_> = folders.collect();
+            assert_eq!(folders.len(), state.watched().incomplete_count());
+            (state.watched().earliest().expect("there is one").0, folders.concat())
+        };
+        assert_eq!(order(2), (100, "b/a/c/".to_owned()));
+        assert_eq!(order(4), (200, "a/b/c/".to_owned()));
+        assert_eq!(order(5), (250, "b/c/".to_owned()));
     }
 
     #[test]

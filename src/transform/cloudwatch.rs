@@ -4,7 +4,8 @@
 //! Owns what an envelope is, and the two forms of what it holds: the messages, each followed by a line
 //! feed, as one record, which is Firehose's form; or a part for each event, an object that says where
 //! the event is from and then what the event itself says. Does not unpack the envelope, and does not
-//! look into messages.
+//! look into messages. Half of a pair of surrogates in one of them is U+FFFD there: JSON can write it,
+//! and no text can hold it.
 //!
 //! Health checks of CloudWatch (`CONTROL_MESSAGE`) hold nothing that was logged. Of messages they make
 //! an empty record, as Firehose does, unless they are to be dropped; of events they make none.
@@ -55,8 +56,8 @@ struct Envelope<'a> {
 enum Refused {
     /// It is no envelope.
     NoEnvelope,
-    /// It would become too much.
-    TooLarge(String),
+    /// It would become too much: why, and how much it would be so far.
+    TooLarge(String, usize),
 }
 
 impl From<String> for Refused {
@@ -78,7 +79,7 @@ impl Processor for CloudWatchLogs {
                 Verdict::Parts(made.into_iter().map(part).collect())
             }
             Err(Refused::NoEnvelope) => Verdict::no_cloudwatch_log(),
-            Err(Refused::TooLarge(why)) => Verdict::too_large(why),
+            Err(Refused::TooLarge(why, made_bytes)) => Verdict::too_large(why).after(made_bytes),
         }
     }
 }
@@ -117,8 +118,7 @@ fn messages(envelope: &Envelope<'_>, drops_control: bool) -> Result<Vec<Bytes>, 
     // No longer than the envelope: an event takes more than the line feed behind its message.
     let mut lines = Vec::new();
     each_item(envelope.events, |event| {
-        let message: Cow<'_, str> =
-            serde_json::from_str(message(event)?).map_err(|_| Refused::NoEnvelope)?;
+        let message = text_of(message(event)?)?;
         if !envelope.is_control {
             lines.extend_from_slice(message.as_bytes());
             lines.push(b'\n');
@@ -137,7 +137,8 @@ fn events(envelope: &Envelope<'_>) -> Result<Vec<Bytes>, Refused> {
         size_bytes += "{".len() + envelope.origin.len() + event.len();
         if made.len() == PARTS_MAX || size_bytes > PARTS_BYTES_MAX {
             let bounds = format!("{PARTS_MAX} events or {PARTS_BYTES_MAX} bytes");
-            return Err(Refused::TooLarge(format!("the envelope would become more than {bounds}")));
+            let why = format!("the envelope would become more than {bounds}");
+            return Err(Refused::TooLarge(why, size_bytes));
         }
         if !envelope.is_control {
             // An event has at least its message, so that the comma behind the origin is right.
@@ -161,4 +162,30 @@ fn message(event: &str) -> Result<&str, Refused> {
         Ok::<_, Refused>(())
     })?;
     message.filter(|message| message.starts_with('"')).ok_or(Refused::NoEnvelope)
+}
+
+/// What a message says, which is JSON as it is written.
+fn text_of(message: &str) -> Result<Cow<'_, str>, Refused> {
+    let whole = |_| serde_json::from_str(&with_whole_pairs(message)).map(Cow::Owned);
+    serde_json::from_str(message).or_else(whole).map_err(|_| Refused::NoEnvelope)
+}
+
+/// A text of JSON in which each half of a pair of surrogates that stands alone is an escaped U+FFFD.
+fn with_whole_pairs(json: &str) -> String {
+    let unit = |text: &str| u16::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok();
+    let mut whole = String::with_capacity(json.len());
+    let mut rest = json;
+    while let Some(at) = rest.find('\\') {
+        whole.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let (escape, length) = match (unit(rest), rest.get(6..).and_then(unit)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => (&rest[..12], 12),
+            (Some(0xd800..0xe000), _) => ("\\ufffd", 6),
+            (Some(_), _) => (&rest[..6], 6),
+            (None, _) => (&rest[..2], 2),
+        };
+        whole.push_str(escape);
+        rest = &rest[length..];
+    }
+    whole + rest
 }

@@ -1,19 +1,15 @@
 //! Firehose's `RecordDeAggregation`: each of several sub-records in a record becomes a part.
 //!
-//! Owns where a sub-record begins and ends. JSON documents stand one behind the other, with or without
-//! whitespace, which belongs to none of them; a list is one document and is not opened. Text is cut
-//! at every delimiter; what is empty between two of them is no sub-record, so that producers may end
-//! each with a delimiter or begin with one.
+//! Owns what a sub-record is, and where text is cut. JSON documents (`documents`) stand one behind the
+//! other, with or without whitespace, which belongs to none of them; a list is one document and is not
+//! opened. Text is cut at every delimiter; what is empty between two of them is no sub-record, so that
+//! producers may end each with a delimiter or begin with one.
 //!
 //! A record of more than [`SUB_RECORDS_MAX`] stays whole, and so does one that holds none. What cannot
 //! be read behind good documents fails by itself, from its first byte to the end of the record: where
 //! the next good one would begin cannot be known.
 
-use std::ops::Range;
-
-use bytes::Bytes;
-use serde::de::IgnoredAny;
-
+use super::documents::{Found, leading_documents};
 use super::inside::{Inside, Processor};
 use super::{Part, Transform, Verdict};
 
@@ -41,16 +37,11 @@ pub(super) struct Deaggregate {
     pub(super) sub_records: SubRecords,
 }
 
-/// The sub-records of a record, and what behind them cannot be read: where it begins and why.
-struct Found {
-    places: Vec<Range<usize>>,
-    bad: Option<(usize, String)>,
-}
-
 impl Processor for Deaggregate {
     fn verdict(&self, part: &Part) -> Verdict {
         let found = match &self.sub_records {
-            SubRecords::Json => documents(&part.data),
+            // One more tells that the record has too many.
+            SubRecords::Json => leading_documents(&part.data, SUB_RECORDS_MAX + 1),
             SubRecords::Delimited(delimiter) => pieces(&part.data, delimiter.as_bytes()),
         };
         let Found { places, bad } = found;
@@ -74,28 +65,6 @@ impl Processor for Deaggregate {
             false => Verdict::parts_and_rest(parts, part.data.slice(at..), FAILED, why),
         }
     }
-}
-
-fn documents(data: &Bytes) -> Found {
-    let mut places = Vec::new();
-    let mut stream = serde_json::Deserializer::from_slice(data).into_iter::<IgnoredAny>();
-    let mut start = 0;
-    while places.len() <= SUB_RECORDS_MAX
-        && let Some(document) = stream.next()
-    {
-        start += leading_whitespace(&data[start..]);
-        if let Err(error) = document {
-            return Found { places, bad: Some((start, error.to_string())) };
-        }
-        let end = stream.byte_offset();
-        places.push(start..end);
-        start = end;
-    }
-    Found { places, bad: None }
-}
-
-fn leading_whitespace(data: &[u8]) -> usize {
-    data.iter().take_while(|byte| b" \t\n\r".contains(byte)).count()
 }
 
 fn pieces(data: &[u8], delimiter: &[u8]) -> Found {

@@ -5,6 +5,7 @@
 //! members in it fails. The size that a member names is not looked at.
 //!
 //! Invariant: no more memory is taken than the text needs, with 1 MiB for what is too long or broken.
+//! What was unpacked in vain is told, so that a record of many such parts costs no more than it may.
 
 use std::io::Read;
 
@@ -39,49 +40,53 @@ enum Refused {
 
 impl Processor for Decompress {
     fn verdict(&self, part: &Part) -> Verdict {
-        match unpacked(&part.data) {
+        let mut made_bytes = 0;
+        match unpacked(&part.data, &mut made_bytes) {
             Ok(data) => Verdict::Parts(vec![Part {
                 data: Bytes::from(data),
                 partition_keys: part.partition_keys.clone(),
             }]),
-            Err(Refused::Broken) => Verdict::no_cloudwatch_log(),
+            Err(Refused::Broken) => Verdict::no_cloudwatch_log().after(made_bytes),
             Err(Refused::TooLong) => Verdict::decompression_failed(format!(
                 "Decompression failed because the record would have more than {PART_BYTES_MAX} \
                  bytes."
-            )),
+            ))
+            .after(made_bytes),
         }
     }
 }
 
-fn unpacked(packed: &[u8]) -> Result<Vec<u8>, Refused> {
+/// The text; its length, or how much of it there was, is counted in `length`.
+fn unpacked(packed: &[u8], length: &mut usize) -> Result<Vec<u8>, Refused> {
     let mut text = Vec::new();
-    let length = read(packed, |chunk| {
-        if text.len() + chunk.len() <= KEPT_BYTES {
+    read(packed, |chunk| {
+        *length += chunk.len();
+        if *length <= KEPT_BYTES {
             text.extend_from_slice(chunk);
         }
     })?;
-    if text.len() < length {
+    if text.len() < *length {
         // Exactly what it needs, where growing by doubling would take twice as much.
-        text = Vec::with_capacity(length);
+        text = Vec::with_capacity(*length);
         read(packed, |chunk| text.extend_from_slice(chunk))?;
     }
     Ok(text)
 }
 
-/// Hands the text to `take` piece by piece, and tells its length.
-fn read(packed: &[u8], mut take: impl FnMut(&[u8])) -> Result<usize, Refused> {
+/// Hands the text to `take` piece by piece, and ends with the piece that makes it too long.
+fn read(packed: &[u8], mut take: impl FnMut(&[u8])) -> Result<(), Refused> {
     let mut decoder = MultiGzDecoder::new(packed);
     let mut chunk = [0; CHUNK_BYTES];
     let mut length = 0;
     loop {
         let count = decoder.read(&mut chunk).map_err(|_| Refused::Broken)?;
         if count == 0 {
-            return Ok(length);
+            return Ok(());
         }
+        take(&chunk[..count]);
         length += count;
         if length > PART_BYTES_MAX {
             return Err(Refused::TooLong);
         }
-        take(&chunk[..count]);
     }
 }

@@ -1,9 +1,16 @@
 //! Firehose's `AppendDelimiterToRecord`: every record ends with the delimiter.
 //!
-//! Owns nothing but that. It makes the delimiter a part of the record, which later hooks and the
-//! table see; what stands between the records of an object that holds them as they are is the
-//! format's own setting. A record that ends with the delimiter already is left as it is, so that no
-//! empty line comes from producers that end their lines.
+//! Owns when a record gets one. The delimiter becomes a part of the record, which later steps, queries and
+//! the table see. A record that ends with it already is left as it is, so that no empty line comes from
+//! producers that end their lines; Firehose gives such a record a second one. An empty record becomes
+//! the delimiter alone.
+//!
+//! Does not own what stands between the records of an object: that is `format: {records: {delimiter}}`
+//! (`convert::Delimiter`), which puts none behind the last one. Captures of Firehose show the same, while
+//! its documents speak of the end of each record. So a step that appends a line feed and is the last of a
+//! stream of records as they are is taken for that setting when the configuration is read
+//! (`config::processors`), and what is run here is any other: one in front of other steps, one with
+//! another delimiter, or one in front of Parquet, where a line feed behind a document changes nothing.
 
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;

@@ -2,33 +2,56 @@
 //!
 //! Owns where a document begins and ends. Does not own what a document
 //! means: who wants to keep unknown content as it is works on places, not on values.
+//!
+//! Whose values are built (`jq`, `filter`) or whose members are looked at (`fields`) is bounded in depth
+//! and width as everywhere, by [`check_shape`]. Who only takes documents apart holds none of them, so
+//! there the 128 levels that the parser recurses to are the bound, and what is deeper fails where it
+//! is read.
 
 use std::ops::Range;
 
 use serde::de::IgnoredAny;
 
-use crate::jq::{DEPTH_MAX, is_shallow};
+use crate::jq::check_shape;
+
+/// The documents that a record begins with.
+pub(super) struct Found {
+    /// Where they stand, without the whitespace between them.
+    pub(super) places: Vec<Range<usize>>,
+    /// Where something else follows them, and why it is no document.
+    pub(super) bad: Option<(usize, String)>,
+}
+
+/// The first documents of a record, no more than `count_max`, and what stands behind them.
+pub(super) fn leading_documents(data: &[u8], count_max: usize) -> Found {
+    let mut places = Vec::new();
+    let mut stream = serde_json::Deserializer::from_slice(data).into_iter::<IgnoredAny>();
+    let mut start = 0;
+    while places.len() < count_max
+        && let Some(document) = stream.next()
+    {
+        start += leading_whitespace(&data[start..]);
+        if let Err(error) = document {
+            return Found { places, bad: Some((start, error.to_string())) };
+        }
+        let end = stream.byte_offset();
+        places.push(start..end);
+        start = end;
+    }
+    Found { places, bad: None }
+}
 
 /// The places of the documents in a record, which whitespace may stand between.
 ///
 /// # Errors
-/// In words, where the record is not UTF-8, not JSON, or nested too deeply.
+/// In words, where the record is not UTF-8, not JSON, or has too many levels or members.
 pub(super) fn documents(data: &[u8]) -> Result<(&str, Vec<Range<usize>>), String> {
     let text = std::str::from_utf8(data).map_err(|_| "the record is not UTF-8".to_owned())?;
-    if !is_shallow(data) {
-        return Err(format!("the record has more than {DEPTH_MAX} levels"));
+    check_shape(data).map_err(|why| format!("the record has {why}"))?;
+    match leading_documents(data, usize::MAX) {
+        Found { places, bad: None } => Ok((text, places)),
+        Found { bad: Some((_, why)), .. } => Err(format!("the record is no JSON: {why}")),
     }
-    let mut documents = Vec::new();
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<IgnoredAny>();
-    let mut start = 0;
-    while let Some(document) = stream.next() {
-        document.map_err(|error| format!("the record is no JSON: {error}"))?;
-        let end = stream.byte_offset();
-        start += leading_whitespace(&text[start..end]);
-        documents.push(start..end);
-        start = end;
-    }
-    Ok((text, documents))
 }
 
 /// The length of the value that `text` begins with, which something other may follow.
@@ -79,7 +102,7 @@ pub(super) fn each_item<'a, E: From<String>>(
 
 /// Takes the next value off `rest`, with the comma and the whitespace around it; none at the `end`.
 fn next_value<'a>(rest: &mut &'a str, end: char) -> Result<Option<&'a str>, String> {
-    let skip = |text: &mut &'a str| *text = &text[leading_whitespace(text)..];
+    let skip = |text: &mut &'a str| *text = &text[leading_whitespace(text.as_bytes())..];
     skip(rest);
     if rest.starts_with(end) {
         return Ok(None);
@@ -94,6 +117,6 @@ fn next_value<'a>(rest: &mut &'a str, end: char) -> Result<Option<&'a str>, Stri
     Ok(Some(value))
 }
 
-pub(super) fn leading_whitespace(text: &str) -> usize {
-    text.len() - text.trim_start_matches([' ', '\t', '\n', '\r']).len()
+fn leading_whitespace(data: &[u8]) -> usize {
+    data.iter().take_while(|byte| b" \t\n\r".contains(byte)).count()
 }

@@ -62,6 +62,7 @@ fn check(items: &[Item], verdicts: &[Verdict]) {
                 assert!(parts.iter().all(|part| part.data.len() <= PART_BYTES_MAX));
             }
             Verdict::PartsAndRest { .. } => panic!("no hook leaves a rest"),
+            Verdict::FailedAfter { .. } => panic!("no hook tells what it made in vain"),
             Verdict::Dropped => {}
             Verdict::Failed(failure) => assert!(!failure.code.is_empty()),
         }
@@ -95,7 +96,9 @@ pub(crate) fn processor(data: &[u8]) {
             (parts, rest.len())
         }
         Verdict::Dropped => return,
-        Verdict::Failed(failure) => return assert!(!failure.code.is_empty()),
+        Verdict::Failed(failure) | Verdict::FailedAfter { failure, .. } => {
+            return assert!(!failure.code.is_empty());
+        }
     };
     assert!((1..=PARTS_MAX).contains(&parts.len()));
     assert!(verdict.size_bytes() <= PARTS_BYTES_MAX);

@@ -9,7 +9,6 @@
 //! attempt, a silence beyond the timeout too. Redirects are not followed and proxies not used: the
 //! URL is the hook.
 
-use std::error::Error;
 use std::sync::atomic::AtomicU64;
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +20,7 @@ use super::contract::PAYLOAD_BYTES_MAX;
 use super::invocations::{HookName, Invocations, Origin, Patience, Trouble};
 use super::{Item, Transform, Unavailable, Verdict, short};
 use crate::buffer::Hints;
-use crate::fault::Action;
+use crate::fault::{Action, beneath};
 
 /// How much of a refusal's body goes to the log.
 const REFUSAL_BYTES_MAX: usize = 2 << 10;
@@ -90,7 +89,7 @@ impl Http {
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build();
-        let client = client.map_err(|error| format!("no HTTP client: {}", in_full(&error)))?;
+        let client = client.map_err(|error| format!("no HTTP client: {}", beneath(&error)))?;
         Ok(Self { name, origin, settings, client, answers: AtomicU64::new(0) })
     }
 
@@ -117,13 +116,13 @@ impl Http {
 
     fn unanswered(&self, error: &reqwest::Error) -> Trouble {
         if error.is_connect() {
-            return Trouble::Away(self.away(&in_full(error)));
+            return Trouble::Away(self.away(&beneath(error)));
         }
         if error.is_timeout() {
             let seconds = self.settings.patience.timeout.as_secs_f64();
             return Trouble::Failed(format!("there was no answer within {seconds} s"));
         }
-        Trouble::Broken(self.away(&in_full(error)))
+        Trouble::Broken(self.away(&beneath(error)))
     }
 
     fn away(&self, why: &str) -> Unavailable {
@@ -144,24 +143,10 @@ async fn bounded(mut answer: Response, bytes_max: usize) -> Result<Bytes, Troubl
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => return Ok(body.freeze()),
             Err(error) => {
-                return Err(Trouble::Failed(format!("the answer broke off: {}", in_full(&error))));
+                return Err(Trouble::Failed(format!("the answer broke off: {}", beneath(&error))));
             }
         }
     }
-}
-
-/// An error with its sources, without the URL, which stands beside it.
-fn in_full(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&dyn Error> = error.source();
-    while let Some(error) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    if text.is_empty() { error.to_string() } else { text }
 }
 
 impl Transform for Http {

@@ -23,6 +23,7 @@ pub(crate) mod fuzzing;
 mod http;
 mod inside;
 mod invocations;
+mod journey;
 mod jq;
 mod kpl;
 mod lambda;
@@ -44,6 +45,7 @@ pub use self::delimiter::AppendDelimiter;
 pub use self::fields::{Fields, FieldsSettings};
 pub use self::http::{Http, HttpSettings, is_header};
 pub use self::invocations::{HookName, Origin, Patience};
+pub use self::journey::Journey;
 pub use self::jq::{Filter, Jq};
 pub use self::kpl::kpl;
 pub use self::lambda::{FunctionArn, Keys, Lambda, LambdaSettings};
@@ -61,6 +63,10 @@ pub const PART_BYTES_MAX: usize = 16 << 20;
 pub const PARTS_MAX: usize = 10_000;
 /// The most bytes that all parts of one record may hold together.
 pub const PARTS_BYTES_MAX: usize = 16 << 20;
+/// Once a step has made more bytes than this of one record, of use or not, it is asked for no more of it.
+/// A few parts that unpack to too much spoil none of their neighbours, and a record full of them does
+/// not cost more than that.
+const MADE_BYTES_MAX: usize = 64 << 20;
 
 /// A record's bytes, or a part of them, and what hooks said of their place in the lake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -108,6 +114,13 @@ pub enum Verdict {
     Dropped,
     /// It could not be transformed.
     Failed(Failure),
+    /// The same, and so many bytes were made of it before that was known.
+    FailedAfter {
+        /// Why nothing became of it.
+        failure: Failure,
+        /// What was made in vain.
+        made_bytes: usize,
+    },
 }
 
 impl Verdict {
@@ -128,7 +141,7 @@ impl Verdict {
 
     /// The failure of a record that would become more than it may.
     fn too_large(message: impl Into<String>) -> Self {
-        Self::failed("Transform.TooLarge", message)
+        Self::Failed(Failure::too_large(message))
     }
 
     /// Firehose's failure of a record that is not what CloudWatch Logs sends, or not packed as that is.
@@ -145,14 +158,29 @@ impl Verdict {
         })
     }
 
-    /// What the parts count where memory is bounded.
-    fn memory_bytes(&self) -> usize {
+    /// A failure that so many bytes were made for.
+    fn after(self, made_bytes: usize) -> Self {
         match self {
-            Self::Parts(parts) | Self::PartsAndRest { parts, .. } => {
-                self.size_bytes() + parts.len() * PART_MEMORY_BYTES
-            }
-            Self::Dropped | Self::Failed(_) => 0,
+            Self::Failed(failure) => Self::FailedAfter { failure, made_bytes },
+            other => other,
         }
+    }
+
+    /// What was made, of use or not.
+    fn made_bytes(&self) -> usize {
+        match self {
+            Self::FailedAfter { made_bytes, .. } => *made_bytes,
+            other => other.size_bytes(),
+        }
+    }
+
+    /// What it counts where memory is bounded, and work like it.
+    fn memory_bytes(&self) -> usize {
+        let part_count = match self {
+            Self::Parts(parts) | Self::PartsAndRest { parts, .. } => parts.len(),
+            Self::Dropped | Self::Failed(_) | Self::FailedAfter { .. } => 0,
+        };
+        self.made_bytes() + part_count * PART_MEMORY_BYTES
     }
 
     /// The bytes of the parts.
@@ -161,7 +189,7 @@ impl Verdict {
             Self::Parts(parts) | Self::PartsAndRest { parts, .. } => {
                 parts.iter().map(|part| part.data.len()).sum()
             }
-            Self::Dropped | Self::Failed(_) => 0,
+            Self::Dropped | Self::Failed(_) | Self::FailedAfter { .. } => 0,
         }
     }
 }
@@ -197,6 +225,11 @@ pub struct Failure {
 }
 
 impl Failure {
+    /// A record would become more than it may.
+    fn too_large(message: impl Into<String>) -> Self {
+        Self::inside("Transform.TooLarge", message)
+    }
+
     /// What a step inside this process says; it tries once.
     fn inside(code: &str, message: impl Into<String>) -> Self {
         Self {

@@ -1,6 +1,7 @@
 //! Steps one by one: what each makes of what it is given, and that nothing foreign breaks it.
 
 mod hooks;
+mod journeys;
 mod processors;
 
 use std::sync::Arc;
@@ -26,11 +27,14 @@ fn items(records: &[&str]) -> Vec<Item> {
     numbered.map(|(index, data)| item(&index.to_string(), (*data).to_owned())).collect()
 }
 
-/// The verdict of a step that runs inside the process.
+/// The verdict of a step that runs inside the process, whatever it made in vain.
 async fn one(step: &dyn Transform, data: impl Into<Bytes>) -> Verdict {
     let mut verdicts = step.apply(&[item("0", data)]).await.expect("an answer");
     assert_eq!(verdicts.len(), 1);
-    verdicts.remove(0)
+    match verdicts.remove(0) {
+        Verdict::FailedAfter { failure, .. } => Verdict::Failed(failure),
+        other => other,
+    }
 }
 
 /// A verdict in short: the parts, `dropped`, or the code of the failure.
@@ -44,7 +48,9 @@ fn shown(verdict: &Verdict) -> String {
             format!("{} parts, {} bytes left: {}", parts.len(), rest.len(), failure.code)
         }
         Verdict::Dropped => "dropped".to_owned(),
-        Verdict::Failed(failure) => format!("{} x{}", failure.code, failure.attempts),
+        Verdict::Failed(failure) | Verdict::FailedAfter { failure, .. } => {
+            format!("{} x{}", failure.code, failure.attempts)
+        }
     }
 }
 
@@ -244,13 +250,37 @@ async fn a_filter_keeps_the_bytes_of_what_passes() {
 #[tokio::test]
 async fn deep_nesting_of_a_producer_fails_its_record_and_nothing_else() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    assert_eq!(shown(&one(&jq("."), deep(100)).await), deep(100));
-    for levels in [129, 500_000] {
+    assert_eq!(shown(&one(&jq("."), deep(64)).await), deep(64));
+    for levels in [65, 500_000] {
         assert_eq!(shown(&one(&jq("."), deep(levels)).await), "Transform.JqFailed x1");
         let inside = json!({"a": deep(levels)}).to_string();
         let found = one(&jq(".a | fromjson"), inside).await;
         assert_eq!(shown(&found), "Transform.JqFailed x1");
     }
+}
+
+#[tokio::test]
+async fn an_object_of_very_many_members_fails_its_record_and_many_small_ones_do_not() {
+    let members = |count: usize| {
+        let members: Vec<_> = (0..count).map(|number| format!("\"m{number}\":\":\"")).collect();
+        format!("{{\"a\":{{{}}}}}", members.join(","))
+    };
+    let fields = Fields::new(FieldsSettings { drop: vec!["a".into()], ..Default::default() });
+    for (count, expected) in [(10_000, ["10000", "{}"]), (10_001, [""; 2])] {
+        let [jq_expected, fields_expected] = expected;
+        let record = members(count);
+        for (found, expected, failure) in [
+            (one(&jq(".a | length"), record.clone()).await, jq_expected, "Transform.JqFailed x1"),
+            (one(&fields, record).await, fields_expected, "Transform.FieldsFailed x1"),
+        ] {
+            let expected = if expected.is_empty() { failure } else { expected };
+            assert_eq!(shown(&found), expected, "{count}");
+        }
+    }
+    let many = format!("[{}]", vec![members(20); 2_000].join(","));
+    assert_eq!(shown(&one(&jq("length"), many).await), "2000");
+    let inside = json!({"a": members(10_001)}).to_string();
+    assert_eq!(shown(&one(&jq(".a | fromjson"), inside).await), "Transform.JqFailed x1");
 }
 
 #[tokio::test]
@@ -304,7 +334,7 @@ async fn keys_of_an_earlier_step_go_through_the_steps_inside() {
     let mut given = item("0", "{}");
     given.part.partition_keys.insert("a".into(), "1".into());
     let chain = Chain::new(steps.into());
-    let ended = chain.run(vec![given.clone()], &|_| {}).await;
+    let ended = chain.begin(vec![given.clone()]).go_on(&|_| {}).await;
     let part = Part { data: "{}\n".into(), partition_keys: given.part.partition_keys };
     assert_eq!(ended, [[Transformed::Part(part)]]);
 }
@@ -330,7 +360,7 @@ async fn what_one_record_becomes_is_bounded_over_all_steps() {
     let run = |steps: Vec<Splits>| async {
         let steps = steps.into_iter().map(|step| Arc::new(step) as Arc<dyn Transform>);
         let chain = Chain::new(steps.collect());
-        let ended = chain.run(items(&["r", "s"]), &|_| {}).await;
+        let ended = chain.begin(items(&["r", "s"])).go_on(&|_| {}).await;
         let failed = |ended: &Vec<Transformed>| {
             ended.iter().filter(|one| matches!(one, Transformed::Failed { .. })).count()
         };

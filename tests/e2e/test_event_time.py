@@ -9,6 +9,7 @@ import threading
 import time
 
 import kit
+import yaml
 
 IDENTITIES = [kit.Identity(tenant, ("clicks",)) for tenant in ("acme", "globex")]
 COLUMNS = {"id": "string", "number": "bigint"}
@@ -141,12 +142,50 @@ def make_record(name, number):
     return json.dumps({"id": name, "number": number, "at": int(time.time() * 1000)}).encode()
 
 
+def test_a_stream_that_is_taken_out_is_retired_when_its_partitions_are_told_complete(
+    folder_lake, new_lakehose
+):
+    lake = folder_lake
+    partitioning = {
+        "event_time": {"field": "at", "format": "epoch_millis", "late": {"after": "8 s", "to": "error"},
+                       "early": {"after": "1 h", "to": "error"}},
+        "complete": {"marker": "_SUCCESS"},
+    }
+    streams = {
+        "clicks": stream("clicks/second=!{event:yyyy-MM-dd-HH-mm-ss}/", partitioning, size="1 MiB", interval="1 s"),
+        "other": kit.stream_of({"columns": dict(COLUMNS)}, size="1 MiB", interval="1 s"),
+    }
+    identity = kit.Identity("acme", ("clicks", "other"))
+    server = new_lakehose([identity], lake, streams).start()
+    put(server, identity, [json.loads(make_record("one", 1))])
+    server.flush("clicks")
+    text = kit.http("GET", f"{server.admin}/metrics")[1]
+    assert 'lakehose_incomplete_partitions{stream="clicks"} 1' in text
+    settings = yaml.safe_load(server.settings_file.read_text())
+    del settings["delivery_streams"]["clicks"], settings["identities"][0]["streams"]
+    server.settings_file.write_text(yaml.safe_dump(settings, sort_keys=False))
+    done = server.run("reload", "--admin", server.admin)
+    assert done.returncode == 0, done
+    retired = server.data_dir / "streams" / "clicks" / "retired.json"
+    wait = "it is retired when its partitions of event time are told complete"
+    kit.wait_for(lambda: wait in server.log_text(), 60, "all but the end")
+    assert not retired.exists()
+    # What a start finds of it is an end to tell, and nothing else.
+    server.kill()
+    server.start()
+    kit.wait_for(retired.exists, 120, "the end of the stream")
+    folders = {key.rpartition("/")[0] for key in lake.keys() if key.startswith("clicks/")}
+    assert len(folders) == 1
+    assert f"{folders.pop()}/_SUCCESS" in lake.keys()
+
+
 def test_killed_again_and_again_a_partition_is_told_once_and_after_its_last_object(
     s3, s3_lake, new_lakehose
 ):
     listener = Listener()
     partitioning = {
-        "event_time": {"field": "at", "format": "epoch_millis", "late": {"after": "2 s", "to": "late_prefix"}},
+        "event_time": {"field": "at", "format": "epoch_millis", "late": {"after": "2 s", "to": "late_prefix"},
+                       "early": {"after": "1 d", "to": "arrival"}},
         "complete": {"marker": "_SUCCESS", "webhook": listener.url},
     }
     prefix = "clicks/tenant=!{lakehose:tenant}/second=!{event:yyyy-MM-dd-HH-mm-ss}/"

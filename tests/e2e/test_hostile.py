@@ -10,7 +10,7 @@ here.
 | S26 | slow, many and long headers, connections, HTTP/2 | s26, s25_s26; `test_connections.py`; src/ingest/server_tests.rs s26 |
 | S27 | framing that two readers read differently | s27; src/ingest/tests.rs s27 |
 | S28 | packed bodies of the API | s28; src/ingest/tests.rs s28 |
-| S30 | records that are made to break readers | s30; src/convert/tests/rejects.rs nesting, src/transform/tests/hooks.rs, src/ingest/split_tests.rs s30 |
+| S30 | records that are made to break readers | s30; src/convert/tests/rejects.rs nesting, src/jq/tests/foreign.rs shape, src/transform/tests/hooks.rs, src/ingest/split_tests.rs s30 |
 | S31 | JSON of calls that is none | s31; src/ingest/wire_tests.rs s31 |
 """
 

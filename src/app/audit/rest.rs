@@ -128,6 +128,7 @@ pub(in crate::app) fn left_at_rest(
 fn take_open(left: &mut Left, checkpoint: &Checkpoint) -> u64 {
     left.plans += checkpoint.open_plans.len() as u64;
     left.partitions += checkpoint.unregistered.len() as u64;
+    left.incomplete += (checkpoint.incomplete.len() + checkpoint.unannounced.len()) as u64;
     let objects = checkpoint.open_plans.iter().flat_map(|plan| &plan.objects);
     let objects = objects.filter(|object| !object.header.spoiled);
     objects.map(|object| object.positions.count()).sum()

@@ -88,7 +88,7 @@ impl Look {
     /// # Errors
     /// Why the stream cannot be opened, in words.
     async fn prepare_unless_empty(&self, left: Option<Left>) -> Result<Option<Prepared>, String> {
-        if left.is_some_and(|left| left.is_nothing()) {
+        if left.is_some_and(|left| left.is_final()) {
             return Ok(None);
         }
         let (definitions, of) = (self.shared.definitions.clone(), self.stream.clone());
@@ -105,9 +105,9 @@ impl Look {
 
 /// What is left, in a few words.
 fn in_figures(left: &Left) -> String {
-    let Left { records, backup_records, plans, partitions, bytes: _ } = left;
+    let Left { records, backup_records, plans, partitions, incomplete, bytes: _ } = left;
     format!(
         "records {records}, records for the backup {backup_records}, plans {plans}, partitions \
-         {partitions}"
+         {partitions}, partitions to tell complete {incomplete}"
     )
 }

@@ -24,8 +24,9 @@ use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 
 use super::arrays::{Chance, Spread, array};
-use super::{columns, show};
+use super::columns;
 use crate::convert::file::Writer;
+use crate::convert::reference::show;
 use crate::convert::{
     Dictionary, ParquetCompression, ParquetOptions, Schema, TimestampForm, WriterVersion,
 };

@@ -67,8 +67,14 @@ fn records_of_any_shape_have_keys_or_an_error() {
     assert_eq!(keys("{\"a\":\"\\ud83d\\ude00\"}"), text("😀"));
     assert_eq!(keys("{\"a\":1.0}"), text("1"));
     assert_eq!(keys("{\"a\":9007199254740993}"), text("9007199254740992"));
-    let wide: Vec<String> = (0..1_000_000).map(|n| format!("\"k{n}\":{n}")).collect();
-    assert_eq!(keys(&format!("{{{},\"a\":true}}", wide.join(","))), text("true"));
+    let wide = |count: usize| {
+        let members: Vec<String> = (1..count).map(|n| format!("\"k{n}\":{n}")).collect();
+        format!("{{{},\"a\":true}}", members.join(","))
+    };
+    assert_eq!(keys(&wide(MEMBERS_MAX)), text("true"));
+    for count in [MEMBERS_MAX + 1, 1_000_000] {
+        assert!(keys(&wide(count)).is_err_and(|why| why.contains("more than 10000 members")));
+    }
 }
 
 #[test]

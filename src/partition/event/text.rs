@@ -4,15 +4,19 @@
 //!
 //! A letter that stands once takes as many digits as there are, up to those of its field; letters
 //! that stand together take as many digits as they are. A text without a zone is UTC.
+//!
+//! The patterns of Hive's columns are Joda's and read in `convert::joda`. The letters look alike, but what
+//! they take does not: there `dd` takes one digit, too, `MMM` a long name, `SSS` one to three digits,
+//! a day of the week must be that of the date, and `yy` is refused. What the two agree on stands in
+//! `time`.
 
 use chrono::NaiveDate;
 
 use super::super::pattern::quoted;
 use crate::record::UnixMillis;
-use crate::time::{MONTHS, WEEKDAYS};
+use crate::time::{MONTHS, WEEKDAYS, hour_of_half, offset_minutes};
 
 const NANO_DIGITS: u32 = 9;
-const OFFSET_MINUTES_MAX: u32 = 18 * 60;
 
 /// The form of a time in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,26 +230,15 @@ impl Time {
                 return Some(rest);
             }
         }
-        let (sign, rest) = match text.as_bytes().first()? {
-            b'+' => (1, &text[1..]),
-            b'-' => (-1, &text[1..]),
-            _ => return None,
-        };
-        let (hours, rest) = digits(rest, 2, 2)?;
-        let minutes = digits(rest.strip_prefix(':').unwrap_or(rest), 2, 2);
-        let (minutes, rest) = minutes.unwrap_or((0, rest));
-        let offset = hours * 60 + minutes;
-        self.offset_minutes = sign * i64::from(offset);
-        (minutes < 60 && offset <= OFFSET_MINUTES_MAX).then_some(rest)
+        let (minutes, length) = offset_minutes(text.as_bytes())?;
+        self.offset_minutes = minutes;
+        Some(&text[length..])
     }
 
     fn instant(&self) -> Option<UnixMillis> {
         let hour = match self.is_afternoon {
             None => self.hour,
-            Some(is_afternoon) if (1..=12).contains(&self.hour) => {
-                self.hour % 12 + if is_afternoon { 12 } else { 0 }
-            }
-            Some(_) => return None,
+            Some(is_afternoon) => hour_of_half(self.hour, is_afternoon)?,
         };
         let date = NaiveDate::from_ymd_opt(self.year as i32, self.month, self.day)?;
         let time = date.and_hms_nano_opt(hour, self.minute, self.second, self.nanos)?;

@@ -109,6 +109,7 @@ impl Leg {
             open_plans: self.state.open_plans().len(),
             open_objects: objects.sum(),
             unregistered_partitions: self.state.unregistered().len(),
+            incomplete_partitions: self.state.watched().untold_count(),
             log_bytes: self.log.bytes(),
             outbox_bytes: self.outbox.bytes(),
             blocked: self.troubles.text(),

@@ -8,7 +8,7 @@
 //! The end is told by a plan without records. So it is told once for the same reasons for which a
 //! record is delivered once, and its bytes wait out an outage in the outbox.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use super::super::completion::{Completion, Teller, Telling};
@@ -36,6 +36,19 @@ pub(super) struct Asked {
 impl Leg {
     pub(super) fn completion(&self) -> Option<&Completion> {
         self.freezer.converter.recipe.completion.as_ref()
+    }
+
+    /// Makes known what this leg has told, and keeps out of partitions what another leg has told of.
+    pub(super) fn share_horizon(&mut self) {
+        let told = &self.surroundings.told;
+        if let Some(until) = self.state.watched().horizon().until {
+            told.tell(self.role, until);
+        }
+        if let Some(until) = told.before(self.role)
+            && self.state.watched_mut().told_before(until)
+        {
+            self.collector.extend_horizon(until);
+        }
     }
 
     /// Goes on with telling the ends of partitions. Tells whether other steps that place records or
@@ -115,18 +128,18 @@ impl Leg {
     fn tellings(&self, completion: &Completion, at: UnixMillis, own: Position) -> Vec<Telling> {
         let pending =
             if completion.late_follow { HashSet::new() } else { self.pending_locations() };
-        let unregistered = self.state.unregistered();
+        let unregistered = self.state.unregistered().iter().map(|one| one.location.as_str());
+        let unregistered: BTreeSet<&str> = unregistered.collect();
         let is_complete = |watched: &&WatchedPartition| {
             let location = watched.location();
-            let is_part = |other: &str| other.starts_with(&location) || location.starts_with(other);
-            completion.is_over(watched.partition.until, at)
-                && !pending.contains(&location)
-                && !unregistered.iter().any(|partition| is_part(&partition.location))
+            !pending.contains(&location) && !has_part_of(&location, &unregistered)
         };
         let teller =
             Teller { stream: &self.surroundings.stream, stamp: self.records.stamp(), completion };
         let watched = self.state.watched();
-        teller.tell(watched.incomplete().filter(is_complete), watched.unannounced(), own)
+        let over = watched.incomplete();
+        let over = over.take_while(|one| completion.is_over(one.partition.until, at));
+        teller.tell(over.filter(is_complete), watched.unannounced(), own)
     }
 
     /// Where records belong that wait for their plan, or whose plan waits for its commit.
@@ -151,6 +164,9 @@ impl Leg {
         let before = self.state.watched().horizon();
         let until = told.max().max(before.until);
         // Before the plan is durable, since what is placed meanwhile must not come into them.
+        if let Some(until) = until {
+            self.surroundings.told.tell(self.role, until);
+        }
         self.collector.change_horizon(Horizon { from: own.max(before.from), until });
         self.freezing = true;
         let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
@@ -173,7 +189,7 @@ impl Leg {
 
     /// Tells what new orders leave untold.
     pub(super) fn note_untold(&self) {
-        let count = self.state.watched().incomplete().count();
+        let count = self.state.watched().incomplete_count();
         let is_told = self.completion().is_some() && self.ends.are_told();
         if count > 0 && !is_told {
             tracing::warn!(
@@ -182,6 +198,34 @@ impl Leg {
                 "partitions of event time that have records will not be told complete: 'complete' was \
                  taken out, or hooks were given to the stream or taken from it"
             );
+        }
+    }
+}
+
+/// Whether one of the folders is `location`, or a part of it, or has it as a part. All end with a slash.
+fn has_part_of(location: &str, folders: &BTreeSet<&str>) -> bool {
+    let below = folders.range(location..).next().is_some_and(|other| other.starts_with(location));
+    below || location.match_indices('/').any(|(at, _)| folders.contains(&location[..=at]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_are_parts_of_what_they_lie_in() {
+        let folders = BTreeSet::from(["s3://b/a/day=1/", "s3://b/a/day=2/hour=1/", "s3://b/c/"]);
+        for (location, expected) in [
+            ("s3://b/a/day=1/", true),
+            ("s3://b/a/day=1/hour=1/", true),
+            ("s3://b/a/day=2/", true),
+            ("s3://b/", true),
+            ("s3://b/a/day=2/hour=2/", false),
+            ("s3://b/a/day=11/", false),
+            ("s3://b/a/day=3/", false),
+            ("s3://b/d/", false),
+        ] {
+            assert_eq!(has_part_of(location, &folders), expected, "{location}");
         }
     }
 }

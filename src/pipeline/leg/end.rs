@@ -110,6 +110,7 @@ impl Leg {
             records: self.ledger(end).pending,
             plans: self.state.open_plans().len() as u64,
             partitions: self.state.unregistered().len() as u64,
+            incomplete: self.state.watched().untold_count() as u64,
             bytes: self.log.bytes() + self.outbox.bytes(),
         }
     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use super::super::collector::as_runs;
 use super::super::delivery::TOLD_OBJECTS_MAX;
-use super::super::freeze::{Batch, FreezeError};
+use super::super::freeze::FreezeError;
 use super::super::intake::Stretch;
+use super::super::loan::NoRoom;
 use super::super::orders::Surroundings;
 use super::super::registration::{RegisterError, Report};
+use super::super::round::{Batch, divided};
 use super::super::sizes::planned;
 use super::super::transformer::Became;
 use super::super::turns::{Rest, TurnEnd};
@@ -79,9 +81,12 @@ impl Leg {
                 self.freezing_records = 0;
                 self.halted |= matches!(plan, Err(FreezeError::Plan(AppendError::Failed)));
                 let is_too_much = matches!(plan, Err(FreezeError::TooManyFailed));
+                self.known_round_bytes = match &plan {
+                    Err(FreezeError::NoRoom(NoRoom { bytes })) => *bytes,
+                    _ => 0,
+                };
                 if let Some(plan) = self.note("freeze a batch", plan) {
                     self.checkpoints_due = 2;
-                    self.collector.planned(&batches);
                     // What was lost as a whole was told when it was looked for.
                     self.report_lost(&plan.damaged.without(&lost));
                     planned(&self.surroundings.stream, &batches, &plan, self.collector.aim());
@@ -91,8 +96,7 @@ impl Leg {
                 } else {
                     let batches =
                         Arc::try_unwrap(batches).unwrap_or_else(|shared| (*shared).clone());
-                    let batches =
-                        if is_too_much { self.collector.divide(batches) } else { batches };
+                    let batches = if is_too_much { divided(batches) } else { batches };
                     self.collector.give_back(batches, &lost);
                 }
             }

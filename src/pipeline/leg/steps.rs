@@ -10,7 +10,9 @@ use uuid::Uuid;
 
 use super::super::delivery::{Delivery, TOLD_OBJECTS_MAX};
 use super::super::freeze::FreezeError;
+use super::super::loan::Loan;
 use super::super::registration::register;
+use super::super::round::memory_bytes;
 use super::super::transforms::BATCH_RECORDS_MAX;
 use super::super::turns::TurnEnd;
 use super::super::{blocking, repeat, rest_after};
@@ -22,27 +24,34 @@ use crate::plan::PlanId;
 use crate::record::Position;
 
 /// Objects that may wait for their store; beyond it records wait in the journal, as they came. Each
-/// stands in every checkpoint with about a KiB.
+/// stands in every checkpoint,
 const OPEN_OBJECTS_MAX: usize = 100_000;
+/// and takes about so much, there and in memory.
+const OPEN_OBJECT_BYTES: usize = 1 << 10;
 
 impl Leg {
     pub(super) fn start_transforms(&mut self) {
+        self.hooks_memory.set(self.transforms.memory_bytes());
         while let Some(transformer) = &self.transformer
             && self.transforms.has_room(&transformer.scratch, &self.surroundings.budget)
+            // What comes behind a rest gives nothing back before it.
+            && (self.transforms.has_rest() || !self.hooks_memory.is_too_much())
         {
             let ticket = match self.transforms.begin_rest() {
                 Some(ticket) => ticket,
                 None => match self.collector.pop(BATCH_RECORDS_MAX) {
-                    Some(batch) => self.transforms.begin(batch.positions),
+                    Some(batch) => self.transforms.begin(batch.positions, batch.data_bytes),
                     None => break,
                 },
             };
             self.start_transform(ticket);
+            self.hooks_memory.set(self.transforms.memory_bytes());
         }
     }
 
     pub(super) fn start_transform(&mut self, ticket: u64) {
-        let begin = |transformer| self.transforms.transform(ticket, transformer);
+        let transforms = &mut self.transforms;
+        let begin = |transformer| transforms.transform(ticket, transformer);
         if let Some(transform) = self.transformer.clone().and_then(begin) {
             let task = self.work.spawn(async move { Done::Transformed(ticket, transform.await) });
             self.transforms.started(ticket, task);
@@ -64,14 +73,15 @@ impl Leg {
     /// whose delivery makes room; or more objects wait for their store than a checkpoint should carry.
     pub(super) fn start_freeze(&mut self) {
         let open_objects = self.state.open_plans().values().map(|plan| plan.objects.len());
-        if open_objects.sum::<usize>() >= OPEN_OBJECTS_MAX {
+        let open_objects = open_objects.sum::<usize>();
+        self.plans_memory.set(open_objects * OPEN_OBJECT_BYTES);
+        if open_objects >= OPEN_OBJECTS_MAX || self.plans_memory.is_too_much() {
             return;
         }
-        let bytes = self.collector.next_round_bytes();
+        // What turned out larger than expected is not converted again before there is room for it.
+        let bytes = self.collector.next_round_bytes().max(self.known_round_bytes);
         let budget = &self.surroundings.budget;
-        let is_first = self.state.open_plans().is_empty();
-        let Some(room) = budget.lend(bytes).or_else(|| is_first.then(|| budget.promise(bytes)))
-        else {
+        let Some(loan) = Loan::take(budget, bytes, self.state.open_plans().is_empty()) else {
             return;
         };
         self.freezing = true;
@@ -81,12 +91,14 @@ impl Leg {
         let batches = Arc::new(batches);
         let (freezer, id) = (self.freezer.clone(), self.state.next_plan());
         let source_end = self.state.source_end();
-        let conversions = self.surroundings.conversions.clone();
+        let pool = self.surroundings.pool.clone();
+        let recipe = &self.freezer.converter.recipe;
+        let memory_bytes = memory_bytes(&batches, &recipe.format, recipe.object_bytes);
         self.work.spawn(async move {
-            let permit = conversions.acquire_owned().await;
-            let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end).await;
+            let memory = pool.memory(memory_bytes).await;
+            let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end, loan).await;
             // Others need not wait for the rest after a failure.
-            drop((permit, room));
+            drop(memory);
             let plan =
                 rest_after(plan, |error| !matches!(error, FreezeError::Plan(AppendError::Failed)));
             Done::Planned { batches, lost, plan: plan.await }

@@ -210,7 +210,8 @@ async fn an_end_is_told_once_after_everything_that_was_accepted() {
     world.send_event(&running, Some(0)).await;
     world.pass(2).await;
     world.send_event(&running, Some(-2 * SECOND_MS)).await;
-    running.flush().await;
+    let status = running.flush().await;
+    assert_eq!(status.incomplete_partitions, 1, "a flush does not wait for it");
     world.send_event(&running, Some(-2 * SECOND_MS)).await;
     // The span and its bound are over, and one record is not delivered.
     world.pass(10).await;
@@ -266,6 +267,41 @@ async fn a_clock_that_is_set_back_brings_nothing_into_a_complete_partition() {
     // That of the records without a time, which the next partition took.
     assert_eq!(world.audit_ends("after"), 2);
     running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn hooks_that_come_or_go_bring_nothing_into_a_partition_that_was_complete_before() {
+    for (had_hook, restarts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let case = format!("had hooks: {had_hook}, restarts: {restarts}");
+        let mut world = World { tells_ends: true, ..World::new() };
+        world.hook = had_hook.then(Arc::default);
+        let running = world.start();
+        let start = world.clock.now();
+        world.send(&running, 20).await.expect("the disk works");
+        running.flush().await;
+        world.pass(5).await;
+        world.all_ends_are_told(&running).await;
+        assert_eq!(world.audit_ends(&case), 1);
+        world.hook = (!had_hook).then(Arc::default);
+        let running = if restarts {
+            running.stop().await;
+            world.start()
+        } else {
+            running.handle.change(world.settings()).await.expect("nothing is in the way");
+            running
+        };
+        // The clock was set back: their partition is that of the first ones.
+        let mut batch = Batch::new(Some(Tenant::new("acme").expect("a tenant")), start);
+        let ids = world.calls * 1000..world.calls * 1000 + 20;
+        ids.for_each(|id| batch.push(format!(r#"{{"id":{}}}"#, 2 * id).as_bytes()));
+        running.journal.append(batch).await.expect("the disk works");
+        running.flush().await;
+        world.pass(30).await;
+        world.all_ends_are_told(&running).await;
+        assert_eq!(world.audit_ends(&case), 2);
+        assert_eq!(running.status().await.incomplete_partitions, 0);
+        running.stop().await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,7 +4,10 @@ use std::collections::BTreeSet;
 
 use super::doubles::{Fault, locked};
 use super::world::{Running, World};
+use crate::clock::Clock as _;
+use crate::journal::Batch;
 use crate::metrics::{stream_labels, stream_labels_with};
+use crate::record::Tenant;
 
 fn delivered(running: &Running, kind: &str) -> u64 {
     let labels = stream_labels_with("clicks", "kind", kind);
@@ -148,5 +151,33 @@ async fn a_store_that_is_down_is_tried_rarely_and_its_backlog_leaves_in_order() 
     let first: Vec<_> = locked(&world.store.attempts)[before..].iter().take(20).cloned().collect();
     let old = first.iter().filter(|(key, _)| older.contains(key)).count();
     assert!(old >= 15, "{old} of the first 20");
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_that_turn_out_too_large_for_the_disk_wait_until_something_has_left_it() {
+    let mut world = World { budget_bytes: 300 << 10, ..World::new() };
+    *locked(&world.store.put_fault) = Fault::times(u32::MAX);
+    let running = world.start();
+    world.send(&running, 10).await.unwrap();
+    begin_flush(&world, &running, 1).await;
+    world.until(&running, |status| status.open_plans == 1).await;
+    // Two bytes each, which become a line of some hundred of an error object.
+    let mut batch = Batch::new(Some(Tenant::new("acme").expect("a tenant")), world.clock.now());
+    (0..1_000).for_each(|_| batch.push(b"[]"));
+    running.journal.append(batch).await.expect("there is room for them");
+    begin_flush(&world, &running, 1).await;
+    // The store does not take the two objects, and the disk has no room for what comes behind them.
+    let has_no_room = |blocked: &Option<String>| {
+        blocked.as_ref().is_some_and(|text| text.contains("(and 2 more)"))
+    };
+    world.until(&running, |status| has_no_room(&status.blocked)).await;
+    world.pass(30).await;
+    assert!(running.budget.used_bytes() < world.budget_bytes);
+    assert_eq!(running.status().await.open_plans, 1);
+
+    *locked(&world.store.put_fault) = Fault::default();
+    let status = running.flush().await;
+    assert_eq!((status.delivered, status.failed, status.pending), (8, 1_002, 0));
     running.stop().await;
 }

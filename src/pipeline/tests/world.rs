@@ -11,7 +11,7 @@ use bytes::Bytes;
 use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use parquet::record::RowAccessor as _;
 use prometheus_client::registry::Registry;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -28,10 +28,11 @@ use crate::disk::{Disk as _, DiskBudget, OpenMode};
 use crate::journal::{
     AppendError, Batch, Committer, Environment, Journal, Opened, RememberedCalls, SegmentSizes,
 };
+use crate::memory::MemoryBudget;
 use crate::metrics::{Metrics, stream_labels_with};
 use crate::partition::{Place, Template};
 use crate::pipeline::{
-    AT_ONCE, Backup, Handle, Left, Partitioning, Parts, Pipeline, Recipe, Settings, Status,
+    AT_ONCE, Backup, Handle, Left, Partitioning, Parts, Pipeline, Pool, Recipe, Settings, Status,
 };
 use crate::plan::{ObjectKind, PlanId, Target};
 use crate::record::{StreamName, Tenant};
@@ -69,6 +70,8 @@ pub(super) struct World {
     pub(super) webhook: Arc<FaultyWebhook>,
     /// Other columns, and the size that objects are to have.
     pub(super) aimed: Option<Aimed>,
+    /// What may be on the disk.
+    pub(super) budget_bytes: u64,
 }
 
 /// Rows of other columns in objects of a certain size.
@@ -121,6 +124,7 @@ impl World {
             recipe: None,
             webhook: Arc::default(),
             aimed: None,
+            budget_bytes: 1 << 40,
         }
     }
 
@@ -144,7 +148,7 @@ impl World {
             disk: Arc::new(self.disk.clone()),
             clock: self.clock.clone(),
             committer: Committer::start(None).expect("threads start"),
-            budget: Arc::new(DiskBudget::new(1 << 40)),
+            budget: Arc::new(DiskBudget::new(self.budget_bytes)),
             instance: Uuid::from_u128(7),
             remembered_calls: RememberedCalls::new(1000),
             segments: SegmentSizes::default(),
@@ -161,6 +165,7 @@ impl World {
         let opened = open(&environment)?;
         let (journal, budget) = (opened.journal.clone(), environment.budget.clone());
         let metrics = Metrics::register(&mut Registry::default());
+        let memory = Arc::new(MemoryBudget::new(1 << 30));
         let (pipeline, handle) = Pipeline::new(Parts {
             stream: stream(),
             opened,
@@ -168,7 +173,8 @@ impl World {
             directory: DIRECTORY.into(),
             settings: self.settings(),
             stores: Arc::new(Stores::with_client(target(), self.store.clone())),
-            conversions: Arc::new(Semaphore::new(2)),
+            pool: Pool::new(2, memory.conversions.clone()),
+            memory,
             metrics: metrics.clone(),
         })
         .ok()?;
@@ -488,6 +494,16 @@ fn stream() -> StreamName {
 
 pub(super) fn open(environment: &Environment) -> Option<Opened> {
     Journal::open(environment, &stream(), Path::new(DIRECTORY)).ok()
+}
+
+/// A log that holds these records, on a disk in memory.
+pub(in crate::pipeline) async fn journal_of(records: &[Vec<u8>]) -> Journal {
+    let world = World::new();
+    let journal = open(&world.environment()).expect("the disk works").journal;
+    let mut batch = Batch::new(None, crate::clock::Clock::now(&*world.clock));
+    records.iter().for_each(|record| batch.push(record));
+    journal.append(batch).await.expect("the disk works");
+    journal
 }
 
 fn tenant_of(id: u64) -> &'static str {

@@ -306,7 +306,7 @@ async fn a_chain_waits_for_a_hook_that_is_away() {
     let troubled = |trouble: Option<&Unavailable>| {
         heard.lock().expect("no panic").push(trouble.map(|trouble| trouble.action));
     };
-    let ended = chain.run(items(&["a"]), &troubled).await;
+    let ended = chain.begin(items(&["a"])).go_on(&troubled).await;
     assert_eq!(ended, [[Transformed::Part(Part::new("a"))]]);
     assert_eq!(*heard.lock().expect("no panic"), [Some(Action::Retry), Some(Action::Retry), None]);
 }

@@ -1,6 +1,7 @@
 //! Firehose's processors: what each makes of what it is given, in bounds, whatever that is.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -8,6 +9,8 @@ use md5::{Digest as _, Md5};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::decompress::Decompress;
+use super::super::inside::{Inside, Processor};
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -127,22 +130,19 @@ async fn a_batch_of_bombs_is_answered_in_part_and_a_record_as_a_whole() {
     let answered = decompress().apply(&batch).await.expect("an answer");
     assert_eq!(answered.len(), 2, "the second goes beyond 4 MiB");
     let chain = Chain::new(vec![Arc::new(decompress())]);
-    let mut left = batch;
-    let mut counts = Vec::new();
-    while !left.is_empty() {
-        let ended = chain.run(left.clone(), &|_| {}).await;
+    let mut journey = chain.begin(batch);
+    for expected in [2, 2, 1, 0] {
+        let ended = journey.go_on(&|_| {}).await;
         assert!(ended.iter().all(|ended| matches!(ended.as_slice(), [Transformed::Part(_)])));
-        left.drain(..ended.len());
-        counts.push(ended.len());
+        assert_eq!(ended.len(), expected);
     }
-    assert_eq!(counts, [2, 2, 1]);
 
     // All of a record is told of at once, and no more of it is kept than a record may become.
     let records = vec![bomb.clone(); 7].into_iter().map(Bytes::from);
     let aggregated = aggregated(&records.collect::<Vec<_>>());
     let chain = Chain::new(vec![Arc::new(kpl()), Arc::new(decompress())]);
     let batch = vec![item("0", aggregated.clone()), item("1", aggregated)];
-    let ended = chain.run(batch, &|_| {}).await;
+    let ended = chain.begin(batch).go_on(&|_| {}).await;
     let [ended] = ended.as_slice() else { panic!("{} records", ended.len()) };
     let parts = ended.iter().filter(|one| matches!(one, Transformed::Part(_))).count();
     let failed = ended.iter().filter_map(|one| match one {
@@ -151,6 +151,61 @@ async fn a_batch_of_bombs_is_answered_in_part_and_a_record_as_a_whole() {
     });
     assert_eq!(parts, 5);
     assert_eq!(failed.collect::<Vec<_>>(), [(bomb.len(), "Transform.TooLarge"); 2]);
+}
+
+/// Unpacks, and counts how often it was asked and how much it was asked for.
+#[derive(Debug, Default)]
+struct Counted(Arc<AtomicUsize>);
+
+impl Processor for Counted {
+    fn verdict(&self, part: &Part) -> Verdict {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Decompress.verdict(part)
+    }
+}
+
+#[tokio::test]
+async fn of_a_record_of_bombs_only_the_first_are_unpacked() {
+    let too_long = gzip(vec![b' '; PART_BYTES_MAX + 1]);
+    let mut broken = gzip(vec![b' '; PART_BYTES_MAX]);
+    let checksum_at = broken.len() - 8;
+    broken[checksum_at] ^= 1;
+    let fits = gzip(vec![b' '; PART_BYTES_MAX]);
+    for (bomb, parts_expected) in [(&too_long, 0), (&broken, 0), (&fits, 1)] {
+        let packed = aggregated(&vec![Bytes::from(bomb.clone()); 60]);
+        let asked = Arc::new(AtomicUsize::new(0));
+        let unpacks = Inside::new(Counted(asked.clone()));
+        let chain = Chain::new(vec![Arc::new(kpl()), Arc::new(unpacks)]);
+        let batch = vec![item("0", packed), item("1", gzip("fine"))];
+        let ended = chain.begin(batch.clone()).go_on(&|_| {}).await;
+        assert_eq!(ended[0].len(), 60, "each is told of");
+        let is_part = |one: &&Transformed| matches!(one, Transformed::Part(_));
+        assert_eq!(ended[0].iter().filter(is_part).count(), parts_expected);
+        let raw_is_kept = |one: &Transformed| match one {
+            Transformed::Failed { raw, .. } => raw == bomb,
+            _ => true,
+        };
+        assert!(ended[0].iter().all(raw_is_kept));
+        let asked = asked.load(Ordering::Relaxed);
+        assert!((2..=6).contains(&asked), "{asked} were unpacked");
+        // What such a record takes is its own matter.
+        let after = chain.begin(batch[1..].to_vec()).go_on(&|_| {}).await;
+        assert_eq!(after, [[Transformed::Part(Part::new("fine"))]]);
+    }
+}
+
+#[tokio::test]
+async fn one_bomb_spoils_no_neighbour_in_its_record() {
+    let bomb = gzip(vec![b' '; PART_BYTES_MAX + 1]);
+    let packed = [gzip("a"), bomb.clone(), gzip("b"), bomb, gzip("c")];
+    let packed = aggregated(&packed.map(Bytes::from));
+    let chain = Chain::new(vec![Arc::new(kpl()), Arc::new(decompress())]);
+    let ended = chain.begin(vec![item("0", packed)]).go_on(&|_| {}).await;
+    let parts = ended[0].iter().filter_map(|one| match one {
+        Transformed::Part(part) => Some(part.data.as_ref()),
+        _ => None,
+    });
+    assert_eq!(parts.collect::<Vec<_>>(), [b"a", b"b", b"c"]);
 }
 
 #[tokio::test]
@@ -162,6 +217,27 @@ async fn the_messages_of_an_envelope_become_one_record() {
     assert_eq!(shown(&one(&messages(), envelope(&[]).to_string()).await), "");
     let escaped = r#"{"logEvents" : [ {"message" : "\u00e9\n\ud83d\ude00"} ] , "messageType" : "DATA_MESSAGE"}"#;
     assert_eq!(shown(&one(&messages(), escaped).await), "é\n😀\n");
+}
+
+#[tokio::test]
+async fn half_a_pair_of_surrogates_spoils_no_other_message() {
+    for (message, line) in [
+        (r"\ud800", "\u{fffd}"),
+        (r"\udc00", "\u{fffd}"),
+        (r"a\ud83d\u00e9\t", "a\u{fffd}é\t"),
+        (r"\ud83d\ud83d\ude00", "\u{fffd}😀"),
+        (r"\ud83d\\ude00\/", "\u{fffd}\\ude00/"),
+        (r"\ud83d", "\u{fffd}"),
+    ] {
+        let text = format!(
+            r#"{{"messageType":"DATA_MESSAGE","logEvents":[{{"message":"one"}},{{"message":"{message}"}},{{"message":"two"}}]}}"#
+        );
+        let expected = format!("one\n{line}\ntwo\n");
+        assert_eq!(shown(&one(&messages(), text.clone()).await), expected, "{message}");
+        // An event is written as it came: only who reads it has to say what that means.
+        let events = shown(&one(&cloudwatch_logs(LogForm::Events), text).await);
+        assert_eq!(events.matches(message).count(), 1, "{events}");
+    }
 }
 
 #[tokio::test]
@@ -290,7 +366,7 @@ async fn a_bad_document_takes_what_stands_behind_it_and_nothing_before() {
     assert!(failure.message.starts_with(begins), "{}", failure.message);
 
     let chain = Chain::new(vec![Arc::new(json_parts()), Arc::new(filter(".a > 1"))]);
-    let ended = chain.run(vec![item("0", record.clone())], &|_| {}).await;
+    let ended = chain.begin(vec![item("0", record.clone())]).go_on(&|_| {}).await;
     assert_eq!(
         ended,
         [[
@@ -301,7 +377,7 @@ async fn a_bad_document_takes_what_stands_behind_it_and_nothing_before() {
     );
     // One good document before a bad one is a part as well, and fails as such.
     let chain = Chain::new(vec![Arc::new(json_parts()), Arc::new(jq("error"))]);
-    let ended = chain.run(vec![item("0", "1 x")], &|_| {}).await;
+    let ended = chain.begin(vec![item("0", "1 x")]).go_on(&|_| {}).await;
     let raws = ended[0].iter().map(|one| match one {
         Transformed::Failed { raw, .. } => raw.clone(),
         other => panic!("{other:?}"),
@@ -407,7 +483,7 @@ async fn a_packed_record_fails_as_it_was_sent_whichever_step_it_fails_in() {
     let records = [gzip(envelope(&["{}"]).to_string()), gzip("no envelope"), b"no gzip".to_vec()];
     let numbered = records.iter().enumerate();
     let items = numbered.map(|(id, data)| item(&id.to_string(), data.clone())).collect();
-    let ended = chain.run(items, &|_| {}).await;
+    let ended = chain.begin(items).go_on(&|_| {}).await;
     for ((ended, record), code) in ended.iter().zip(&records).zip([
         "Transform.JqFailed",
         "Decompression failed.",
@@ -430,7 +506,7 @@ async fn keys_of_an_earlier_step_go_through_processors() {
         Arc::new(json_parts()),
         Arc::new(delimited(":")),
     ];
-    let ended = Chain::new(steps).run(vec![given], &|_| {}).await;
+    let ended = Chain::new(steps).begin(vec![given]).go_on(&|_| {}).await;
     let part = |data: &'static str| {
         Transformed::Part(Part { data: data.into(), partition_keys: keys.clone() })
     };
@@ -485,7 +561,9 @@ proptest! {
                     Verdict::Parts(parts) | Verdict::PartsAndRest { parts, .. } => {
                         prop_assert!((1..=PARTS_MAX).contains(&parts.len()));
                     }
-                    Verdict::Failed(failure) => prop_assert!(failure.code != "Transform.BrokeDown"),
+                    Verdict::Failed(failure) | Verdict::FailedAfter { failure, .. } => {
+                        prop_assert!(failure.code != "Transform.BrokeDown");
+                    }
                     Verdict::Dropped => {}
                 }
             }
