@@ -59,7 +59,7 @@ const HOMES: [Home; 29] = [
         instead: "call HTTP in the command line's client, in a hook or in the webhook",
     },
     Home {
-        what: &["arrow_array", "arrow_buffer", "arrow_schema", "parquet"],
+        what: &["arrow_array", "arrow_buffer", "arrow_schema", "arrow_select", "parquet"],
         homes: &["convert/"],
         instead: "read and write columns in convert, and export what is needed in our own types",
     },

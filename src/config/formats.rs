@@ -15,6 +15,7 @@ use super::shape::{
     FormatSection, InputSection, OpenXSection, ParquetSection, RecordsSection, SchemaSection,
     StreamSection,
 };
+use super::values::Text;
 use crate::convert::{
     BinaryText, Delimiter, Dictionary, JsonInput, OpenXOptions, ParquetCompression, ParquetOptions,
     RecordsCompression, RecordsOptions, TimestampForm, TimestampFormat, WriterVersion,
@@ -48,11 +49,14 @@ pub(super) fn format(
                 reader.fault(place.below("schema"), message);
                 return None;
             }
-            let options = rows.map_or(Some(ParquetOptions::default()), parquet);
-            let input = input.given().map_or(Some(JsonInput::default()), |at| {
-                let columns = stream.schema.value().and_then(|schema| schema.columns.value());
-                json_input(at, columns, reader)
-            });
+            let columns = stream.schema.value().and_then(|schema| schema.columns.value());
+            let options = match rows {
+                Some(section) => parquet(section, columns, reader),
+                None => Some(ParquetOptions::default()),
+            };
+            let input = input
+                .given()
+                .map_or(Some(JsonInput::default()), |at| json_input(at, columns, reader));
             Some(Format::Parquet(ParquetOptions { input: input?, ..options? }))
         }
         (None, Some(At { value: section, .. })) => {
@@ -73,8 +77,20 @@ pub(super) fn format(
     }
 }
 
-fn parquet(section: &ParquetSection) -> Option<ParquetOptions> {
+/// How rows are written; `columns` are the stream's own, where it has some.
+fn parquet(
+    section: &ParquetSection,
+    columns: Option<&Named<HiveType>>,
+    reader: &mut Reader<'_>,
+) -> Option<ParquetOptions> {
+    let may_be_filtered =
+        |hive_type: &HiveType| !hive_type.is_nested() && *hive_type != HiveType::Boolean;
+    let bloom_filters = column_names(&section.bloom_filters, columns, may_be_filtered, reader);
+    let may_be_sorted = |hive_type: &HiveType| !hive_type.is_nested();
+    let sort_by = column_names(&section.sort_by, columns, may_be_sorted, reader);
     Some(ParquetOptions {
+        bloom_filters: bloom_filters?,
+        sort_by: sort_by?,
         compression: *section.compression.value()?,
         timestamps: *section.timestamps.value()?,
         binary: *section.binary.value()?,
@@ -88,6 +104,41 @@ fn parquet(section: &ParquetSection) -> Option<ParquetOptions> {
         writer_version: *section.writer_version.value()?,
         input: JsonInput::default(),
     })
+}
+
+/// Names of columns in lower case. Those of a table are not known here; `columns` are the stream's own,
+/// where it has some, and must be of types that fit.
+fn column_names(
+    names: &Field<List<Text>>,
+    columns: Option<&Named<HiveType>>,
+    fits: impl Fn(&HiveType) -> bool,
+    reader: &mut Reader<'_>,
+) -> Option<Vec<String>> {
+    let List(names) = names.value()?;
+    let mut found: Vec<String> = vec![];
+    for field in names {
+        let At { value: Text(name), place } = field.given()?;
+        let name = name.to_lowercase();
+        let column = columns
+            .map(|Named(columns)| columns.iter().find(|column| column.name.to_lowercase() == name));
+        let quoted = shown(&name);
+        if let Some(None) = column {
+            let message = format_args!("the stream has no column {quoted}: write one of its");
+            reader.fault(place.clone(), message);
+        } else if column.flatten().and_then(|column| column.field.value()).is_some_and(|t| !fits(t))
+        {
+            let message = format_args!(
+                "column {quoted} has a type that this is not done for: write one of numbers, texts, \
+                 times or binary values"
+            );
+            reader.fault(place.clone(), message);
+        } else if found.contains(&name) {
+            reader
+                .fault(place.clone(), format_args!("column {quoted} stands twice: write it once"));
+        }
+        found.push(name);
+    }
+    Some(found)
 }
 
 /// How JSON is read; `columns` are the stream's own, where it has some.

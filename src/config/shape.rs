@@ -198,7 +198,7 @@ section! {
 section! {
     /// How rows are written.
     ParquetSection expects "a mapping with compression, timestamps and binary" {
-        /// How the pages of a file are compressed.
+        /// How columns are compressed; those that it does not make smaller are not.
         compression: ParquetCompression = Default("snappy"),
         /// The form of timestamps.
         timestamps: TimestampForm = Default("micros"),
@@ -212,6 +212,12 @@ section! {
         dictionary: Dictionary = Default("auto"),
         /// The form of data pages (WriterVersion).
         writer_version: WriterVersion = Default("v1"),
+        /// Columns of which each row group has a Bloom filter, for readers who look for single values, such
+        /// as ids.
+        bloom_filters: List<Text> = Default("[]"),
+        /// Columns that the rows of each row group are sorted by; a group is held in memory until it is
+        /// complete.
+        sort_by: List<Text> = Default("[]"),
     }
 }
 

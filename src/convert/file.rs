@@ -10,14 +10,15 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{self, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 
 use super::format::WriterVersion;
 use super::orders;
-use super::pages::{EndedGroup, Group};
+use super::pages::Group;
 use super::schema::Schema;
+use super::sorting::{self, Sorting};
 
 /// A row group ends with the batch that brings it to so many bytes of JSON.
 const ROW_GROUP_BYTES_MAX: usize = 128 << 20;
@@ -35,6 +36,8 @@ pub(super) struct Writer {
     /// Made with the first row group, or at the end.
     file: Option<SerializedFileWriter<Vec<u8>>>,
     group_json_bytes: usize,
+    /// Where rows wait until their group can be sorted.
+    sorting: Option<Sorting>,
 }
 
 /// Whether a file has a page index. Where each column has but one page it would only repeat what the
@@ -48,7 +51,13 @@ enum PageIndex {
 impl Writer {
     /// A file without rows.
     pub(super) fn new(schema: &Arc<Schema>) -> Self {
-        Self { schema: Arc::clone(schema), group: None, file: None, group_json_bytes: 0 }
+        Self {
+            schema: Arc::clone(schema),
+            group: None,
+            file: None,
+            group_json_bytes: 0,
+            sorting: Sorting::new(schema),
+        }
     }
 
     /// Appends a batch that was made of `json_bytes` bytes of JSON.
@@ -60,6 +69,30 @@ impl Writer {
         batch: &RecordBatch,
         json_bytes: usize,
     ) -> Result<(), ParquetError> {
+        let Some(sorting) = &mut self.sorting else {
+            return self.encode(batch, json_bytes);
+        };
+        sorting.push(batch.clone(), json_bytes);
+        let encoded_max = self.schema.options.row_group_bytes.map_or(usize::MAX, |b| b as usize);
+        let json_bytes_max = encoded_max.saturating_mul(JSON_TO_ENCODED).min(ROW_GROUP_BYTES_MAX);
+        if sorting.json_bytes >= json_bytes_max || sorting.row_count >= ROW_GROUP_ROWS_MAX {
+            self.sort()?;
+            self.end_group(PageIndex::Present)?;
+        }
+        Ok(())
+    }
+
+    /// Encodes what waits to be sorted.
+    fn sort(&mut self) -> Result<(), ParquetError> {
+        let Some(sorting) = &mut self.sorting else { return Ok(()) };
+        for sorted in sorting.take() {
+            let (batch, json_bytes) = sorted?;
+            self.encode(&batch, json_bytes)?;
+        }
+        Ok(())
+    }
+
+    fn encode(&mut self, batch: &RecordBatch, json_bytes: usize) -> Result<(), ParquetError> {
         let limit = self.schema.options.row_group_bytes.map(|bytes| bytes as usize);
         let mut rest = batch.clone();
         let mut rest_json_bytes = json_bytes;
@@ -90,8 +123,7 @@ impl Writer {
                 }
             };
             if is_full {
-                let ended = group.end()?;
-                self.append(ended, PageIndex::Present)?;
+                self.end_group(PageIndex::Present)?;
             }
         }
         Ok(())
@@ -102,13 +134,8 @@ impl Writer {
     /// # Errors
     /// When a page or the footer cannot be written.
     pub(super) fn finish(mut self, metadata: &[(String, String)]) -> Result<Vec<u8>, ParquetError> {
-        if let Some(mut group) = self.group.take().filter(|group| group.row_count() > 0) {
-            let ended = group.end()?;
-            let has_pages = ended.chunks.iter().any(|chunk| chunk.page_count > 1);
-            let is_present = self.file.is_some() || has_pages;
-            let index = if is_present { PageIndex::Present } else { PageIndex::Absent };
-            self.append(ended, index)?;
-        }
+        self.sort()?;
+        self.end_group(PageIndex::Absent)?;
         let mut file = match self.file {
             Some(file) => file,
             None => start(&self.schema, PageIndex::Absent)?,
@@ -121,14 +148,23 @@ impl Writer {
         Ok(bytes)
     }
 
-    fn append(&mut self, group: EndedGroup, index: PageIndex) -> Result<(), ParquetError> {
+    /// Writes the row group, if it has rows. An index may be `Absent` if it is the only group and no
+    /// column has a second page.
+    fn end_group(&mut self, index: PageIndex) -> Result<(), ParquetError> {
+        let Some(group) = self.group.as_mut().filter(|group| group.row_count() > 0) else {
+            return Ok(());
+        };
         self.group_json_bytes = 0;
+        let chunks = group.end()?;
+        let has_pages = chunks.iter().any(|chunk| chunk.page_count > 1);
+        let is_needed = index == PageIndex::Present || self.file.is_some() || has_pages;
+        let index = if is_needed { PageIndex::Present } else { PageIndex::Absent };
         let file = match &mut self.file {
             Some(file) => file,
             none => none.insert(start(&self.schema, index)?),
         };
         let mut row_group = file.next_row_group()?;
-        for mut chunk in group.chunks {
+        for mut chunk in chunks {
             if index == PageIndex::Absent {
                 chunk.close.column_index = None;
                 chunk.close.offset_index = None;
@@ -146,10 +182,25 @@ fn start(schema: &Schema, index: PageIndex) -> Result<SerializedFileWriter<Vec<u
             WriterVersion::V1 => properties::WriterVersion::PARQUET_1_0,
             WriterVersion::V2 => properties::WriterVersion::PARQUET_2_0,
         })
+        .set_sorting_columns(sorting_columns(schema))
         .set_offset_index_disabled(index == PageIndex::Absent)
         // The form that readers parse: without the word "version" some distrust all statistics.
         .set_created_by(format!("lakehose version {}", env!("CARGO_PKG_VERSION")))
         .build();
     let root = schema.parquet.root_schema_ptr();
     SerializedFileWriter::new(vec![], root, Arc::new(properties))
+}
+
+/// What the footer says of the order of rows.
+fn sorting_columns(schema: &Schema) -> Option<Vec<SortingColumn>> {
+    let leaf_of = |column: usize| {
+        let mut leaves = 0..schema.parquet.num_columns();
+        leaves.find(|leaf| schema.parquet.get_column_root_idx(*leaf) == column)
+    };
+    let columns: Vec<_> = sorting::columns(schema)
+        .into_iter()
+        .filter_map(leaf_of)
+        .map(|leaf| SortingColumn { column_idx: leaf as i32, descending: false, nulls_first: true })
+        .collect();
+    (!columns.is_empty()).then_some(columns)
 }

@@ -41,6 +41,13 @@ pub struct ParquetOptions {
     pub dictionary: Dictionary,
     /// The form of data pages.
     pub writer_version: WriterVersion,
+    /// Columns, in lower case, of which each row group has a Bloom filter: readers who look for one value
+    /// pass over the groups that do not have it. Those that a table does not have, nested ones,
+    /// booleans and INT96 get none.
+    pub bloom_filters: Vec<String>,
+    /// Columns, in lower case, that the rows of a row group are sorted by, the first one first; nulls come
+    /// before values. Those that a table does not have, and nested ones, are passed over.
+    pub sort_by: Vec<String>,
 }
 
 impl Default for ParquetOptions {
@@ -54,6 +61,8 @@ impl Default for ParquetOptions {
             page_bytes: PAGE_BYTES_DEFAULT,
             dictionary: Dictionary::default(),
             writer_version: WriterVersion::default(),
+            bloom_filters: vec![],
+            sort_by: vec![],
         }
     }
 }

@@ -68,6 +68,7 @@ mod int96;
 mod parquet;
 mod pages;
 mod orders;
+mod sorting;
 mod file;
 mod rows;
 mod records;

@@ -22,4 +22,4 @@ mod hybrid;
 mod levels;
 mod values;
 
-pub(super) use self::group::{EndedGroup, Group};
+pub(super) use self::group::Group;

@@ -1,6 +1,7 @@
 //! Records in, Parquet out, read back with the Parquet crate's own reader.
 
 mod accepts;
+mod arrays;
 mod decoding;
 mod file;
 mod formats;

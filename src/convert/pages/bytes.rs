@@ -4,6 +4,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 use parquet::basic::{BoundaryOrder, Encoding};
+use parquet::bloom_filter::Sbbf;
 use parquet::data_type::ByteArray;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 
@@ -148,6 +149,20 @@ impl Values for BytesValues {
         let Some(dictionary) = &self.dictionary else { return 0 };
         out.extend_from_slice(&dictionary.page);
         dictionary.len()
+    }
+
+    fn filter_page(&self, filter: &mut Sbbf) {
+        values(&self.bytes, &self.lengths).for_each(|value| filter.insert(value));
+    }
+
+    fn filter_dictionary(&self, filter: &mut Sbbf) {
+        if let Some(dictionary) = &self.dictionary {
+            (0..dictionary.len()).for_each(|place| filter.insert(dictionary.value(place)));
+        }
+    }
+
+    fn can_be_filtered(&self) -> bool {
+        true
     }
 
     fn order(&self) -> Option<BoundaryOrder> {

@@ -6,6 +6,7 @@
 use arrow_schema::DataType;
 use bytes::Bytes;
 use parquet::basic::{Encoding, PageType, Type};
+use parquet::bloom_filter::Sbbf;
 use parquet::column::page::{CompressedPage, Page, PageWriteSpec, PageWriter as _};
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
@@ -32,6 +33,13 @@ const TRIAL_BYTES_MIN: usize = 4 << 10;
 const TRIAL_BYTES_MAX: usize = 64 << 10;
 /// Pages that share a dictionary, when one is judged by its first page.
 const PAGES_EXPECTED: f64 = 8.0;
+
+/// A filter has room for as many values as a row group may have; what it does not need is folded away.
+/// So it is wrong about one value in a hundred.
+const FILTER_BITS_PER_VALUE: usize = 10;
+const FILTER_ERRORS_MAX: f64 = 0.01;
+/// As much as other writers take at the most.
+const FILTER_BYTES_MAX: usize = 1 << 20;
 
 /// Whether more pages follow.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -115,6 +123,7 @@ pub(super) struct Chunk {
     pages: TrackedWrite<Vec<u8>>,
     offsets: OffsetIndexBuilder,
     index: Option<ColumnIndexBuilder>,
+    filter: Option<Sbbf>,
     slot_count: usize,
     null_count: usize,
     row_count: usize,
@@ -150,7 +159,7 @@ pub(in crate::convert) struct EndedChunk {
 }
 
 impl Chunk {
-    /// An empty chunk.
+    /// An empty chunk, with a Bloom filter for about `filtered_values`, if asked for.
     ///
     /// # Errors
     /// When no column of a table has the type.
@@ -158,8 +167,13 @@ impl Chunk {
         column: &ColumnDescPtr,
         data_type: &DataType,
         choice: Choice,
+        filtered_values: Option<usize>,
     ) -> Result<Self, ParquetError> {
         let values = values(data_type, column, choice.form, choice.has_dictionary)?;
+        let filter_bytes = filtered_values.filter(|_| values.can_be_filtered()).map(|values| {
+            values.saturating_mul(FILTER_BITS_PER_VALUE).div_ceil(8).min(FILTER_BYTES_MAX)
+        });
+        let filter = filter_bytes.map(Sbbf::new_with_num_of_bytes);
         let index = values.order().map(|_| ColumnIndexBuilder::new(column.physical_type()));
         Ok(Self {
             column: column.clone(),
@@ -169,6 +183,7 @@ impl Chunk {
             pages: TrackedWrite::new(vec![]),
             offsets: OffsetIndexBuilder::new(),
             index,
+            filter,
             slot_count: 0,
             null_count: 0,
             row_count: 0,
@@ -234,6 +249,10 @@ impl Chunk {
             self.encodings.insert(0, (PageType::DICTIONARY_PAGE, encoding, 1));
             bytes = sink.into_inner()?;
         }
+        if let Some(filter) = &mut self.filter {
+            self.values.filter_dictionary(filter);
+            filter.fold_to_target_fpp(FILTER_ERRORS_MAX);
+        }
         let dictionary_bytes = bytes.len() as i64;
         let pages = self.pages.into_inner()?;
         if bytes.is_empty() {
@@ -274,7 +293,7 @@ impl Chunk {
             bytes_written: bytes.len() as u64,
             rows_written: self.row_count as u64,
             metadata: metadata.build()?,
-            bloom_filter: None,
+            bloom_filter: self.filter,
             column_index,
             offset_index: Some(offset_index),
         };
@@ -297,6 +316,9 @@ impl Chunk {
         let rep_levels_byte_len = append(&page.repetition, self.column.max_rep_level());
         let def_levels_byte_len = append(&page.definition, self.column.max_def_level());
         let level_bytes = workshop.body.len();
+        if let Some(filter) = &mut self.filter {
+            self.values.filter_page(filter);
+        }
         let EndedPage { encoding, bounds } = if nulls < slots {
             self.values.end_page(&mut workshop.body)
         } else {

@@ -186,3 +186,37 @@ fn halves(chunk: &[u8; 16]) -> [u64; 2] {
     let word = u128::from_le_bytes(*chunk);
     [word as u64, (word >> 64) as u64]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that begin at one place of every table with up to 4,096 places, as an attacker finds them.
+    fn colliding() -> impl Iterator<Item = i64> {
+        (0i64..).filter(|number| mix(*number as u64, SEED) & 0xfff == 0)
+    }
+
+    #[test]
+    fn values_that_collide_on_purpose_are_kept_and_end_the_search() {
+        let mut dictionary = Dictionary::new();
+        let numbers: Vec<i64> = colliding().take(PROBES_MAX + 10).collect();
+        for (count, number) in numbers.iter().enumerate() {
+            assert_eq!(dictionary.is_hostile, count > PROBES_MAX, "{count}");
+            assert_eq!(dictionary.place(*number), count as u32);
+        }
+        assert_eq!(dictionary.values, numbers);
+    }
+
+    #[test]
+    fn each_text_has_one_place_whatever_its_length_is() {
+        let mut dictionary = BytesDictionary::new();
+        let texts: Vec<String> = (0..5000).map(|n| format!("{n:0$}", n % 70 + 1)).collect();
+        let places: Vec<u32> = texts.iter().map(|text| dictionary.place(text.as_bytes())).collect();
+        let again: Vec<u32> = texts.iter().map(|text| dictionary.place(text.as_bytes())).collect();
+        assert_eq!(places, again);
+        for (text, place) in texts.iter().zip(places) {
+            assert_eq!(dictionary.value(place as usize), text.as_bytes());
+        }
+        assert!(!dictionary.is_hostile);
+    }
+}

@@ -10,6 +10,7 @@ use arrow_array::types::{
 };
 use arrow_schema::{DataType, TimeUnit};
 use parquet::basic::{BoundaryOrder, Encoding};
+use parquet::bloom_filter::Sbbf;
 use parquet::data_type::{ByteArray, FixedLenByteArray};
 use parquet::file::statistics::{Statistics, ValueStatistics};
 
@@ -154,12 +155,34 @@ impl<T: Fixed> Values for FixedValues<T> {
         values.len()
     }
 
+    fn filter_page(&self, filter: &mut Sbbf) {
+        filter_all(&self.values, self.width, filter);
+    }
+
+    fn filter_dictionary(&self, filter: &mut Sbbf) {
+        let values = self.dictionary.as_ref().map_or(&[][..], |all| &all.values);
+        filter_all(values, self.width, filter);
+    }
+
+    fn can_be_filtered(&self) -> bool {
+        T::IS_ORDERED
+    }
+
     fn order(&self) -> Option<BoundaryOrder> {
         T::IS_ORDERED.then(|| self.bounds.order())
     }
 
     fn statistics(&self, null_count: u64) -> Option<Statistics> {
         T::statistics(self.bounds.chunk, self.width, null_count)
+    }
+}
+
+fn filter_all<T: Fixed>(values: &[T], width: usize, filter: &mut Sbbf) {
+    let mut bytes = vec![];
+    for value in values {
+        bytes.clear();
+        T::append_all(&[*value], width, &mut bytes);
+        filter.insert(&bytes[..]);
     }
 }
 

@@ -33,11 +33,6 @@ struct Part {
     row_count: usize,
 }
 
-/// A finished row group.
-pub(in crate::convert) struct EndedGroup {
-    pub(in crate::convert) chunks: Vec<EndedChunk>,
-}
-
 impl Group {
     /// # Errors
     /// When a compressor cannot be made.
@@ -103,15 +98,14 @@ impl Group {
     ///
     /// # Errors
     /// When a page cannot be written.
-    pub(in crate::convert) fn end(&mut self) -> Result<EndedGroup, ParquetError> {
+    pub(in crate::convert) fn end(&mut self) -> Result<Vec<EndedChunk>, ParquetError> {
         if self.chunks.is_empty() {
             self.start(self.row_count)?;
         }
         self.row_count = 0;
         self.held_json_bytes = 0;
         let chunks = self.chunks.drain(..);
-        let ended = chunks.map(|chunk| chunk.end(&mut self.workshop));
-        Ok(EndedGroup { chunks: ended.collect::<Result<_, _>>()? })
+        chunks.map(|chunk| chunk.end(&mut self.workshop)).collect()
     }
 
     /// Chooses encodings by what is held back, and writes it.
@@ -127,7 +121,13 @@ impl Group {
             let page_bytes = options.page_bytes as usize;
             let sample = Sample::new(column, arrays, growth.max(1.0), page_bytes);
             let choice = choose(&sample, options.dictionary, &mut self.workshop)?;
-            self.chunks.push(Chunk::new(column, data_type, choice)?);
+            // Of columns that are not nested: a row has one value.
+            let is_filtered = match column.path().parts() {
+                [name] => options.bloom_filters.contains(name),
+                _ => false,
+            };
+            let filtered_values = is_filtered.then_some(rows_expected);
+            self.chunks.push(Chunk::new(column, data_type, choice, filtered_values)?);
         }
         held.iter().try_for_each(|part| self.write(part))
     }

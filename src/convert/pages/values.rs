@@ -7,6 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_buffer::BooleanBufferBuilder;
 use arrow_schema::DataType;
 use parquet::basic::{BoundaryOrder, Encoding};
+use parquet::bloom_filter::Sbbf;
 use parquet::errors::ParquetError;
 use parquet::file::statistics::{Statistics, ValueStatistics};
 use parquet::schema::types::ColumnDescriptor;
@@ -50,6 +51,14 @@ pub(super) trait Values: Debug + Send {
     /// Appends the dictionary's page and returns how many values it has.
     fn append_dictionary(&self, _out: &mut Vec<u8>) -> usize {
         0
+    }
+    /// Puts the values into a filter that are in the page under way and not in the dictionary.
+    fn filter_page(&self, _filter: &mut Sbbf) {}
+    /// Puts the values of the dictionary into a filter.
+    fn filter_dictionary(&self, _filter: &mut Sbbf) {}
+    /// Whether readers look into filters for such values.
+    fn can_be_filtered(&self) -> bool {
+        false
     }
     /// How the bounds of pages lie to each other; `None` where values have no order.
     fn order(&self) -> Option<BoundaryOrder>;

@@ -8,12 +8,7 @@ use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
     Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
 };
-use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Date32Array, Decimal128Array, FixedSizeBinaryArray,
-    Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, ListArray, MapArray,
-    RecordBatch, StringArray, StructArray, TimestampMicrosecondArray, TimestampMillisecondArray,
-};
-use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef, Schema as ArrowSchema, TimeUnit};
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
@@ -22,153 +17,19 @@ use parquet::arrow::arrow_reader::{
 use parquet::basic::BoundaryOrder;
 use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::properties::ReaderProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use parquet::file::serialized_reader::ReadOptionsBuilder;
 use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 
+use super::arrays::{Chance, Spread, array};
 use super::columns;
 use crate::convert::file::Writer;
 use crate::convert::reference::show;
 use crate::convert::{
-    Dictionary, ParquetCompression, ParquetOptions, Schema, TimestampForm, WriterVersion, int96,
+    Dictionary, ParquetCompression, ParquetOptions, Schema, TimestampForm, WriterVersion,
 };
-
-/// Numbers that look like chance and are the same on every machine.
-struct Chance(u64);
-
-impl Chance {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed ^ mixed >> 27
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
-
-/// How the values of a column are spread.
-#[derive(Clone, Copy, Debug)]
-struct Spread {
-    /// Different values, about.
-    distinct: u64,
-    /// One value in so many is null; none for 0.
-    null_one_of: u64,
-    /// Values grow with their rows.
-    ascends: bool,
-}
-
-impl Spread {
-    fn number(self, chance: &mut Chance, row: usize) -> i64 {
-        let number = chance.below(self.distinct) as i64 - self.distinct as i64 / 3;
-        if self.ascends { row as i64 * 1000 + number % 1000 } else { number }
-    }
-}
-
-/// An array of a type, in which what `is_there` denies is null.
-fn array(
-    data_type: &DataType,
-    nullable: bool,
-    is_there: &[bool],
-    spread: Spread,
-    chance: &mut Chance,
-) -> ArrayRef {
-    let valid: Vec<bool> = is_there
-        .iter()
-        .map(|is_there| {
-            let is_null = spread.null_one_of > 0 && chance.below(spread.null_one_of) == 0;
-            *is_there && !(nullable && is_null)
-        })
-        .collect();
-    let nulls = valid.contains(&false).then(|| NullBuffer::from(valid.clone()));
-    let count = valid.len();
-    let numbers = |chance: &mut Chance| {
-        (0..count).map(|row| spread.number(chance, row)).collect::<Vec<i64>>()
-    };
-    macro_rules! primitive {
-        ($array:ident, $convert:expr) => {
-            Arc::new($array::new(
-                numbers(chance).into_iter().map($convert).collect::<Vec<_>>().into(),
-                nulls,
-            ))
-        };
-    }
-    let text = |chance: &mut Chance| {
-        let number = spread.number(chance, 0);
-        let long = if chance.below(20) == 0 { "é".repeat(45) } else { String::new() };
-        format!("{}{number}", if number % 2 == 0 { "text " } else { &long })
-    };
-    match data_type {
-        DataType::Boolean => {
-            let values: Vec<bool> = numbers(chance).iter().map(|n| n % 3 == 0).collect();
-            Arc::new(BooleanArray::new(values.into(), nulls))
-        }
-        DataType::Int8 => primitive!(Int8Array, |n| n as i8),
-        DataType::Int16 => primitive!(Int16Array, |n| n as i16),
-        DataType::Int32 => primitive!(Int32Array, |n| n as i32),
-        DataType::Int64 => primitive!(Int64Array, |n| n.wrapping_mul(0x1234_5678_9abc)),
-        DataType::Date32 => primitive!(Date32Array, |n| n as i32 % 20_000),
-        DataType::Float32 => primitive!(Float32Array, |n| n as f32 / 8.0),
-        DataType::Float64 => primitive!(Float64Array, |n| n as f64 / 8.0),
-        DataType::Decimal128(precision, scale) => {
-            let top = 10i128.pow(u32::from(*precision)) - 1;
-            let values: Vec<i128> = numbers(chance)
-                .iter()
-                .map(|n| (i128::from(*n) << 60 ^ i128::from(*n)) % top)
-                .collect();
-            let array = Decimal128Array::new(values.into(), nulls);
-            Arc::new(array.with_precision_and_scale(*precision, *scale).unwrap())
-        }
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            let values = numbers(chance).into();
-            let array = TimestampMillisecondArray::new(values, nulls);
-            Arc::new(array.with_data_type(data_type.clone()))
-        }
-        DataType::Timestamp(..) => {
-            let values = numbers(chance).into();
-            let array = TimestampMicrosecondArray::new(values, nulls);
-            Arc::new(array.with_data_type(data_type.clone()))
-        }
-        DataType::FixedSizeBinary(width) => {
-            let bytes: Vec<u8> = numbers(chance).into_iter().flat_map(int96::value).collect();
-            Arc::new(FixedSizeBinaryArray::new(*width, bytes.into(), nulls))
-        }
-        DataType::Utf8 => {
-            Arc::new(StringArray::from_iter(valid.iter().map(|valid| valid.then(|| text(chance)))))
-        }
-        DataType::Binary => Arc::new(BinaryArray::from_iter(
-            valid.iter().map(|valid| valid.then(|| text(chance).into_bytes())),
-        )),
-        DataType::List(item) => {
-            let (offsets, items) = lists(&valid, chance);
-            let items =
-                array(item.data_type(), item.is_nullable(), &vec![true; items], spread, chance);
-            Arc::new(ListArray::new(item.clone(), offsets, items, nulls))
-        }
-        DataType::Map(entry, _) => {
-            let (offsets, items) = lists(&valid, chance);
-            let entries = array(entry.data_type(), false, &vec![true; items], spread, chance);
-            let entries = entries.as_any().downcast_ref::<StructArray>().unwrap().clone();
-            Arc::new(MapArray::new(entry.clone(), offsets, entries, nulls, false))
-        }
-        DataType::Struct(fields) => {
-            let columns = fields
-                .iter()
-                .map(|field| array(field.data_type(), field.is_nullable(), &valid, spread, chance))
-                .collect();
-            Arc::new(StructArray::new(fields.clone(), columns, nulls))
-        }
-        other => panic!("no column has the type {other}"),
-    }
-}
-
-/// Lists of few items, some empty, and how many items they have.
-fn lists(valid: &[bool], chance: &mut Chance) -> (OffsetBuffer<i32>, usize) {
-    let lengths: Vec<usize> =
-        valid.iter().map(|valid| if *valid { chance.below(4) as usize } else { 0 }).collect();
-    let items = lengths.iter().sum();
-    (OffsetBuffer::from_lengths(lengths), items)
-}
 
 const TYPES: [&str; 20] = [
     "boolean",
@@ -269,6 +130,117 @@ proptest! {
         let found: Vec<String> = read(&file, &schema).iter().flat_map(shown).collect();
         prop_assert!(found == expected, "{found:?} instead of {expected:?}");
         check_bounds(&file);
+    }
+}
+
+/// A file of one batch of flat columns, cut into batches of 500 rows.
+fn written(
+    types: &[(&str, &str)],
+    rows: usize,
+    spread: Spread,
+    options: ParquetOptions,
+) -> (Bytes, RecordBatch) {
+    let schema = Arc::new(Schema::with_options(&columns(types), options).unwrap());
+    let mut chance = Chance(7);
+    let fields = schema.arrow.fields().iter();
+    let arrays = fields
+        .map(|field| array(field.data_type(), true, &vec![true; rows], spread, &mut chance))
+        .collect();
+    let batch = RecordBatch::try_new(schema.arrow.clone(), arrays).unwrap();
+    let mut writer = Writer::new(&schema);
+    for start in (0..rows).step_by(500) {
+        let length = 500.min(rows - start);
+        writer.write(&batch.slice(start, length), length * 60).unwrap();
+    }
+    (writer.finish(&[]).unwrap().into(), batch)
+}
+
+#[test]
+fn rows_are_sorted_within_each_row_group_and_the_footer_says_so() {
+    let types = [
+        ("list", "array<int>"),
+        ("text", "string"),
+        ("flag", "boolean"),
+        ("price", "decimal(10,2)"),
+        ("number", "double"),
+        ("at", "timestamp"),
+    ];
+    let spread = Spread { distinct: 40, null_one_of: 9, ascends: false };
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    for (sort_by, leaves) in [
+        (names(&["text", "number", "price"]), vec![1, 4, 3]),
+        (names(&["at"]), vec![5]),
+        (names(&["flag", "at", "text", "gone", "list"]), vec![2, 5, 1]),
+    ] {
+        let options =
+            ParquetOptions { sort_by, row_group_bytes: Some(30_000), ..ParquetOptions::default() };
+        let (file, batch) = written(&types, 5000, spread, options);
+        let reader = SerializedFileReader::new(file.clone()).unwrap();
+        assert_eq!(reader.metadata().num_row_groups(), 3);
+        let mut all = vec![];
+        for (at, group) in reader.metadata().row_groups().iter().enumerate() {
+            let said = group.sorting_columns().unwrap().iter().map(|column| column.column_idx);
+            assert_eq!(said.collect::<Vec<_>>(), leaves);
+            let builder = ParquetRecordBatchReaderBuilder::try_new(file.clone()).unwrap();
+            let builder = builder.with_row_groups(vec![at]).with_batch_size(5000);
+            let rows = builder.build().unwrap().next().unwrap().unwrap();
+            let key = |row: usize| {
+                let value = |leaf: &i32| ordered(&rows.column(*leaf as usize).slice(row, 1)).pop();
+                leaves.iter().map(value).collect::<Vec<_>>()
+            };
+            let keys: Vec<_> = (0..rows.num_rows()).map(key).collect();
+            assert!(keys.windows(2).all(|pair| pair[0] <= pair[1]), "{keys:?}");
+            all.extend(shown(&rows));
+        }
+        let mut expected = shown(&batch);
+        all.sort();
+        expected.sort();
+        assert!(all == expected);
+        check_bounds(&file);
+    }
+}
+
+#[test]
+fn a_bloom_filter_has_every_value_of_its_row_group_and_few_others() {
+    let types = [
+        ("id", "string"),
+        ("word", "string"),
+        ("number", "bigint"),
+        ("price", "decimal(10,2)"),
+        ("flag", "boolean"),
+        ("other", "string"),
+    ];
+    let names = ["id", "word", "number", "price", "flag", "gone"].map(str::to_owned).to_vec();
+    for (dictionary, distinct) in [(Dictionary::Auto, 1 << 40), (Dictionary::Always, 50)] {
+        let options =
+            ParquetOptions { bloom_filters: names.clone(), dictionary, ..Default::default() };
+        let spread = Spread { distinct, null_one_of: 5, ascends: false };
+        let (file, batch) = written(&types, 4000, spread, options);
+        let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
+        let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
+        let reader = SerializedFileReader::new_with_options(file, options).unwrap();
+        let group = reader.get_row_group(0).unwrap();
+        for (at, (name, _)) in types.iter().enumerate() {
+            let has_one = at < 4;
+            let filter = group.get_column_bloom_filter(at);
+            assert_eq!(filter.is_some(), has_one, "{name}");
+            let Some(filter) = filter else { continue };
+            let found = |value: Value| match value {
+                Value::Bytes(bytes) => filter.check(&bytes[..]),
+                Value::Number(number) if at == 2 => filter.check(&(number as i64)),
+                Value::Number(number) => filter.check(&number.to_be_bytes()[11..]),
+                Value::Float(number) => filter.check(&number),
+            };
+            assert!(ordered(batch.column(at)).into_iter().all(found), "{name}");
+            let strangers = (0..2000).filter(|n| match at {
+                0 | 1 => filter.check(format!("stranger {n}").as_bytes()),
+                2 => filter.check(&(i64::MIN + n)),
+                _ => filter.check(&(i128::MAX / 3 + i128::from(*n)).to_be_bytes()[11..]),
+            });
+            assert!(strangers.count() < 100, "{name}");
+            // Few values fold to a small filter.
+            assert!(distinct > 50 || filter.num_blocks() < 16, "{name}: {}", filter.num_blocks());
+        }
     }
 }
 
