@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _};
+use std::io::{self, ErrorKind, IoSlice, Read as _};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub use self::memory::MemoryDisk;
 pub use self::reserve::{RESERVE_NAME, ReservedDisk};
 pub use self::volume::{Peril, UnsafeVolume, unsafe_volume};
 
+/// Pieces that every Linux takes at once (`IOV_MAX`).
+const PIECES_AT_ONCE: usize = 1024;
 /// Zeros that are written at once where a file system cannot allocate.
 const ZEROS_AT_ONCE: usize = 64 << 10;
 
@@ -127,6 +129,17 @@ pub trait DiskFile: Send + Sync + fmt::Debug {
     /// # Errors
     /// What the file system answers; some of the bytes may have been written.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `pieces`, one behind the other, at `offset`; what `pieces` says after that is
+    /// undefined. Durable only after [`sync`](Self::sync).
+    ///
+    /// # Errors
+    /// What the file system answers; some of the bytes may have been written.
+    fn write_all_vectored_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
+        self.write_all_at(&bytes, offset)
+    }
 
     /// Makes the bytes and the length durable (`fdatasync`).
     ///
@@ -239,6 +252,25 @@ impl DiskFile for OsFile {
 
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.0.write_all_at(bytes, offset)
+    }
+
+    fn write_all_vectored_at(&self, pieces: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+        let (mut left, mut offset) = (pieces, offset);
+        // Empty ones at the front would make a write of nothing.
+        IoSlice::advance_slices(&mut left, 0);
+        while !left.is_empty() {
+            let at_once = left.len().min(PIECES_AT_ONCE);
+            match rustix::io::pwritev(&self.0, &left[..at_once], offset) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    IoSlice::advance_slices(&mut left, written);
+                    offset += written as u64;
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -3,12 +3,22 @@
 //! Owns the grammar: whitespace, strings and their escapes, numbers as text, nesting. Does not know
 //! columns or types, and builds no tree.
 //!
-//! Invariants: the whole record is checked to be UTF-8 before the first token; nesting is bounded by
-//! [`DEPTH_MAX`] and skipping a value does not recurse, so that no input exhausts the stack; what
-//! counts as JSON does not depend on whether a value is read or skipped. Stricter than the grammar in
-//! one point: an escaped surrogate without its partner is refused, since it has no UTF-8 form.
+//! Invariants: no string is read or skipped that is not UTF-8, and outside of strings nothing but
+//! ASCII passes; nesting is bounded by [`DEPTH_MAX`] and skipping a value does not recurse, so that
+//! no input exhausts the stack; what counts as JSON does not depend on whether a value is read or
+//! skipped. Stricter than the grammar in one point: an escaped surrogate without its partner is
+//! refused, since it has no UTF-8 form.
+
+mod member;
+mod names;
+mod text;
 
 use std::ops::Range;
+
+pub(crate) use self::member::Member;
+pub(crate) use self::names::Names;
+use self::text::{Stop, copy_escape, copy_plain, find_special, skip_escape};
+pub(crate) use self::text::{append_plain_string, short_string, unescape};
 
 /// The deepest nesting of objects and arrays in a record.
 pub(crate) const DEPTH_MAX: usize = 64;
@@ -37,20 +47,29 @@ pub(crate) enum Kind {
 /// A string of the record, not yet unescaped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StringToken<'a> {
-    /// The text between the quotes as it stands in the record.
-    pub(crate) source: &'a str,
+    /// The text between the quotes as it stands in the record, which is UTF-8.
+    pub(crate) source: &'a [u8],
     /// Where `source` begins.
     pub(crate) start: usize,
     /// Whether `source` holds escapes.
     pub(crate) escaped: bool,
 }
 
+impl<'a> StringToken<'a> {
+    /// The text between the quotes as it stands in the record.
+    pub(crate) fn text(&self) -> &'a str {
+        str::from_utf8(self.source).expect("the cursor checked it")
+    }
+}
+
 /// A place in a record.
 #[derive(Clone, Debug)]
 pub(crate) struct Cursor<'a> {
-    text: &'a str,
+    bytes: &'a [u8],
     at: usize,
     depth: usize,
+    /// Whether all of the record was checked to be UTF-8.
+    is_utf8: bool,
 }
 
 impl<'a> Cursor<'a> {
@@ -59,36 +78,52 @@ impl<'a> Cursor<'a> {
     /// # Errors
     /// When `record` is not UTF-8.
     pub(crate) fn new(record: &'a [u8]) -> Result<Self, SyntaxError> {
-        let text = std::str::from_utf8(record)
+        let is_utf8 = str::from_utf8(record)
+            .map(|_| true)
             .map_err(|error| SyntaxError { at: error.valid_up_to(), expected: "UTF-8" })?;
-        let (at, depth) = (0, 0);
-        Ok(Self { text, at, depth })
+        Ok(Self { is_utf8, ..Self::unchecked(record) })
+    }
+
+    /// As [`new`](Self::new), but checks no more than strings, and of these what has bytes beyond
+    /// ASCII, which the search for their ends sees anyway.
+    pub(crate) fn unchecked(record: &'a [u8]) -> Self {
+        Self { bytes: record, at: 0, depth: 0, is_utf8: false }
     }
 
     /// The number of bytes behind the cursor.
+    #[inline]
     pub(crate) fn at(&self) -> usize {
         self.at
     }
 
-    /// Moves to byte `at`, where a token begins that was read before.
-    pub(crate) fn rewind(&mut self, at: usize) {
+    /// Moves to byte `at`, which is behind a value that was read otherwise, or before a token that was
+    /// read before.
+    #[inline]
+    pub(crate) fn move_to(&mut self, at: usize) {
         self.at = at;
     }
 
-    /// The whole record.
-    pub(crate) fn bytes(&self) -> &'a [u8] {
-        self.text.as_bytes()
+    /// The bytes between two places of the cursor, which are UTF-8.
+    #[inline]
+    pub(crate) fn source(&self, range: Range<usize>) -> &'a [u8] {
+        &self.bytes[range]
     }
 
-    /// The record between two places of the cursor.
-    pub(crate) fn source(&self, range: Range<usize>) -> &'a str {
-        &self.text[range]
+    /// The whole record.
+    #[inline]
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The text between two places of the cursor, for messages.
+    pub(crate) fn text(&self, range: Range<usize>) -> String {
+        String::from_utf8_lossy(self.bytes.get(range).unwrap_or_default()).into_owned()
     }
 
     /// Skips whitespace and says whether the record ends there.
     pub(crate) fn is_at_end(&mut self) -> bool {
         self.skip_whitespace();
-        self.at == self.text.len()
+        self.at == self.bytes.len()
     }
 
     /// Skips whitespace and tells what the next value is.
@@ -144,7 +179,7 @@ impl<'a> Cursor<'a> {
             }
             self.digits()?;
         }
-        Ok(&self.text[start..self.at])
+        Ok(str::from_utf8(&self.bytes[start..self.at]).expect("digits and signs are ASCII"))
     }
 
     /// Reads a string, opening quote included, and checks its escapes.
@@ -154,19 +189,36 @@ impl<'a> Cursor<'a> {
         self.at = start;
         let mut escaped = false;
         loop {
-            self.at = find_special(self.text.as_bytes(), self.at);
+            let stop = find_special(self.bytes, self.at);
+            self.pass(stop)?;
             match self.byte() {
                 Some(b'"') => {
-                    let source = &self.text[start..self.at];
+                    let source = &self.bytes[start..self.at];
                     self.at += 1;
                     return Ok(StringToken { source, start, escaped });
                 }
                 Some(b'\\') => {
                     escaped = true;
-                    self.check_escape()?;
+                    self.at += skip_escape(self.bytes, self.at)?;
                 }
-                Some(_) => return Err(self.expected("no bare control character in a string")),
-                None => return Err(self.expected("'\"' at the end of a string")),
+                _ => return Err(self.unclosed()),
+            }
+        }
+    }
+
+    /// As [`string`](Self::string), and appends the text that the string stands for to `out`.
+    pub(crate) fn copy_string(&mut self, out: &mut Vec<u8>) -> Result<(), SyntaxError> {
+        self.at += 1;
+        loop {
+            let stop = copy_plain(self.bytes, self.at, out);
+            self.pass(stop)?;
+            match self.byte() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                Some(b'\\') => self.at += copy_escape(self.bytes, self.at, out)?,
+                _ => return Err(self.unclosed()),
             }
         }
     }
@@ -213,20 +265,6 @@ impl<'a> Cursor<'a> {
             Some(b'"') => Ok(true),
             _ => Err(self.expected("a key")),
         }
-    }
-
-    /// Reads past the next key if it is written exactly as `name`, which needs no escapes.
-    #[inline]
-    pub(crate) fn take_key(&mut self, name: &[u8]) -> bool {
-        let rest = &self.rest()[1..];
-        let found = match rest.split_at_checked(name.len()) {
-            Some((front, [b'"', ..])) => is_equal(front, name),
-            _ => false,
-        };
-        if found {
-            self.at += name.len() + 2;
-        }
-        found
     }
 
     /// Reads past the colon between a key and its value.
@@ -281,7 +319,14 @@ impl<'a> Cursor<'a> {
     }
 
     #[inline]
-    fn skip_whitespace(&mut self) {
+    pub(crate) fn skip_whitespace(&mut self) {
+        if self.byte().is_some_and(|byte| byte <= b' ') {
+            self.skip_all_whitespace();
+        }
+    }
+
+    #[inline(never)]
+    fn skip_all_whitespace(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.byte() {
             self.at += 1;
         }
@@ -289,11 +334,11 @@ impl<'a> Cursor<'a> {
 
     #[inline]
     fn byte(&self) -> Option<u8> {
-        self.text.as_bytes().get(self.at).copied()
+        self.bytes.get(self.at).copied()
     }
 
     fn rest(&self) -> &'a [u8] {
-        &self.text.as_bytes()[self.at..]
+        &self.bytes[self.at..]
     }
 
     fn expected(&self, expected: &'static str) -> SyntaxError {
@@ -319,12 +364,30 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    fn check_escape(&mut self) -> Result<(), SyntaxError> {
-        let Some(escape) = Escape::read(self.rest()) else {
-            return Err(self.expected("a valid escape"));
-        };
-        self.at += escape.length;
-        Ok(())
+    /// Moves on inside a string.
+    #[inline]
+    fn pass(&mut self, stop: Stop) -> Result<(), SyntaxError> {
+        let start = self.at;
+        self.at = stop.at;
+        if stop.is_ascii || self.is_utf8 { Ok(()) } else { self.check_piece(start) }
+    }
+
+    /// Checks what lies between `start` and the cursor, where characters begin and end.
+    #[inline(never)]
+    fn check_piece(&self, start: usize) -> Result<(), SyntaxError> {
+        match str::from_utf8(&self.bytes[start..self.at]) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(SyntaxError { at: start + error.valid_up_to(), expected: "UTF-8" }),
+        }
+    }
+
+    /// What is wrong with a string that stops neither at a quote nor at an escape.
+    #[cold]
+    fn unclosed(&self) -> SyntaxError {
+        match self.byte() {
+            Some(_) => self.expected("no bare control character in a string"),
+            None => self.expected("'\"' at the end of a string"),
+        }
     }
 }
 
@@ -335,106 +398,4 @@ pub(crate) fn check(record: &[u8]) -> Result<(), SyntaxError> {
         cursor.skip_value()?;
     }
     Ok(())
-}
-
-/// Appends the text that the inside of a checked string stands for.
-pub(crate) fn unescape(source: &str, out: &mut String) {
-    let mut rest = source;
-    while let Some(at) = rest.find('\\') {
-        out.push_str(&rest[..at]);
-        let escape = Escape::read(&rest.as_bytes()[at..]).expect("the cursor checked every escape");
-        out.push(escape.character);
-        rest = &rest[at + escape.length..];
-    }
-    out.push_str(rest);
-}
-
-struct Escape {
-    character: char,
-    length: usize,
-}
-
-impl Escape {
-    /// Reads the escape at the front of `bytes`; a pair of surrogates is one escape.
-    fn read(bytes: &[u8]) -> Option<Self> {
-        let character = match bytes.get(1)? {
-            b'"' => '"',
-            b'\\' => '\\',
-            b'/' => '/',
-            b'b' => '\u{8}',
-            b'f' => '\u{c}',
-            b'n' => '\n',
-            b'r' => '\r',
-            b't' => '\t',
-            b'u' => return Self::read_unicode(bytes),
-            _ => return None,
-        };
-        let length = 2;
-        Some(Self { character, length })
-    }
-
-    fn read_unicode(bytes: &[u8]) -> Option<Self> {
-        let unit = hex_unit(bytes)?;
-        if !(0xd800..0xdc00).contains(&unit) {
-            // A low surrogate alone is no character either.
-            let character = char::from_u32(unit)?;
-            return Some(Self { character, length: 6 });
-        }
-        let low = hex_unit(&bytes[6..])?;
-        if !(0xdc00..0xe000).contains(&low) {
-            return None;
-        }
-        let character = char::from_u32(0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00))?;
-        Some(Self { character, length: 12 })
-    }
-}
-
-/// The number in `\uXXXX` at the front of `bytes`.
-fn hex_unit(bytes: &[u8]) -> Option<u32> {
-    let digits = bytes.strip_prefix(b"\\u")?.get(..4)?;
-    digits.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
-}
-
-/// Compares texts of equal length. Most names have 4 to 16 bytes, which two loads that may overlap
-/// cover; a call of the library's comparison takes longer than that.
-#[inline]
-fn is_equal(left: &[u8], right: &[u8]) -> bool {
-    match left.len() {
-        4..8 => {
-            left.first_chunk::<4>() == right.first_chunk()
-                && left.last_chunk::<4>() == right.last_chunk()
-        }
-        8..=16 => {
-            left.first_chunk::<8>() == right.first_chunk()
-                && left.last_chunk::<8>() == right.last_chunk()
-        }
-        _ => left == right,
-    }
-}
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// The first quote, backslash or control character at or after `at`, or the end.
-///
-/// Eight bytes at a time: in each term below the lowest set high bit marks the first byte that is
-/// equal to (or less than) the one looked for; a borrow can only set bits above it.
-#[inline]
-fn find_special(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = word ^ (ONES * b'"' as u64);
-        let backslash = word ^ (ONES * b'\\' as u64);
-        let found = (quote.wrapping_sub(ONES) & !quote)
-            | (backslash.wrapping_sub(ONES) & !backslash)
-            | (word.wrapping_sub(ONES * 0x20) & !word);
-        let found = found & HIGHS;
-        if found != 0 {
-            return at + found.trailing_zeros() as usize / 8;
-        }
-        at += 8;
-    }
-    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
-    let rest = &bytes[at..];
-    at + rest.iter().position(is_special).unwrap_or(rest.len())
 }

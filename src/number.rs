@@ -4,6 +4,10 @@
 //! Does not own JSON's grammar: it also reads the numeric strings that producers send, which may
 //! start with `+` or with zeros.
 
+mod digits;
+
+pub(crate) use self::digits::{leading, short_integer, short_number, word_at};
+
 /// The digits that every i128 of as many digits can hold, and the most that Hive's decimals have.
 const DIGITS_MAX: i64 = 38;
 

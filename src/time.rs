@@ -5,6 +5,8 @@
 //! and offsets among it. Does not own a clock, nor patterns: those of event time are read in `partition`,
 //! those of Hive's columns in `convert`, each by the rules of another library.
 
+mod fixed;
+
 use chrono::{DateTime, Datelike, NaiveDate, SecondsFormat};
 
 use crate::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
@@ -46,13 +48,31 @@ const NO_TIMESTAMP: Why = "not a timestamp";
 
 /// Days since 1970-01-01 of `yyyy-[M]M-[d]d`.
 pub(crate) fn days_of_text(text: &str) -> Result<i32, Why> {
+    if let Some(days) = fixed::days(text.as_bytes()) {
+        return Ok(days);
+    }
     let mut reader = Reader::new(text);
     let date = reader.date(1).ok_or(NO_DATE)?;
     if reader.is_at_end() { Ok(date.num_days_from_ce() - DAYS_BEFORE_1970) } else { Err(NO_DATE) }
 }
 
+/// Days since 1970-01-01 of `yyyy-MM-dd`.
+#[inline]
+pub(crate) fn days_of_fixed(text: &[u8]) -> Option<i32> {
+    fixed::days(text)
+}
+
+/// Microseconds since 1970 of a timestamp in UTC of the form that most producers send.
+#[inline]
+pub(crate) fn micros_of_fixed(text: &[u8]) -> Option<i64> {
+    fixed::micros(text)
+}
+
 /// Microseconds since 1970 of a timestamp's text, or of a number in a string.
 pub(crate) fn micros_of_text(text: &str) -> Result<i64, Why> {
+    if let Some(micros) = fixed::micros(text.as_bytes()) {
+        return Ok(micros);
+    }
     match micros_of_calendar(text) {
         Some(micros) => in_range(micros),
         None => micros_of_number(text),

@@ -1,393 +1,307 @@
-//! From the bytes of a record to typed cells, by the table's columns.
+//! From the bytes of a record into the table's columns.
 //!
-//! Owns the rules of what JSON fits which type (the table in the module's front page). Does not own
-//! the columns that the cells go to, nor the words for what does not fit.
+//! Owns the walk over a record's JSON by the types of the columns, and the bounds on what one record
+//! may make. Does not own what a scalar may look like (`scalars`), the memory of the columns, nor the
+//! words for what does not fit.
 //!
-//! Invariants: a record that fails here has touched nothing; recursion follows the table's types,
+//! Invariants: a record that fails here has changed no column; recursion follows the table's types,
 //! whose depth is bounded.
 
-use std::collections::HashSet;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
 use super::DATA_BYTES_MAX;
-use super::cells::{Cell, Cells, Span, VALUES_MAX};
-use super::format::BinaryText;
+use super::columns::{Column, Columns, Entries, Values, offset};
+use super::habits::Habits;
 use super::input::JsonInput;
-use super::joda::TimestampFormat;
+use super::quick;
 use super::rejection::{Failure, Rejection, Step, mismatch, too_long};
+use super::scalars;
 use super::schema::{Fields, MapNodes, Node, Shape};
-use crate::json::{self, Cursor, Kind, StringToken, SyntaxError};
-use crate::number::{Excess, Number, OUT_OF_RANGE, Why, parse_short_integer};
+use crate::json::{Cursor, Kind, SyntaxError};
+use crate::number::Why;
+
+/// The most values that one record may make in the columns. An absent field makes one as a present
+/// one does, and a null struct makes one for each of its fields, so that `[null,null]` or `[{},{}]`
+/// under a wide struct would otherwise grow a small record a thousandfold.
+const VALUES_MAX: usize = 4 << 20;
 
 const HIVE_NUMBERS: Why = "Hive's JSON SerDe reads no numbers out of strings";
 const HIVE_TEXT: Why = "Hive's JSON SerDe makes no text of objects and arrays";
 
-/// Maps up to this size are searched for equal keys pair by pair.
-const SMALL_MAP_ENTRIES_MAX: usize = 16;
+/// What a record added to the columns.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Decoded {
+    pub(super) row_count: usize,
+    /// How many values the columns got, or more.
+    pub(super) value_count: usize,
+}
 
-/// Fills `cells` with the rows of the JSON objects in `data`.
+/// Appends the rows of the JSON objects in `data` to `columns`; `unescaped` is room for texts.
 ///
 /// # Errors
-/// When one of them is bad; `cells` then holds nothing of use.
+/// When one of them is bad; the columns are as they were.
 pub(super) fn decode(
     root: &Fields,
     input: &JsonInput,
     data: &[u8],
-    cells: &mut Cells,
-) -> Result<(), Rejection> {
-    cells.clear();
+    columns: &mut Columns,
+    unescaped: &mut Vec<u8>,
+) -> Result<Decoded, Rejection> {
     if data.len() > DATA_BYTES_MAX {
         return Err(too_long(data.len()));
     }
-    let decoded = Cursor::new(data).map_err(Box::from).and_then(|cursor| {
-        let mut decoder = Decoder { cursor, cells, input };
-        decoder.documents(root)
-    });
-    decoded.map_err(|failure| failure.into_rejection(data))
+    let row_count = columns.length;
+    let cursor = Cursor::unchecked(data);
+    let mut decoder = Decoder { cursor, input, unescaped, value_count: 0 };
+    match decoder.documents(root, columns) {
+        Ok(()) => {
+            Ok(Decoded { row_count: columns.length - row_count, value_count: decoder.value_count })
+        }
+        Err(failure) => {
+            columns.truncate(row_count);
+            Err(failure.into_rejection(data))
+        }
+    }
 }
 
 struct Decoder<'a, 'c> {
     cursor: Cursor<'a>,
-    cells: &'c mut Cells,
     input: &'c JsonInput,
+    unescaped: &'c mut Vec<u8>,
+    value_count: usize,
 }
 
 impl Decoder<'_, '_> {
-    fn documents(&mut self, root: &Fields) -> Result<(), Box<Failure>> {
+    fn documents(&mut self, root: &Fields, columns: &mut Columns) -> Result<(), Box<Failure>> {
+        let row_count = columns.length;
         while !self.cursor.is_at_end() {
-            let kind = self.cursor.peek()?;
-            if kind != Kind::Object {
+            if self.cursor.peek()? != Kind::Object {
                 return Err(mismatch(self.cursor.at(), "a JSON object", ""));
             }
-            let row = self.fields(root).map_err(|mut failure| {
-                failure.document = self.cells.rows.len() + 1;
+            self.object(root, columns).map_err(|mut failure| {
+                failure.document = columns.length - row_count + 1;
                 failure
             })?;
-            self.cells.rows.push(row.start as usize);
         }
-        if self.cells.rows.is_empty() {
+        if columns.length == row_count {
             return Err(SyntaxError { at: self.cursor.at(), expected: "a JSON object" }.into());
         }
         Ok(())
     }
 
+    fn object(&mut self, fields: &Fields, columns: &mut Columns) -> Result<(), Box<Failure>> {
+        self.count_values(fields.null_values)?;
+        self.cursor.enter()?;
+        columns.begin();
+        let (bytes, have_patterns) = (self.cursor.bytes(), self.input.is_hive());
+        let mut at = self.cursor.at();
+        let mut place = 0;
+        loop {
+            let index = if let Some(guess) = columns.habits.guess(place, bytes, at) {
+                at = guess.value_at;
+                guess.index
+            } else {
+                self.cursor.move_to(at);
+                let Some(found) = self.key(fields, &mut columns.habits, &mut place)? else {
+                    break;
+                };
+                at = self.cursor.at();
+                found
+            };
+            let column = columns.prepare(index);
+            if let Some(end) = quick::append(column, bytes, at, have_patterns) {
+                at = end;
+            } else {
+                self.cursor.move_to(at);
+                let field = &fields.list[index];
+                self.other_value(&field.node, column)
+                    .map_err(|failure| failure.inside(|| Step::Field(field.name.clone())))?;
+                at = self.cursor.at();
+            }
+            place = index + 1;
+        }
+        columns.end();
+        Ok(())
+    }
+
+    /// Moves to the value of the next key that names a field, or out of the object. `place` is where
+    /// the key stands.
     #[inline]
-    fn value(&mut self, node: &Node) -> Result<Cell, Box<Failure>> {
+    fn key(
+        &mut self,
+        fields: &Fields,
+        habits: &mut Habits,
+        place: &mut usize,
+    ) -> Result<Option<usize>, Box<Failure>> {
+        loop {
+            let start = self.cursor.at();
+            if !self.cursor.next_key(*place == 0)? {
+                return Ok(None);
+            }
+            let token = self.cursor.string()?;
+            self.cursor.colon()?;
+            self.cursor.skip_whitespace();
+            if let Some(index) = fields.keys.find(&fields.list, self.cursor.bytes(), token) {
+                let member = self.cursor.source(start..self.cursor.at());
+                habits.learn(*place, index, token, member);
+                return Ok(Some(index));
+            }
+            self.cursor.skip_value()?;
+            if *place == 0 {
+                *place = Habits::unknown_place(fields.list.len());
+            }
+        }
+    }
+
+    /// Appends the next value to `column`.
+    #[inline]
+    fn value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
+        self.cursor.skip_whitespace();
+        let (bytes, at) = (self.cursor.bytes(), self.cursor.at());
+        if let Some(end) = quick::append(column, bytes, at, self.input.is_hive()) {
+            self.cursor.move_to(end);
+            return Ok(());
+        }
+        self.other_value(node, column)
+    }
+
+    /// As [`value`](Self::value), for values that the short ways leave.
+    #[inline(never)]
+    fn other_value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
+        // What was guessed of the text before the value may end sooner.
+        self.cursor.skip_whitespace();
+        let first = self.cursor.bytes().get(self.cursor.at());
+        match (&mut column.values, &node.shape) {
+            (Values::Struct(columns), Shape::Struct(fields)) if first == Some(&b'{') => {
+                self.object(fields, columns)
+            }
+            (Values::List { item, ends }, Shape::List(node)) if first == Some(&b'[') => {
+                self.list(node, item, ends)
+            }
+            (Values::Map(entries), Shape::Map(nodes)) if first == Some(&b'{') => {
+                self.map(nodes, entries)
+            }
+            _ => self.any_value(node, column),
+        }
+    }
+
+    /// Appends a value that is no container of the column's type, by the rules.
+    fn any_value(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
+        let at = self.cursor.at();
         let kind = self.cursor.peek()?;
         match (kind, &node.shape) {
             (Kind::Null, _) => {
                 self.cursor.literal("null")?;
-                Ok(Cell::Null)
+                column.append_null();
+                Ok(())
             }
             (Kind::String, Shape::List(_) | Shape::Map(_) | Shape::Struct(_)) => {
                 Err(self.unfit(node))
             }
             (Kind::String, shape) if shape.is_number() && self.input.is_hive() => {
-                Err(mismatch(self.cursor.at(), &node.hive_type, HIVE_NUMBERS))
+                Err(mismatch(at, &node.hive_type, HIVE_NUMBERS))
             }
             (Kind::Object | Kind::Array, Shape::Text { .. }) if self.input.is_hive() => {
-                Err(mismatch(self.cursor.at(), &node.hive_type, HIVE_TEXT))
+                Err(mismatch(at, &node.hive_type, HIVE_TEXT))
             }
-            (Kind::String, _) => {
-                let token = self.cursor.string()?;
-                self.text_scalar(node, token)
-            }
-            (Kind::Object, Shape::Struct(fields)) => self.fields(fields).map(Cell::Nested),
-            (Kind::Object, Shape::Map(nodes)) => self.map(nodes),
-            (Kind::Array, Shape::List(item)) => self.list(item),
-            (_, Shape::Text { characters_max }) => self.source_text(node, *characters_max),
+            (Kind::String, _) => self.string(node, column),
+            (_, Shape::Text { .. }) => self.source_text(node, column),
+            (Kind::Number, Shape::Binary(_)) => Err(self.unfit(node)),
             (Kind::Number, _) => {
-                let at = self.cursor.at();
                 let text = self.cursor.number()?;
-                scalar(&node.shape, self.input, text)
+                scalars::append(column, &node.shape, self.input, text)
                     .map_err(|why| mismatch(at, &node.hive_type, why))
             }
-            (Kind::True, Shape::Boolean) => {
-                self.cursor.literal("true")?;
-                Ok(Cell::Boolean(true))
-            }
-            (Kind::False, Shape::Boolean) => {
-                self.cursor.literal("false")?;
-                Ok(Cell::Boolean(false))
+            (Kind::True | Kind::False, Shape::Boolean) => {
+                let word = if kind == Kind::True { "true" } else { "false" };
+                self.cursor.literal(word)?;
+                scalars::append(column, &node.shape, self.input, word)
+                    .map_err(|why| mismatch(at, &node.hive_type, why))
             }
             _ => Err(self.unfit(node)),
         }
     }
 
-    fn fields(&mut self, fields: &Fields) -> Result<Span, Box<Failure>> {
-        let first = self.cells.values.len();
-        let end = first + fields.list.len();
-        self.count_values(fields.null_values)?;
-        self.cells.values.resize(end, Cell::Null);
+    fn list(
+        &mut self,
+        node: &Node,
+        item: &mut Column,
+        ends: &mut Vec<i32>,
+    ) -> Result<(), Box<Failure>> {
+        self.cursor.enter()?;
+        let mut count = 0;
+        while self.cursor.next_item(count == 0)? {
+            self.count_values(node.null_values)?;
+            self.value(node, item).map_err(|failure| failure.inside(|| Step::Item(count)))?;
+            count += 1;
+        }
+        ends.push(offset(item.len()));
+        Ok(())
+    }
+
+    fn map(&mut self, nodes: &MapNodes, entries: &mut Entries) -> Result<(), Box<Failure>> {
         self.cursor.enter()?;
         let mut is_first = true;
-        // Producers write their keys in one order; the next one is guessed to be the next column.
-        let mut guess = 0;
         while self.cursor.next_key(is_first)? {
             is_first = false;
-            let found = self.key(fields, guess)?;
-            self.cursor.colon()?;
-            match found {
-                Some(index) => {
-                    let field = &fields.list[index];
-                    let cell = self
-                        .value(&field.node)
-                        .map_err(|failure| failure.inside(|| Step::Field(field.name.clone())))?;
-                    self.cells.values[first + index] = cell;
-                    guess = index + 1;
-                }
-                None => self.cursor.skip_value()?,
-            }
-        }
-        Ok(Span::new(first, end))
-    }
-
-    #[inline]
-    fn key(&mut self, fields: &Fields, guess: usize) -> Result<Option<usize>, SyntaxError> {
-        if let Some(field) = fields.list.get(guess)
-            && field.is_plain
-            && self.cursor.take_key(field.key.as_bytes())
-        {
-            return Ok(Some(guess));
-        }
-        let token = self.cursor.string()?;
-        Ok(fields.find(token, guess))
-    }
-
-    fn list(&mut self, item: &Node) -> Result<Cell, Box<Failure>> {
-        let start = self.cells.pending.len();
-        self.cursor.enter()?;
-        while self.cursor.next_item(self.cells.pending.len() == start)? {
-            self.count_values(item.null_values)?;
-            let index = self.cells.pending.len() - start;
-            let cell = self.value(item).map_err(|failure| failure.inside(|| Step::Item(index)))?;
-            self.cells.pending.push(cell);
-        }
-        Ok(Cell::Nested(self.cells.settle(start)))
-    }
-
-    fn map(&mut self, nodes: &MapNodes) -> Result<Cell, Box<Failure>> {
-        let start = self.cells.pending.len();
-        self.cursor.enter()?;
-        while self.cursor.next_key(self.cells.pending.len() == start)? {
             self.count_values(1 + nodes.value.null_values)?;
-            let token = self.cursor.string()?;
-            let step = || Step::Key(token.source.to_owned());
-            let key =
-                self.text_scalar(&nodes.key, token).map_err(|failure| failure.inside(step))?;
+            let start = self.cursor.at() + 1;
+            self.string(&nodes.key, &mut entries.keys).map_err(|failure| {
+                // The key as it stands in the record; a fault in its syntax has no path.
+                failure.inside(|| Step::Key(self.cursor.text(start..self.cursor.at() - 1)))
+            })?;
+            let end = self.cursor.at() - 1;
             self.cursor.colon()?;
-            // Held back while the value is read, which may itself leave pending cells behind.
-            let value = self.value(&nodes.value).map_err(|failure| failure.inside(step))?;
-            self.cells.pending.extend([key, value]);
+            self.value(&nodes.value, &mut entries.values)
+                .map_err(|failure| failure.inside(|| Step::Key(self.cursor.text(start..end))))?;
         }
-        self.drop_overwritten_entries(start);
-        Ok(Cell::Nested(self.cells.settle(start)))
+        entries.end();
+        Ok(())
     }
 
-    /// Of pending entries with equal keys only the last stays.
-    fn drop_overwritten_entries(&mut self, start: usize) {
-        let Some(stays) = self.find_overwritten_entries(start) else {
-            return;
-        };
-        let mut kept = start;
-        for (at, stays) in (start..).step_by(2).zip(stays) {
-            if stays {
-                self.cells.pending.copy_within(at..at + 2, kept);
-                kept += 2;
+    /// A scalar out of a string or key.
+    fn string(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
+        let at = self.cursor.at();
+        if let Values::Text(texts, characters_max) = &mut column.values {
+            if let Some(end) = quick::append_text(texts, *characters_max, self.cursor.bytes(), at) {
+                self.cursor.move_to(end);
+                return Ok(());
             }
+            self.cursor.copy_string(&mut texts.bytes)?;
+            return scalars::end_text(texts, *characters_max)
+                .map_err(|why| mismatch(at, &node.hive_type, why));
         }
-        self.cells.pending.truncate(kept);
-    }
-
-    /// For each pending entry whether it stays, or nothing if all do.
-    fn find_overwritten_entries(&self, start: usize) -> Option<Vec<bool>> {
-        let entries = &self.cells.pending[start..];
-        let data = self.cursor.bytes();
-        let keys = entries.iter().step_by(2);
-        let keys = keys.map(|cell| MapKey::new(self.cells, *cell, data));
-        if entries.len() / 2 <= SMALL_MAP_ENTRIES_MAX {
-            let mut rest = keys.clone();
-            let mut has_equal = false;
-            while let Some(key) = rest.next() {
-                has_equal |= rest.clone().any(|later| later == key);
-            }
-            if !has_equal {
-                return None;
-            }
-        }
-        let mut seen = HashSet::with_capacity(entries.len() / 2);
-        let mut stays: Vec<bool> = keys.rev().map(|key| seen.insert(key)).collect();
-        stays.reverse();
-        stays.contains(&false).then_some(stays)
-    }
-
-    /// A scalar out of a string's or key's text.
-    #[inline]
-    fn text_scalar(&mut self, node: &Node, token: StringToken<'_>) -> Result<Cell, Box<Failure>> {
-        let unescaped = &mut self.cells.unescaped;
-        let start = unescaped.len();
-        let text = if token.escaped {
-            json::unescape(token.source, unescaped);
-            &unescaped[start..]
-        } else {
-            token.source
-        };
-        let cell = match node.shape {
-            Shape::Text { characters_max } => check_length(text, characters_max).map(|()| {
-                if token.escaped {
-                    Cell::Unescaped(Span::new(start, unescaped.len()))
-                } else {
-                    Cell::Source(Span::new(token.start, token.start + token.source.len()))
-                }
-            }),
-            Shape::Binary(BinaryText::Raw) if token.escaped => {
-                Ok(Cell::Unescaped(Span::new(start, unescaped.len())))
-            }
-            Shape::Binary(BinaryText::Raw) => {
-                Ok(Cell::Source(Span::new(token.start, token.start + token.source.len())))
-            }
-            Shape::Binary(BinaryText::Base64) => {
-                let cell = base64(text, &mut self.cells.decoded);
-                unescaped.truncate(start);
-                cell
-            }
-            ref shape => {
-                let cell = scalar(shape, self.input, text);
-                unescaped.truncate(start);
-                cell
-            }
-        };
-        cell.map_err(|why| mismatch(token.start - 1, &node.hive_type, why))
+        self.unescaped.clear();
+        self.cursor.copy_string(self.unescaped)?;
+        let text = str::from_utf8(self.unescaped).expect("the cursor checked it");
+        scalars::append(column, &node.shape, self.input, text)
+            .map_err(|why| mismatch(at, &node.hive_type, why))
     }
 
     /// The JSON text of the next value as a string.
-    fn source_text(
-        &mut self,
-        node: &Node,
-        characters_max: Option<u32>,
-    ) -> Result<Cell, Box<Failure>> {
+    fn source_text(&mut self, node: &Node, column: &mut Column) -> Result<(), Box<Failure>> {
         let start = self.cursor.at();
         self.cursor.skip_value()?;
-        let end = self.cursor.at();
-        check_length(self.cursor.source(start..end), characters_max)
-            .map_err(|why| mismatch(start, &node.hive_type, why))?;
-        Ok(Cell::Source(Span::new(start, end)))
+        let source = self.cursor.source(start..self.cursor.at());
+        let text = str::from_utf8(source).expect("the cursor checked it");
+        scalars::append(column, &node.shape, self.input, text)
+            .map_err(|why| mismatch(start, &node.hive_type, why))
     }
 
     fn count_values(&mut self, count: usize) -> Result<(), Box<Failure>> {
-        if self.cells.count_values(count) {
+        self.value_count += count;
+        if self.value_count <= VALUES_MAX {
             return Ok(());
         }
-        let expected = format!("a record of at most {VALUES_MAX} values and absent fields");
-        Err(mismatch(self.cursor.at(), &expected, "split the record"))
+        Err(self.too_many_values())
     }
 
+    #[cold]
+    fn too_many_values(&self) -> Box<Failure> {
+        let expected = format!("a record of at most {VALUES_MAX} values and absent fields");
+        mismatch(self.cursor.at(), &expected, "split the record")
+    }
+
+    #[cold]
     fn unfit(&self, node: &Node) -> Box<Failure> {
         mismatch(self.cursor.at(), &node.hive_type, "")
-    }
-}
-
-/// A value of a type that is neither text nor nested, from the text of a string or number.
-#[inline]
-fn scalar(shape: &Shape, input: &JsonInput, text: &str) -> Result<Cell, Why> {
-    match *shape {
-        Shape::Boolean if text.eq_ignore_ascii_case("true") => Ok(Cell::Boolean(true)),
-        Shape::Boolean if text.eq_ignore_ascii_case("false") => Ok(Cell::Boolean(false)),
-        Shape::Integer { min, max } => integer(text, min, max),
-        Shape::Float => {
-            let value: f32 = float(text)?;
-            finite(value.is_finite(), Cell::Float(value))
-        }
-        Shape::Double => {
-            let value: f64 = float(text)?;
-            finite(value.is_finite(), Cell::Double(value))
-        }
-        Shape::Decimal { precision, scale } => decimal(text, precision, scale),
-        Shape::Date => crate::time::days_of_text(text).map(|days| Cell::Integer(days.into())),
-        Shape::Timestamp(_) => match input {
-            JsonInput::OpenX(_) => crate::time::micros_of_text(text),
-            JsonInput::Hive(formats) => listed_timestamp(formats, text),
-        }
-        .map(Cell::Integer),
-        Shape::Boolean | Shape::Text { .. } | Shape::Binary(_) => Err(""),
-        Shape::List(_) | Shape::Map(_) | Shape::Struct(_) => Err(""),
-    }
-}
-
-/// Microseconds since 1970 by the first form that a text has.
-fn listed_timestamp(formats: &[TimestampFormat], text: &str) -> Result<i64, Why> {
-    let found = match formats {
-        [] => crate::time::micros_of_java(text),
-        formats => formats.iter().find_map(|format| format.micros(text)),
-    };
-    found.ok_or("not a timestamp of a form that is listed")
-}
-
-/// Appends the bytes that `text` stands for to `decoded`.
-fn base64(text: &str, decoded: &mut Vec<u8>) -> Result<Cell, Why> {
-    let start = decoded.len();
-    STANDARD.decode_vec(text, decoded).map_err(|_| "not base64 with padding")?;
-    Ok(Cell::Decoded(Span::new(start, decoded.len())))
-}
-
-fn integer(text: &str, min: i64, max: i64) -> Result<Cell, Why> {
-    let value = match parse_short_integer(text) {
-        Some(value) => value,
-        None => {
-            let whole = Number::parse(text).ok_or("")?.scaled(0, Excess::Refuse)?;
-            i64::try_from(whole).map_err(|_| OUT_OF_RANGE)?
-        }
-    };
-    if (min..=max).contains(&value) { Ok(Cell::Integer(value)) } else { Err(OUT_OF_RANGE) }
-}
-
-/// The nearest float; infinite where the number is too large.
-fn float<F: std::str::FromStr>(text: &str) -> Result<F, Why> {
-    // The library's parser also takes `inf`, `nan` and `.5`.
-    Number::parse(text).ok_or("")?;
-    text.parse().map_err(|_| "")
-}
-
-fn finite(is_finite: bool, cell: Cell) -> Result<Cell, Why> {
-    if is_finite { Ok(cell) } else { Err(OUT_OF_RANGE) }
-}
-
-fn decimal(text: &str, precision: u8, scale: u8) -> Result<Cell, Why> {
-    let number = Number::parse(text).ok_or("")?;
-    let unscaled = number.scaled(scale, Excess::RoundHalfUp)?;
-    if unscaled.unsigned_abs() < 10u128.pow(precision.into()) {
-        Ok(Cell::decimal(unscaled))
-    } else {
-        Err(OUT_OF_RANGE)
-    }
-}
-
-#[inline]
-fn check_length(text: &str, characters_max: Option<u32>) -> Result<(), Why> {
-    match characters_max.map(|max| max as usize) {
-        Some(max) if text.len() > max && text.chars().count() > max => Err("too long"),
-        _ => Ok(()),
-    }
-}
-
-/// A map's key as something to compare.
-#[derive(PartialEq, Eq, Hash)]
-enum MapKey<'a> {
-    Text(&'a [u8]),
-    Bits(i64, u64),
-}
-
-impl<'a> MapKey<'a> {
-    fn new(cells: &'a Cells, cell: Cell, data: &'a [u8]) -> Self {
-        match cell {
-            Cell::Boolean(value) => Self::Bits(value.into(), 0),
-            Cell::Integer(value) => Self::Bits(value, 0),
-            Cell::Float(value) => Self::Bits(0, value.to_bits().into()),
-            Cell::Double(value) => Self::Bits(0, value.to_bits()),
-            Cell::Decimal { high, low } => Self::Bits(high, low),
-            text => Self::Text(cells.text(text, data).unwrap_or_default()),
-        }
     }
 }

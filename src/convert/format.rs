@@ -25,7 +25,7 @@ pub enum Format {
 pub struct ParquetOptions {
     /// How the JSON is read that they are made of.
     pub input: JsonInput,
-    /// How the pages of a file are compressed.
+    /// How the pages of columns are compressed that it makes smaller.
     pub compression: ParquetCompression,
     /// The form of timestamps.
     pub timestamps: TimestampForm,
@@ -61,7 +61,7 @@ impl Default for ParquetOptions {
 /// Which columns of a Parquet file get a dictionary, for Firehose's `EnableDictionaryCompression`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dictionary {
-    /// Those whose first values repeat.
+    /// Those that one makes smaller, by the first rows of a row group.
     #[default]
     Auto,
     /// All that can have one.

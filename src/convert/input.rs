@@ -1,7 +1,7 @@
 //! How the JSON of records is read: Firehose's two deserializers and their options.
 //!
 //! Owns the choices and their defaults. Does not own what they change: keys are looked up in
-//! `schema`, values read in `decode`, patterns in `joda`.
+//! `keys`, values read in `scalars`, patterns in `joda`.
 
 use std::collections::BTreeMap;
 
@@ -64,12 +64,5 @@ impl OpenXOptions {
     pub(super) fn normal(&self, key: &str) -> String {
         let key = if self.case_insensitive { key.to_lowercase() } else { key.to_owned() };
         if self.dots_to_underscores { key.replace('.', "_") } else { key }
-    }
-
-    /// Whether a key may be looked up as something other than it is.
-    pub(super) fn may_change(&self, key: &str) -> bool {
-        let by_case = |byte: u8| byte.is_ascii_uppercase() || !byte.is_ascii();
-        (self.case_insensitive && key.bytes().any(by_case))
-            || (self.dots_to_underscores && key.contains('.'))
     }
 }

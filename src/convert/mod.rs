@@ -6,8 +6,8 @@
 //! the bytes go; reads no clock and no disk.
 //!
 //! What follows is about rows. A record is one or more JSON objects, one behind the other, with or without whitespace between
-//! them; each becomes a row. It is first decoded whole into cells, which may fail, and then appended
-//! to the columns, which cannot: a bad record leaves no trace in the file, and a bad object takes
+//! them; each becomes a row. Its values are appended to the columns as they are read, and taken back
+//! when something does not fit: a bad record leaves no trace in the file, and a bad object takes
 //! the record's other objects with it. Keys are compared with columns in lower case, at every depth;
 //! of equal keys the last wins, unknown ones are skipped, and a missing one is null, as is JSON's
 //! `null`. A value that a later key replaces must fit its column as well.
@@ -52,16 +52,23 @@ mod format;
 mod input;
 mod joda;
 
-mod cells;
-mod decode;
-mod rejection;
 mod schema;
+mod keys;
 
+mod decoder;
+mod decode;
+mod quick;
+mod scalars;
+mod rejection;
 mod columns;
-mod encoding;
+mod habits;
+mod arrays;
+
 mod int96;
-mod orders;
 mod parquet;
+mod pages;
+mod orders;
+mod file;
 mod rows;
 mod records;
 mod containers;
@@ -69,11 +76,14 @@ mod containers;
 mod failure;
 mod footer;
 mod stored;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 
 use arrow_schema::ArrowError;
 
+pub use self::decoder::Decoder;
 pub use self::failure::{FailureLine, ProcessingFailureLine, TableName, sub_sequence_number};
 pub use self::footer::{Counted, Origin, Provenance, footer_bytes};
 pub use self::format::{
@@ -90,7 +100,7 @@ pub use self::stored::{StoredTable, stored_row_count, stored_table};
 
 /// The longest record that is looked at; transforms and sources may make longer ones than producers.
 const DATA_BYTES_MAX: usize = 256 << 20;
-/// The level that the zstd program has by default.
+/// The level that the zstd program has by default, for objects of records.
 const ZSTD_LEVEL: i32 = 3;
 
 /// Turns records into one object in memory.

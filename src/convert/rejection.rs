@@ -105,7 +105,11 @@ impl Failure {
     #[cold]
     pub(super) fn into_rejection(self, data: &[u8]) -> Rejection {
         let (at, expected, why) = match &self.fault {
-            Fault::Syntax(error) => return malformed(*error, data),
+            Fault::Syntax(error) => {
+                // Bytes that are no text count more than what stands before them.
+                let error = Cursor::new(data).err().unwrap_or(*error);
+                return malformed(error, data);
+            }
             Fault::Mismatch { at, expected, why } => (*at, expected, *why),
         };
         if let Err(error) = json::check(data) {
@@ -153,15 +157,13 @@ impl Failure {
 
 /// The text of the value that begins at byte `at` of checked JSON.
 fn value_at(data: &[u8], at: usize) -> &str {
-    let Ok(mut cursor) = Cursor::new(data) else {
-        return "";
-    };
-    cursor.rewind(at);
+    let mut cursor = Cursor::unchecked(data);
+    cursor.move_to(at);
     // Where the depth counts from does not matter any more: the record was checked.
     if cursor.skip_value().is_err() {
         return "";
     }
-    cursor.source(at..cursor.at())
+    str::from_utf8(cursor.source(at..cursor.at())).unwrap_or_default()
 }
 
 /// At most `length_max` bytes of `text`, cut between characters, with a mark where it was cut.

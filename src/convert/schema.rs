@@ -1,19 +1,18 @@
 //! A table's columns, prepared once for decoding and writing.
 //!
-//! Owns the check of the columns, the tree of shapes that the decoder follows and the lookup of keys.
+//! Owns the check of the columns and the tree of shapes that the decoder follows.
 //! The forms of the columns in Arrow and Parquet are made in `parquet`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
-use parquet::schema::types::{SchemaDescPtr, SchemaDescriptor};
+use parquet::schema::types::SchemaDescPtr;
 
 use super::format::{BinaryText, ParquetOptions, TimestampForm};
 use super::input::OpenXOptions;
-use super::parquet::{Int96As, arrow_schema, parquet_schema};
-use crate::json::{StringToken, unescape};
+use super::keys::Keys;
+use super::parquet::{arrow_schema, parquet_schema};
 use crate::table::{Column, HiveType, TYPE_DEPTH_MAX};
 
 /// A table's columns, ready to convert records by.
@@ -23,8 +22,6 @@ pub struct Schema {
     pub(super) arrow: SchemaRef,
     /// The file's schema.
     pub(super) parquet: SchemaDescPtr,
-    /// The same as the library writes it, which does not write INT96.
-    pub(super) written: SchemaDescriptor,
     pub(super) options: ParquetOptions,
 }
 
@@ -96,9 +93,8 @@ impl Schema {
         }
         let root = Fields::new(named, "the table", &options, options.input.keys())?;
         let arrow = arrow_schema(&root);
-        let parquet = parquet_schema(&root, Int96As::Itself)?;
-        let written = parquet_schema(&root, Int96As::Bytes)?;
-        Ok(Self { root, arrow, parquet: Arc::new(parquet), written, options })
+        let parquet = parquet_schema(&root)?;
+        Ok(Self { root, arrow, parquet: Arc::new(parquet), options })
     }
 }
 
@@ -108,9 +104,8 @@ pub(super) struct Fields {
     pub(super) list: Vec<Field>,
     /// How many values they make in the columns when all are absent.
     pub(super) null_values: usize,
-    /// By their keys as they are looked up.
-    index: HashMap<Box<str>, usize, BuildHasherDefault<NameHasher>>,
-    keys: OpenXOptions,
+    /// Which of them a key names.
+    pub(super) keys: Keys,
 }
 
 /// A named value.
@@ -120,8 +115,6 @@ pub(super) struct Field {
     pub(super) name: String,
     /// What JSON calls it, as it is looked up.
     pub(super) key: Box<str>,
-    /// Whether JSON writes the key without escapes.
-    pub(super) is_plain: bool,
     pub(super) node: Node,
 }
 
@@ -139,7 +132,7 @@ pub(super) struct Node {
 #[derive(Debug)]
 pub(super) enum Shape {
     Boolean,
-    Integer { min: i64, max: i64 },
+    Integer,
     Float,
     Double,
     Decimal { precision: u8, scale: u8 },
@@ -155,7 +148,7 @@ pub(super) enum Shape {
 impl Shape {
     /// Whether values are numbers.
     pub(super) fn is_number(&self) -> bool {
-        matches!(self, Self::Integer { .. } | Self::Float | Self::Double | Self::Decimal { .. })
+        matches!(self, Self::Integer | Self::Float | Self::Double | Self::Decimal { .. })
     }
 }
 
@@ -168,13 +161,11 @@ pub(super) struct MapNodes {
 
 impl Node {
     fn new(hive_type: &HiveType, options: &ParquetOptions) -> Result<Self, SchemaError> {
-        let integer = |min, max| Shape::Integer { min, max };
         let shape = match hive_type {
             HiveType::Boolean => Shape::Boolean,
-            HiveType::TinyInt => integer(i8::MIN.into(), i8::MAX.into()),
-            HiveType::SmallInt => integer(i16::MIN.into(), i16::MAX.into()),
-            HiveType::Int => integer(i32::MIN.into(), i32::MAX.into()),
-            HiveType::BigInt => integer(i64::MIN, i64::MAX),
+            HiveType::TinyInt | HiveType::SmallInt | HiveType::Int | HiveType::BigInt => {
+                Shape::Integer
+            }
             HiveType::Float => Shape::Float,
             HiveType::Double => Shape::Double,
             HiveType::Decimal { precision, scale } => {
@@ -215,7 +206,7 @@ impl Fields {
         keys: OpenXOptions,
     ) -> Result<Self, SchemaError> {
         let mut list: Vec<Field> = Vec::new();
-        let mut index = HashMap::default();
+        let mut keys_seen = HashSet::new();
         let mut names = HashSet::new();
         for (name, hive_type) in named {
             let (name, place) = (name.to_lowercase(), || place.to_owned());
@@ -226,34 +217,15 @@ impl Fields {
                 return Err(SchemaError::Dotted { name, place: place() });
             }
             let key = keys.normal(keys.keys.get(&name).unwrap_or(&name)).into_boxed_str();
-            if index.insert(key.clone(), list.len()).is_some() {
+            if !keys_seen.insert(key.clone()) {
                 return Err(SchemaError::SharedKey { key: key.into(), place: place() });
             }
-            let is_plain = !key.contains(|c: char| c < ' ' || c == '"' || c == '\\');
             let node = Node::new(hive_type, options)?;
-            list.push(Field { name, key, is_plain, node });
+            list.push(Field { name, key, node });
         }
         let null_values = list.iter().map(|field| field.node.null_values).sum();
-        Ok(Self { list, null_values, index, keys })
-    }
-
-    /// The field that a key names, by the rules of keys. `guess` is looked at first.
-    pub(super) fn find(&self, key: StringToken<'_>, guess: usize) -> Option<usize> {
-        let get = |key: &str| self.index.get(key).copied();
-        if key.escaped {
-            let mut name = String::new();
-            unescape(key.source, &mut name);
-            return get(&self.keys.normal(&name));
-        }
-        let is_guessed = |field: &Field| field.key.eq_ignore_ascii_case(key.source);
-        if self.keys.case_insensitive && self.list.get(guess).is_some_and(is_guessed) {
-            return Some(guess);
-        }
-        let found = get(key.source);
-        if found.is_none() && self.keys.may_change(key.source) {
-            return get(&self.keys.normal(key.source));
-        }
-        found
+        let keys = Keys::new(&list, keys);
+        Ok(Self { list, null_values, keys })
     }
 }
 
@@ -287,24 +259,4 @@ fn check_type(hive_type: &HiveType, depth: usize) -> Result<(), &'static str> {
         _ => {}
     }
     Ok(())
-}
-
-/// A fast hash of short names. The names come from the table, never from records, so nobody can fill
-/// one bucket from outside.
-#[derive(Default)]
-struct NameHasher(u64);
-
-impl Hasher for NameHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            let mixed = self.0.rotate_left(5) ^ u64::from_le_bytes(word);
-            self.0 = mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
-    }
 }

@@ -5,7 +5,8 @@ use std::sync::{Arc, LazyLock};
 use serde::de::IgnoredAny;
 
 use crate::convert::{
-    BinaryText, Encoder, Format, ParquetOptions, PushError, RejectCode, Schema, TimestampForm,
+    BinaryText, Decoder, Encoder, Format, ParquetOptions, PushError, RejectCode, Schema,
+    TimestampForm, reference,
 };
 use crate::table::{Column, HiveType};
 
@@ -24,7 +25,14 @@ const COLUMNS: [(&str, &str); 12] = [
     ("m", "map<int,array<float>>"),
 ];
 
-static SCHEMAS: LazyLock<[Arc<Schema>; 3]> = LazyLock::new(|| {
+/// Columns with one of the ways to write them.
+struct Table {
+    columns: Vec<Column>,
+    options: ParquetOptions,
+    schema: Arc<Schema>,
+}
+
+static TABLES: LazyLock<[Table; 3]> = LazyLock::new(|| {
     let columns = COLUMNS.map(|(name, text)| Column {
         name: name.to_owned(),
         hive_type: HiveType::parse(text).expect("a type"),
@@ -36,17 +44,22 @@ static SCHEMAS: LazyLock<[Arc<Schema>; 3]> = LazyLock::new(|| {
     ];
     forms.map(|(timestamps, binary)| {
         let options = ParquetOptions { timestamps, binary, ..ParquetOptions::default() };
-        Arc::new(Schema::with_options(&columns, options).expect("a schema"))
+        let schema = Schema::with_options(&columns, options.clone()).expect("a schema");
+        Table { columns: columns.to_vec(), options, schema: Arc::new(schema) }
     })
 });
 
-/// A record becomes its rows or is rejected whole, and what is JSON is no matter of opinion.
+/// A record becomes the rows that the rules say or is rejected whole, and what is JSON is no matter of
+/// opinion.
 pub(super) fn record(data: &[u8]) {
     let Some((choice, record)) = data.split_first() else {
         return;
     };
-    let schema = SCHEMAS[usize::from(*choice) % SCHEMAS.len()].clone();
-    let mut encoder = Encoder::new(&Format::Parquet(schema)).expect("an encoder");
+    let table = &TABLES[usize::from(*choice) % TABLES.len()];
+    let mut decoder = Decoder::new(&table.schema);
+    let decoded = decoder.push(record).map(|_| decoder.take_batch().expect("a batch"));
+    reference::check(&table.columns, &table.options, record, decoded.as_ref());
+    let mut encoder = Encoder::new(&Format::Parquet(table.schema.clone())).expect("an encoder");
     let theirs = std::str::from_utf8(record).ok().and_then(|text| {
         let values = serde_json::Deserializer::from_str(text).into_iter();
         values.collect::<Result<Vec<IgnoredAny>, _>>().ok()

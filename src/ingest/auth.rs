@@ -1,8 +1,7 @@
 //! Who calls: AWS Signature Version 4, verified.
 //!
-//! Owns the identities, what a signed call must carry, and the comparison of signatures. The
-//! canonical form and the signature come from `aws_sigv4`, the code that SDKs sign with. Does not
-//! own error codes: `reply` gives every [`AuthError`] one. Its texts are the API's own, since SDKs
+//! Owns the identities and what a signed call must carry. Does not own the signature itself
+//! (`signature`), nor error codes: `reply` gives every [`AuthError`] one. Its texts are the API's own, since SDKs
 //! and people search for them.
 //!
 //! Invariants:
@@ -13,34 +12,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::ops::Range;
 
-use aws_credential_types::Credentials;
-use aws_lc_rs::constant_time;
-use aws_sigv4::http_request::{
-    PayloadChecksumKind, SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign,
-};
-use aws_sigv4::sign::v4;
 use axum::http::HeaderMap;
 use axum::http::header::{AUTHORIZATION, HOST};
 use axum::http::request::Parts;
-use chrono::{DateTime, NaiveDateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 
 use super::bearer::Token;
 use super::browser::is_from_a_web_page;
 use super::retry::{Hash, sha256};
+use super::signature::{ALGORITHM, SERVICE, Signed, TERMINATOR, hex};
 use crate::record::{StreamName, Tenant, UnixMillis};
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const SERVICE: &str = "firehose";
-const TERMINATOR: &str = "aws4_request";
 const DATE_HEADER: &str = "x-amz-date";
 const CONTENT_HASH_HEADER: &str = "x-amz-content-sha256";
 const DATE_FORMAT: &str = "%Y%m%dT%H%M%SZ";
+/// The same, digit by digit.
+const DATE_PATTERN: &[u8; 16] = b"00000000T000000Z";
 /// How far the date of a call may be from the clock, either way.
 const SKEW_SECONDS_MAX: i64 = 5 * 60;
-/// Signs for access keys that nobody has; its length is a real secret's.
-const DUMMY_SECRET: &str = "no-identity-has-this-secret-0000000000000";
 
 /// Who may call; by access key or, where there is none, by [`Token::sender`].
 pub type Identities = BTreeMap<String, Identity>;
@@ -174,8 +165,8 @@ impl Auth {
         if identities.contains_key(claim.access_key) {
             return Ok(());
         }
-        // The work that a wrong secret costs.
-        claim.holds(DUMMY_SECRET, signed_at, &headers, hex(sha256(&[])));
+        let body_hash = hex(&sha256(&[]));
+        claim.signed(signed_at, &headers, &body_hash).spend();
         Err(AuthError::UnknownAccessKey)
     }
 
@@ -203,14 +194,16 @@ impl Auth {
         let identity = identities.get_key_value(claim.access_key);
         let identity =
             identity.and_then(|(key, identity)| Some((key, identity, identity.secret.as_deref()?)));
-        let secret = identity.map_or(DUMMY_SECRET, |(_, _, secret)| secret);
-        let holds = claim.holds(secret, signed_at, &headers, body_hash_text);
+        let signed = claim.signed(signed_at, &headers, &body_hash_text);
         match identity {
-            None => Err(AuthError::UnknownAccessKey),
-            Some(_) if !holds => Err(AuthError::Mismatch),
-            Some((access_key, identity, _)) => {
+            None => {
+                signed.spend();
+                Err(AuthError::UnknownAccessKey)
+            }
+            Some((access_key, identity, secret)) if signed.is_by(secret) => {
                 Ok(Caller { body: Some(body_hash), ..Caller::new(access_key, identity) })
             }
+            Some(_) => Err(AuthError::Mismatch),
         }
     }
 }
@@ -319,7 +312,9 @@ impl<'a> Claim<'a> {
         let sent = parts.headers.keys().map(|name| name.as_str());
         let amazons = sent.filter(|name| name.starts_with("x-amz-"));
         let mut required = amazons.chain([HOST.as_str(), DATE_HEADER]);
-        if !is_ascending || !required.all(is_signed) {
+        // Looking a header up takes other letters for the same; the canonical form does not.
+        let is_lower_case = !self.header_names.bytes().any(|byte| byte.is_ascii_uppercase());
+        if !is_ascending || !is_lower_case || !required.all(is_signed) {
             return Err(AuthError::Mismatch);
         }
         let mut headers = Vec::with_capacity(names.len());
@@ -338,45 +333,22 @@ impl<'a> Claim<'a> {
         Ok(headers)
     }
 
-    /// Whether `secret` signs these headers and this body with the claimed signature.
-    fn holds(
-        &self,
-        secret: &str,
-        signed_at: SignedAt<'_>,
-        headers: &[(&str, &str)],
-        body_hash: String,
-    ) -> bool {
-        let body = SignableBody::Precomputed(body_hash);
-        let Ok(request) = SignableRequest::new("POST", "/", headers.iter().copied(), body) else {
-            return false;
-        };
-        let identity = Credentials::new(self.access_key, secret, None, None, "identities").into();
-        let mut settings = SigningSettings::default();
-        // The client has chosen what it signs: the crate may neither drop nor add a header.
-        settings.excluded_headers = None;
-        settings.payload_checksum_kind = PayloadChecksumKind::NoHeader;
-        settings.session_token_mode = SessionTokenMode::Include;
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(self.scope.region)
-            .name(SERVICE)
-            .time(UNIX_EPOCH + Duration::from_secs(signed_at.unix_seconds.unsigned_abs()))
-            .settings(settings)
-            .build()
-            .expect("every field of the parameters is set")
-            .into();
-        let Ok(output) = sign(request, &params) else {
-            return false;
-        };
-        let (instructions, signature) = output.into_parts();
-        let mut ours = instructions.headers();
-        let same_headers = ours
-            .find(|(name, _)| *name == AUTHORIZATION.as_str())
-            .and_then(|(_, text)| Claim::parse(text).ok())
-            .is_some_and(|ours| ours.header_names == self.header_names);
-        let same_signature =
-            constant_time::verify_slices_are_equal(signature.as_bytes(), self.signature.as_bytes());
-        same_headers && same_signature.is_ok()
+    /// What the claimed signature must cover.
+    fn signed<'b>(
+        &'b self,
+        signed_at: SignedAt<'b>,
+        headers: &'b [(&'b str, &'b str)],
+        body_hash: &'b str,
+    ) -> Signed<'b> {
+        Signed {
+            date: signed_at.text,
+            day: self.scope.day,
+            region: self.scope.region,
+            header_names: self.header_names,
+            headers,
+            body_hash,
+            claimed: self.signature,
+        }
     }
 }
 
@@ -419,11 +391,17 @@ impl<'a> SignedAt<'a> {
     }
 
     fn parse(text: &'a str) -> Option<Self> {
-        let time = NaiveDateTime::parse_from_str(text, DATE_FORMAT).ok()?.and_utc();
-        let unix_seconds = time.timestamp();
-        // The parser takes signs, spaces and short fields; the signature covers one form only.
-        let is_exact = basic(unix_seconds) == text;
-        is_exact.then_some(Self { text, unix_seconds })
+        let is_in_form = text.len() == DATE_PATTERN.len()
+            && text.bytes().zip(DATE_PATTERN).all(|(byte, pattern)| match pattern {
+                b'0' => byte.is_ascii_digit(),
+                _ => byte == *pattern,
+            });
+        let number = |range: Range<usize>| text.get(range)?.parse::<u32>().ok();
+        let time =
+            NaiveDate::from_ymd_opt(number(0..4)?.cast_signed(), number(4..6)?, number(6..8)?)
+                .filter(|_| is_in_form)?
+                .and_hms_opt(number(9..11)?, number(11..13)?, number(13..15)?)?;
+        Some(Self { text, unix_seconds: time.and_utc().timestamp() })
     }
 
     fn day(self) -> &'a str {
@@ -445,17 +423,13 @@ impl<'a> SignedAt<'a> {
 
 /// The body's hash as hex; an error when the caller names another one or none.
 fn checked_hash(headers: &HeaderMap, hash: Hash) -> Result<String, AuthError> {
-    let hash = hex(hash);
+    let hash = hex(&hash);
     let mut named = headers.get_all(CONTENT_HASH_HEADER).iter();
     if named.all(|value| value.as_bytes() == hash.as_bytes()) {
         Ok(hash)
     } else {
         Err(AuthError::Mismatch)
     }
-}
-
-fn hex(hash: Hash) -> String {
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn basic(unix_seconds: i64) -> String {

@@ -1,6 +1,11 @@
 //! Signatures, for the fuzzer, against the code that SDKs sign with: what it signs is accepted, and
 //! not after any change.
 
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
 use axum::http::{HeaderName, HeaderValue, Request};
 
 use super::*;

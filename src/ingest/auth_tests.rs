@@ -1,5 +1,10 @@
 //! Signed requests, true and tampered with, against the rules of AWS.
 
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
 use axum::http::{HeaderName, HeaderValue, Request};
 use proptest::prelude::*;
 

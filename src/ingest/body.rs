@@ -26,8 +26,11 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 const PACE_BYTES: usize = 40 * 1024;
 /// Longer than a network repeats a lost packet for.
 const PACE_TIME: Duration = Duration::from_secs(10);
-/// The first piece of memory that a body of unknown length gets; each further one doubles it.
+/// The first piece of memory that copies of short pieces get; each further one doubles it.
 const FIRST_BYTES: usize = 16 * 1024;
+/// Pieces of this length or longer are kept as they came: the connection reads up to four times as
+/// much into one buffer.
+const KEPT_PIECE_BYTES: usize = 8 * 1024;
 
 /// Why a message is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,20 +89,68 @@ impl Bodies {
         let mut place = nothing.map_err(|_| BodyError::NoRoom)?;
         let announced = announced_length(&parts.headers).unwrap_or(BODY_BYTES_MAX as u64);
         let announced = announced.min(BODY_BYTES_MAX as u64) as usize;
-        let mut bytes = Vec::new();
-        arrive(body, |piece| {
-            let wanted = bytes.len() + piece.len();
-            if wanted > bytes.capacity() {
-                let doubled = (bytes.capacity() * 2).max(FIRST_BYTES);
-                let capacity = doubled.min(announced).max(wanted);
-                enlarge(&mut place, capacity - bytes.capacity())?;
-                bytes.reserve_exact(capacity - bytes.len());
+        let mut pieces = Pieces::default();
+        arrive(body, |piece| pieces.add(piece, announced, &mut place)).await?;
+        Ok(Arrived { bytes: pieces.join(), place })
+    }
+}
+
+/// What has arrived of a body.
+#[derive(Default)]
+struct Pieces {
+    /// In order, before the tail.
+    kept: Vec<Bytes>,
+    /// Copies of pieces that are not kept.
+    tail: Vec<u8>,
+    length: usize,
+}
+
+impl Pieces {
+    /// Adds a piece, when there is room for it. A long one is kept as it is; a short one may hold on to
+    /// a buffer of the connection that is far longer, and is copied.
+    fn add(
+        &mut self,
+        piece: Bytes,
+        announced: usize,
+        place: &mut OwnedSemaphorePermit,
+    ) -> Result<(), BodyError> {
+        self.length += piece.len();
+        if piece.len() >= KEPT_PIECE_BYTES {
+            enlarge(place, piece.len())?;
+            self.end_tail();
+            self.kept.push(piece);
+            return Ok(());
+        }
+        let wanted = self.tail.len() + piece.len();
+        if wanted > self.tail.capacity() {
+            let doubled = (self.tail.capacity() * 2).max(FIRST_BYTES);
+            let capacity = doubled.min(announced).max(wanted);
+            enlarge(place, capacity - self.tail.capacity())?;
+            self.tail.reserve_exact(capacity - self.tail.len());
+        }
+        self.tail.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.kept.push(std::mem::take(&mut self.tail).into());
+        }
+    }
+
+    /// The whole body.
+    fn join(mut self) -> Bytes {
+        self.end_tail();
+        match self.kept.as_mut_slice() {
+            [] => Bytes::new(),
+            [whole] => std::mem::take(whole),
+            _ => {
+                let mut whole = Vec::with_capacity(self.length);
+                // Each goes as soon as it has been copied.
+                self.kept.into_iter().for_each(|piece| whole.extend_from_slice(&piece));
+                whole.into()
             }
-            bytes.extend_from_slice(piece);
-            Ok(())
-        })
-        .await?;
-        Ok(Arrived { bytes: bytes.into(), place })
+        }
     }
 }
 
@@ -111,7 +162,7 @@ pub(super) async fn discard(body: Body) -> Result<(), BodyError> {
 /// Hands a body over piece by piece, within all limits but that on memory.
 async fn arrive(
     mut body: Body,
-    mut take: impl FnMut(&[u8]) -> Result<(), BodyError>,
+    mut take: impl FnMut(Bytes) -> Result<(), BodyError>,
 ) -> Result<(), BodyError> {
     let mut length = 0;
     let whole = async {
@@ -124,7 +175,7 @@ async fn arrive(
                         return Ok(true);
                     };
                     let frame = frame.map_err(|_| BodyError::Broken)?;
-                    let piece = frame.data_ref().map_or(&b""[..], |data| data.as_ref());
+                    let piece = frame.into_data().unwrap_or_default();
                     length += piece.len();
                     if length > BODY_BYTES_MAX {
                         return Err(BodyError::TooLarge);

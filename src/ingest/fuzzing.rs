@@ -10,10 +10,12 @@ use serde_json::Value;
 
 use super::body::BODY_BYTES_MAX;
 use super::reply::ErrorReply;
+use super::scan;
 use super::split::{Form, RECORD_COUNT_MAX as PLAIN_COUNT_MAX};
 use super::unpack::Encoding;
 use super::wire::{CALL_BYTES_MAX, Describe, List, Put, RECORD_COUNT_MAX, WireError};
-use crate::record::RECORD_BYTES_MAX;
+use crate::journal::Batch;
+use crate::record::{RECORD_BYTES_MAX, UnixMillis};
 
 /// The body of a call of the API: what is taken is what another reader of JSON sees in it, and
 /// keeps all limits; what is not taken is told as a fault of the caller. The first byte is the
@@ -23,8 +25,8 @@ pub(crate) fn request_body(data: &[u8]) {
         return;
     };
     match operation % 4 {
-        0 => put(Put::one(body), body),
-        1 => put(Put::batch(body), body),
+        0 => put(Put::one(body), body, false),
+        1 => put(Put::batch(body), body, true),
         2 => match Describe::parse(body) {
             Ok(describe) => agrees(body, "DeliveryStreamName", describe.stream.as_str()),
             Err(error) => refused(error),
@@ -36,10 +38,15 @@ pub(crate) fn request_body(data: &[u8]) {
     }
 }
 
-fn put(put: Result<Put<'_>, WireError>, body: &[u8]) {
+fn put(put: Result<Put<'_>, WireError>, body: &[u8], is_batch: bool) {
+    let mut batch = Batch::new(None, UnixMillis(0));
+    let scanned = scan::put(body, is_batch, &mut batch);
     let put = match put {
         Ok(put) => put,
-        Err(error) => return refused(error),
+        Err(error) => {
+            assert_eq!(scanned, None, "the scanner takes what is refused: {error}");
+            return refused(error);
+        }
     };
     let decoded: Vec<Option<Vec<u8>>> = put
         .records()
@@ -48,6 +55,10 @@ fn put(put: Result<Put<'_>, WireError>, body: &[u8]) {
             record.decode(&mut bytes).map_err(refused).is_ok().then_some(bytes)
         })
         .collect();
+    if let Some(stream) = scanned {
+        assert_eq!(stream, put.stream);
+        assert!(batch.records().eq(decoded.iter().map(|bytes| bytes.as_deref().expect("base64"))));
+    }
     let count_max = if put.is_batch { RECORD_COUNT_MAX } else { 1 };
     assert!((1..=count_max).contains(&decoded.len()));
     assert!(put.data_bytes <= CALL_BYTES_MAX);

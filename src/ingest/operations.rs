@@ -14,6 +14,7 @@ use super::auth::Caller;
 use super::description::{Answer, STREAM_TYPE};
 use super::reply::ErrorReply;
 use super::retry::{self, Identification, sha256};
+use super::scan;
 use super::store::store;
 use super::wire::{self, Describe, List, ListAnswer, Put, WireError};
 use super::{Service, Stream, View};
@@ -90,8 +91,8 @@ pub(super) fn prepare(
         Batch::new(caller.tenant.cloned(), now).with_call(call)
     };
     match operation {
-        Operation::PutRecord => put(view, caller, new_batch(), &Put::one(body)?),
-        Operation::PutRecordBatch => put(view, caller, new_batch(), &Put::batch(body)?),
+        Operation::PutRecord => put(view, caller, new_batch(), body, false),
+        Operation::PutRecordBatch => put(view, caller, new_batch(), body, true),
         Operation::DescribeDeliveryStream => {
             describe(service, view, caller, &Describe::parse(body)?)
         }
@@ -131,17 +132,24 @@ fn put(
     view: &View,
     caller: Caller<'_>,
     mut batch: Batch,
-    put: &Put<'_>,
+    body: &[u8],
+    is_batch: bool,
 ) -> Result<Prepared, ErrorReply> {
-    let mut reserve_bytes = put.data_bytes;
+    let stream = match scan::put(body, is_batch, &mut batch) {
+        Some(stream) => stream,
+        None => read(if is_batch { Put::batch(body)? } else { Put::one(body)? }, &mut batch)?,
+    };
+    find_for(view, caller, &stream)?;
+    Ok(Prepared::Append(Append { stream, batch, is_batch }))
+}
+
+/// Decodes the records of a call into `batch`.
+fn read(put: Put<'_>, batch: &mut Batch) -> Result<StreamName, WireError> {
+    batch.reserve(put.data_bytes);
     for record in put.records() {
-        batch.push_with(|out| -> Result<(), WireError> {
-            out.reserve(std::mem::take(&mut reserve_bytes));
-            record.decode(out)
-        })?;
+        batch.push_with(|out| record.decode(out))?;
     }
-    find_for(view, caller, &put.stream)?;
-    Ok(Prepared::Append(Append { stream: put.stream.clone(), batch, is_batch: put.is_batch }))
+    Ok(put.stream)
 }
 
 fn describe(

@@ -21,15 +21,16 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The text of the answer for records that are durable.
 pub(super) fn accepted(ids: impl ExactSizeIterator<Item = RecordId>) -> String {
-    let mut answer = String::with_capacity(ids.len() * (RECORD_ID_CHARS + 3) + 48);
-    answer.push_str(&format!(r#"{{"accepted":{},"record_ids":["#, ids.len()));
+    let mut answer = Vec::with_capacity(ids.len() * (RECORD_ID_CHARS + 3) + 48);
+    answer.extend_from_slice(format!(r#"{{"accepted":{},"record_ids":["#, ids.len()).as_bytes());
     for (index, id) in ids.enumerate() {
-        answer.push_str(if index > 0 { ",\"" } else { "\"" });
-        id.encode(&mut answer);
-        answer.push('"');
+        let begin: &[u8] = if index > 0 { b",\"" } else { b"\"" };
+        answer.extend_from_slice(begin);
+        answer.extend_from_slice(&id.text());
+        answer.push(b'"');
     }
-    answer.push_str("]}");
-    answer
+    answer.extend_from_slice(b"]}");
+    String::from_utf8(answer).expect("numbers and RecordIds are ASCII")
 }
 
 /// The answer of a call that did what was asked.

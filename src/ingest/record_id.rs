@@ -25,22 +25,26 @@ pub struct RecordId {
 }
 
 impl RecordId {
-    /// Appends the text to `out`.
-    pub fn encode(self, out: &mut String) {
-        let mut bytes = [0u8; ID_BYTES];
+    /// The text; all of it is ASCII.
+    #[must_use]
+    pub fn text(self) -> [u8; RECORD_ID_CHARS] {
+        let mut bytes = [0; ID_BYTES];
         bytes[..8].copy_from_slice(&self.stamp);
         bytes[8..BODY_BYTES].copy_from_slice(&self.position.0.to_be_bytes());
         let check = crc32c::crc32c(&bytes[..BODY_BYTES]);
         bytes[BODY_BYTES..].copy_from_slice(&check.to_be_bytes());
-        for five in bytes.as_chunks::<5>().0 {
-            let bits = five.iter().fold(0u64, |bits, byte| bits << 8 | u64::from(*byte));
-            for shift in (0..8).rev() {
-                out.push(char::from(ALPHABET[(bits >> (shift * 5)) as usize & 31]));
+        let mut text = [0; RECORD_ID_CHARS];
+        for (five, eight) in bytes.as_chunks::<5>().0.iter().zip(text.as_chunks_mut::<8>().0) {
+            let &[a, b, c, d, e] = five;
+            let bits = u64::from_be_bytes([0, 0, 0, a, b, c, d, e]);
+            for (character, shift) in eight.iter_mut().zip([35, 30, 25, 20, 15, 10, 5, 0]) {
+                *character = ALPHABET[(bits >> shift) as usize & 31];
             }
         }
+        text
     }
 
-    /// Reads what [`encode`](Self::encode) wrote; `None` when `text` is no RecordId.
+    /// Reads what [`text`](Self::text) tells; `None` when `text` is no RecordId.
     #[must_use]
     pub fn decode(text: &str) -> Option<Self> {
         if text.len() != RECORD_ID_CHARS {
@@ -74,9 +78,7 @@ mod tests {
     use super::*;
 
     fn text(id: RecordId) -> String {
-        let mut out = String::new();
-        id.encode(&mut out);
-        out
+        String::from_utf8(id.text().to_vec()).unwrap()
     }
 
     proptest! {

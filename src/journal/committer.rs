@@ -19,7 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::control::Control;
-use super::frame::{self, Kind, Slot};
+use super::frame::{self, Kind};
 use super::log::{Log, WriteError, locked};
 use super::window::{Claim, KeyedCall};
 use super::{AppendError, Appended, Batch};
@@ -77,23 +77,6 @@ impl Payload {
             Self::Batches(batches) => batches.iter().map(Batch::frame_bytes_at_most).sum(),
             Self::Control(_, body) => body.len() + around,
             Self::Seal => around,
-        }
-    }
-
-    pub(super) fn put_frames(&self, out: &mut Vec<u8>, slot: Slot) {
-        match self {
-            Self::Batch(batch) => frame::put_batch(out, slot, batch),
-            Self::Batches(batches) => {
-                let (start, mut slot) = (out.len(), slot);
-                let group_offset = slot.group_offset;
-                for batch in batches {
-                    slot.group_offset = group_offset + out.len() - start;
-                    frame::put_batch(out, slot, batch);
-                    slot.first = slot.first.advanced_by(batch.record_count() as u64);
-                }
-            }
-            Self::Control(kind, body) => frame::put_control(out, slot, *kind, body),
-            Self::Seal => {}
         }
     }
 }

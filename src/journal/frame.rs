@@ -126,38 +126,58 @@ pub(super) struct Slot {
 
 /// Appends the frame of `batch`.
 pub(super) fn put_batch(out: &mut Vec<u8>, slot: Slot, batch: &Batch) {
-    let records = batch.records().zip(0..).map(|(data, index)| {
-        let position = slot.first.advanced_by(index);
-        (data.len() as u32, record_crc(slot.salt, position, data))
-    });
-    let mut meta = Vec::with_capacity(64 + batch.record_count() * ENTRY_BYTES);
-    put_tenant(&mut meta, batch.tenant());
-    put_call(&mut meta, batch.call());
-    for (length, crc) in records {
-        meta.extend_from_slice(&length.to_le_bytes());
-        meta.extend_from_slice(&crc.to_le_bytes());
+    let header = put_batch_head(out, slot, batch);
+    out.extend_from_slice(batch.data());
+    put_padding(out, &header);
+}
+
+/// Appends what stands before the data in the frame of `batch`; the data and
+/// [`put_padding`] have to follow.
+pub(super) fn put_batch_head(out: &mut Vec<u8>, slot: Slot, batch: &Batch) -> Header {
+    let start = out.len();
+    out.resize(start + HEADER_BYTES, 0);
+    put_tenant(out, batch.tenant());
+    put_call(out, batch.call());
+    out.reserve(batch.record_count() * ENTRY_BYTES);
+    for (data, index) in batch.records().zip(0..) {
+        let crc = record_crc(slot.salt, slot.first.advanced_by(index), data);
+        out.extend_from_slice(&entry(data.len() as u32, crc));
     }
-    let shape =
-        Shape { kind: Kind::Batch, arrival: batch.arrival(), count: batch.record_count() as u32 };
-    put_frame(out, slot, shape, &meta, batch.data());
+    let (kind, count) = (Kind::Batch, batch.record_count() as u32);
+    let shape = Shape { kind, arrival: batch.arrival(), count, data_bytes: batch.data_bytes() };
+    put_header(out, start, slot, shape)
+}
+
+/// Appends what stands between the payload of a frame and its end.
+pub(super) fn put_padding(out: &mut Vec<u8>, header: &Header) {
+    let padding = header.frame_bytes() - HEADER_BYTES - header.payload_bytes;
+    out.resize(out.len() + padding, 0);
 }
 
 /// Appends a frame without records; `body` is all that it says.
 pub(super) fn put_control(out: &mut Vec<u8>, slot: Slot, kind: Kind, body: &[u8]) {
-    let shape = Shape { kind, arrival: UnixMillis(0), count: 0 };
-    put_frame(out, slot, shape, body, &[]);
+    let start = out.len();
+    out.resize(start + HEADER_BYTES, 0);
+    out.extend_from_slice(body);
+    let shape = Shape { kind, arrival: UnixMillis(0), count: 0, data_bytes: 0 };
+    let header = put_header(out, start, slot, shape);
+    put_padding(out, &header);
 }
 
 struct Shape {
     kind: Kind,
     arrival: UnixMillis,
     count: u32,
+    /// Bytes that follow the meta part.
+    data_bytes: usize,
 }
 
-fn put_frame(out: &mut Vec<u8>, slot: Slot, shape: Shape, meta: &[u8], data: &[u8]) {
+/// Writes the header at `start`, behind whose place the meta part stands and nothing else.
+fn put_header(out: &mut [u8], start: usize, slot: Slot, shape: Shape) -> Header {
+    let (place, meta) = out[start..].split_at_mut(HEADER_BYTES);
     let header = Header {
         kind: shape.kind,
-        payload_bytes: meta.len() + data.len(),
+        payload_bytes: meta.len() + shape.data_bytes,
         meta_bytes: meta.len(),
         meta_crc: crc32c_append(slot.salt, meta),
         first: slot.first,
@@ -166,10 +186,12 @@ fn put_frame(out: &mut Vec<u8>, slot: Slot, shape: Shape, meta: &[u8], data: &[u
         group_offset: slot.group_offset as u32,
     };
     assert!(header.payload_bytes <= PAYLOAD_BYTES_MAX, "callers bound what a frame holds");
-    out.extend_from_slice(&header.encode(slot.salt));
-    out.extend_from_slice(meta);
-    out.extend_from_slice(data);
-    out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
+    place.copy_from_slice(&header.encode(slot.salt));
+    header
+}
+
+fn entry(length: u32, crc: u32) -> [u8; ENTRY_BYTES] {
+    (u64::from(crc) << 32 | u64::from(length)).to_le_bytes()
 }
 
 /// Whether the part of a payload that names its content is whole.

@@ -3,7 +3,7 @@
 //! Owns the order of writes that makes a group of frames durable. Runs on a committing thread only.
 //! Does not answer anybody: the [`committer`](super::committer) does, by what [`Log::sync`] says.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::committer::Payload;
 use super::frame::{self, Kind, Slot};
+use super::group::Frames;
 use super::segment::{self, SegmentHeader};
 use super::shared::{IndexEntry, Segment, Shared};
 use super::window::{KeyedCall, Window};
@@ -36,9 +37,8 @@ impl Default for SegmentSizes {
 
 /// A larger buffer is given back after its group.
 const GROUP_BYTES_KEPT: usize = 8 << 20;
-/// The name of a used-up segment file that waits to become a segment again. Writing over it costs
-/// a sync far less than growing a new file does.
-pub(super) const SPARE: &str = "spare";
+/// The name of a used-up segment file that waits to become a segment again; others have numbers.
+const SPARE: &str = "spare";
 
 /// The writing end of a journal.
 #[derive(Debug)]
@@ -53,7 +53,8 @@ pub(super) struct Log {
     next: Position,
     next_sequence: u64,
     segment_bytes: u64,
-    group: Vec<u8>,
+    /// Taken for each group, and given back.
+    buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -94,7 +95,7 @@ impl Log {
             active: None,
             next: start.next,
             next_sequence: start.next_sequence,
-            group: Vec::new(),
+            buffer: Vec::new(),
         }
     }
 
@@ -134,23 +135,21 @@ impl Log {
         }
         let active = self.active.as_ref().expect("a segment was begun");
         let (salt, start) = (active.salt, active.offset);
-        let mut group = std::mem::take(&mut self.group);
-        group.clear();
-        group.shrink_to(GROUP_BYTES_KEPT);
-        let mut next = self.next;
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.shrink_to(GROUP_BYTES_KEPT);
+        let mut frames = Frames::new(buffer, salt, self.next);
         let mut firsts = Vec::with_capacity(payloads.len());
         let mut entries = Vec::with_capacity(payloads.len());
         let mut calls = Vec::new();
         for payload in payloads {
-            let group_offset = group.len();
-            payload.put_frames(&mut group, Slot { salt, first: next, group_offset });
-            firsts.push(next);
-            entries.push(IndexEntry { first: next, offset: start + group_offset as u64 });
-            calls.extend(payload.keyed_call(next));
-            next = next.advanced_by(payload.record_count());
+            let first = frames.next();
+            firsts.push(first);
+            entries.push(IndexEntry { first, offset: start + frames.bytes() as u64 });
+            calls.extend(payload.keyed_call(first));
+            frames.put(payload);
         }
-        let written = self.write_at_end(&group);
-        self.group = group;
+        let (next, written) = (frames.next(), self.write_at_end(&mut frames.pieces()));
+        self.buffer = frames.into_buffer();
         written?;
         let active = self.active.as_mut().expect("a segment was begun");
         active.unsynced.extend(entries);
@@ -162,11 +161,12 @@ impl Log {
     /// Writes at the end of the active segment. Where there is no room, what was written all the
     /// same is cut off, durably and before anybody is told: a frame of it that stayed whole would
     /// stand for records that were refused, or behind the frames that are written in its place.
-    fn write_at_end(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+    fn write_at_end(&mut self, pieces: &mut [IoSlice<'_>]) -> Result<(), WriteError> {
         let active = self.active.as_mut().expect("callers begin a segment");
-        match active.file.write_all_at(bytes, active.offset) {
+        let bytes: usize = pieces.iter().map(|piece| piece.len()).sum();
+        match active.file.write_all_vectored_at(pieces, active.offset) {
             Ok(()) => {
-                active.offset += bytes.len() as u64;
+                active.offset += bytes as u64;
                 Ok(())
             }
             Err(error) if is_full(&error) => {
@@ -215,7 +215,7 @@ impl Log {
         let mut seal = Vec::new();
         let slot = Slot { salt, first: self.next, group_offset: 0 };
         frame::put_control(&mut seal, slot, Kind::Seal, &[]);
-        self.write_at_end(&seal)?;
+        self.write_at_end(&mut [IoSlice::new(&seal)])?;
         self.sync()?;
         if let Some(active) = self.active.take() {
             self.shared.seal(active.sequence);
@@ -263,8 +263,8 @@ impl Log {
         temporary: &Path,
         path: &Path,
     ) -> Result<Arc<dyn DiskFile>, WriteError> {
-        let reused = self.shared.take_spare(|| {
-            let spare = self.directory.join(SPARE);
+        let reused = self.shared.take_spare(|number| {
+            let spare = self.directory.join(spare_name(number));
             let file = self.disk.open(&spare, OpenMode::Write)?;
             self.disk.rename(&spare, temporary)?;
             Ok(file)
@@ -288,21 +288,34 @@ impl Log {
     }
 }
 
-/// Makes the file of a used-up segment the spare when `keep` says so, and removes it otherwise.
+/// The name of the spare with this number.
+pub(super) fn spare_name(number: usize) -> String {
+    if number == 0 { SPARE.to_owned() } else { format!("{SPARE}-{number}") }
+}
+
+/// Whether a file of this name is a spare.
+pub(super) fn is_spare(name: &str) -> bool {
+    name.starts_with(SPARE)
+}
+
+/// Makes the file of a used-up segment the spare with the number `spare`, or removes it.
 pub(super) fn retire_file(
     disk: &dyn Disk,
     directory: &Path,
     segment: &Segment,
-    keep: bool,
+    spare: Option<usize>,
 ) -> io::Result<()> {
     let path = directory.join(segment::file_name(segment.sequence));
-    if keep { disk.rename(&path, &directory.join(SPARE)) } else { disk.remove(&path) }
+    match spare {
+        Some(number) => disk.rename(&path, &directory.join(spare_name(number))),
+        None => disk.remove(&path),
+    }
 }
 
-/// Removes the spare file and what an interrupted start of a segment left.
+/// Removes spare files and what an interrupted start of a segment left.
 pub(super) fn remove_leftovers(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
     for name in disk.list(directory)? {
-        if name == SPARE || name.ends_with(".tmp") {
+        if is_spare(&name) || name.ends_with(".tmp") {
             disk.remove(&directory.join(name))?;
         }
     }

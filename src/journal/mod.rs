@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! <stream>/journal/<sequence, 16 hex digits>.seg    segments; the last one is being written
-//! <stream>/journal/spare                            a used-up segment file, waiting for reuse
+//! <stream>/journal/spare, spare-<number>            used-up segment files, waiting for reuse
 //! <stream>/checkpoint/<number, 16 hex digits>.ckpt  the last two checkpoints
 //! ```
 //!
@@ -60,6 +60,7 @@ mod formats;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod group;
 mod log;
 mod reader;
 mod recovery;
@@ -123,6 +124,12 @@ impl Batch {
     #[must_use]
     pub fn with_call(self, call: Option<CallKey>) -> Self {
         Self { call, ..self }
+    }
+
+    /// Takes all records out again.
+    pub fn clear(&mut self) {
+        self.data.clear();
+        self.ends.clear();
     }
 
     /// Makes room for `bytes` bytes of records.
@@ -193,7 +200,8 @@ impl Batch {
         &self.data
     }
 
-    fn records(&self) -> impl Iterator<Item = &[u8]> {
+    /// The records in their order.
+    pub fn records(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, &end)| &self.data[start..end])
     }
@@ -625,18 +633,18 @@ impl Inner {
         }
         for segment in &used_up {
             let worth_keeping = log::is_worth_keeping(segment, self.shared.segment_bytes_max());
-            self.shared.retire(segment, worth_keeping, |keep| {
-                log::retire_file(self.disk.as_ref(), &self.directory, segment, keep)
+            self.shared.retire(segment, worth_keeping, |spare| {
+                log::retire_file(self.disk.as_ref(), &self.directory, segment, spare)
             })?;
         }
         if !used_up.is_empty() {
             // Without it a recycled file could come back under its old name too.
             self.disk.sync_dir(&self.directory)?;
         }
-        if self.shared.is_empty() {
-            // A stream without records keeps no file for the next ones.
-            let spare = self.directory.join(log::SPARE);
-            self.shared.take_spare(|| self.disk.remove(&spare))?;
+        if self.shared.is_empty() || self.budget.is_pressed() {
+            // A stream without records keeps no files for the next ones.
+            let remove = |number| self.disk.remove(&self.directory.join(log::spare_name(number)));
+            while self.shared.take_spare(remove)?.is_some() {}
         }
         Ok(())
     }

@@ -15,6 +15,9 @@ use super::segment::SegmentHeader;
 use crate::disk::{DiskBudget, DiskFile};
 use crate::record::Position;
 
+/// Used-up files that wait for reuse: writing over them costs far less than growing new ones, and what
+/// is delivered at once was more than one segment of a busy stream.
+const SPARES_MAX: usize = 4;
 /// One entry of a segment's index stands for at least this many bytes of frames.
 const INDEX_STEP_BYTES: u64 = 64 << 10;
 
@@ -82,7 +85,8 @@ pub(super) struct Shared {
     segments: Mutex<BTreeMap<u64, Segment>>,
     /// No segment from this number on has been begun.
     next_sequence: AtomicU64,
-    has_spare: Mutex<Option<u64>>,
+    /// The lengths of used-up files that wait for reuse, by their numbers.
+    spares: Mutex<Vec<u64>>,
     end: watch::Sender<Position>,
     budget: Arc<DiskBudget>,
     sizes: SegmentSizes,
@@ -107,7 +111,7 @@ impl Shared {
         Self {
             segments: Mutex::new(numbered.collect()),
             next_sequence: AtomicU64::new(next_sequence),
-            has_spare: Mutex::new(None),
+            spares: Mutex::new(Vec::new()),
             end: watch::Sender::new(end),
             budget,
             sizes,
@@ -217,43 +221,45 @@ impl Shared {
         locked(&self.segments).is_empty()
     }
 
-    /// Bytes on disk: segments and the spare.
+    /// Bytes on disk: segments and spares.
     pub(super) fn bytes(&self) -> u64 {
         let segments: u64 = locked(&self.segments).values().map(|s| s.capacity_bytes).sum();
-        segments + locked(&self.has_spare).unwrap_or(0)
+        segments + locked(&self.spares).iter().sum::<u64>()
     }
 
     /// Takes a used-up segment out of the list when `act` has removed its file, or has made it the
-    /// spare because there was none: `act` is told which.
+    /// spare whose number it is told.
     pub(super) fn retire(
         &self,
         segment: &Segment,
         worth_keeping: bool,
-        act: impl FnOnce(bool) -> io::Result<()>,
+        act: impl FnOnce(Option<usize>) -> io::Result<()>,
     ) -> io::Result<()> {
-        let mut spare = locked(&self.has_spare);
-        let keep = worth_keeping && spare.is_none() && !self.budget.is_pressed();
-        act(keep)?;
+        let mut spares = locked(&self.spares);
+        let number = spares.len();
+        let keep = worth_keeping && number < SPARES_MAX && !self.budget.is_pressed();
+        act(keep.then_some(number))?;
         locked(&self.segments).remove(&segment.sequence);
         if keep {
-            *spare = Some(segment.capacity_bytes);
+            spares.push(segment.capacity_bytes);
         } else {
             self.budget.remove(segment.capacity_bytes);
         }
         Ok(())
     }
 
-    /// Runs `reuse` when there is a spare; its bytes are counted by the segment that it becomes.
+    /// Runs `reuse` with the number of a spare when there is one; its bytes are counted by the segment
+    /// that it becomes.
     pub(super) fn take_spare<T>(
         &self,
-        reuse: impl FnOnce() -> io::Result<T>,
+        reuse: impl FnOnce(usize) -> io::Result<T>,
     ) -> io::Result<Option<T>> {
-        let mut spare = locked(&self.has_spare);
-        let Some(bytes) = *spare else {
+        let mut spares = locked(&self.spares);
+        let Some(&bytes) = spares.last() else {
             return Ok(None);
         };
-        let reused = reuse()?;
-        *spare = None;
+        let reused = reuse(spares.len() - 1)?;
+        spares.pop();
         self.budget.remove(bytes);
         Ok(Some(reused))
     }

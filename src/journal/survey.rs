@@ -19,7 +19,7 @@ use super::control::{
     self, CHECKPOINT_BYTES_MAX, CHECKPOINT_FORMAT, CHECKPOINTS_KEPT, Checkpoint, Control,
 };
 use super::frame::{BatchView, Header, Kind};
-use super::log::SPARE;
+use super::log::is_spare;
 use super::recovery::{Found, SegmentScan};
 use super::remembered::RememberedCalls;
 use super::segment::{self, Frames, HeaderError, SegmentHeader};
@@ -270,7 +270,7 @@ impl Survey {
                 Some(sequence) => {
                     numbered.insert(sequence, path);
                 }
-                None if name == SPARE => {}
+                None if is_spare(&name) => {}
                 None if name.ends_with(".tmp") => self.note(&path, FlawKind::Leftover),
                 None => self.note(&path, FlawKind::Unknown),
             }

@@ -154,15 +154,17 @@ mod tests {
         let mib = 1 << 20;
         for (sizes, threads, wanted) in [
             (vec![], 4, vec![]),
-            (vec![5 * mib], 4, vec![0..1]),
-            (vec![mib; 4], 1, vec![0..4]),
-            (vec![mib; 4], 2, vec![0..2, 2..4]),
-            (vec![mib; 2], 8, vec![0..1, 1..2]),
-            (vec![8 * mib, mib, mib], 2, vec![0..1, 1..3]),
-            (vec![mib, mib, 8 * mib], 2, vec![0..2, 2..3]),
-            (vec![1_000; 100], 2, vec![0..100]),
+            (vec![5 * mib], 4, vec![(0, 1)]),
+            (vec![mib; 4], 1, vec![(0, 4)]),
+            (vec![mib; 4], 2, vec![(0, 2), (2, 4)]),
+            (vec![mib; 2], 8, vec![(0, 1), (1, 2)]),
+            (vec![8 * mib, mib, mib], 2, vec![(0, 1), (1, 3)]),
+            (vec![mib, mib, 8 * mib], 2, vec![(0, 2), (2, 3)]),
+            (vec![1_000; 100], 2, vec![(0, 100)]),
         ] {
-            assert_eq!(shares(&batches(&sizes), threads), wanted, "{sizes:?} by {threads}");
+            let shares = shares(&batches(&sizes), threads);
+            let found: Vec<_> = shares.into_iter().map(|share| (share.start, share.end)).collect();
+            assert_eq!(found, wanted, "{sizes:?} by {threads}");
         }
     }
 

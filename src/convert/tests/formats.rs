@@ -361,9 +361,11 @@ fn the_bytes_of_a_string_are_a_binary_value_when_asked_for() {
 
 #[test]
 fn every_compression_holds_the_same_rows() {
-    let types = [("n", "int"), ("s", "string"), ("l", "array<timestamp>"), ("b", "binary")];
+    let types = [("s", "string"), ("n", "int"), ("l", "array<timestamp>"), ("b", "binary")];
     let record = |n: u32| {
-        format!("{{\"n\":{n},\"s\":\"text {}\",\"l\":[{n}],\"b\":\"AAEC\"}}", n % 3).into_bytes()
+        let text = format!("text number {n}").repeat(3);
+        format!("{{\"n\":{},\"s\":\"{text}\",\"l\":[{n}],\"b\":\"AAEC\"}}", n * n * 7919 % 65_521)
+            .into_bytes()
     };
     let records: Vec<Vec<u8>> = (0..500).map(record).collect();
     let records: Vec<&[u8]> = records.iter().map(Vec::as_slice).collect();
@@ -377,9 +379,11 @@ fn every_compression_holds_the_same_rows() {
         let options = ParquetOptions { compression, ..ParquetOptions::default() };
         let (encoded, _) = convert(&schema_with(&types, options), &records);
         assert_eq!(rows(&encoded), plain, "{compression:?}");
-        for column in reader(&encoded).metadata().row_group(0).columns() {
-            assert!(is_codec(column.compression()), "{compression:?}");
-        }
+        // Where it gains nothing, it is left out.
+        let reader = reader(&encoded);
+        let columns = reader.metadata().row_group(0).columns();
+        assert!(is_codec(columns[0].compression()), "{compression:?}");
+        assert_eq!(columns[1].compression(), Compression::UNCOMPRESSED, "{compression:?}");
     }
 }
 
@@ -420,7 +424,7 @@ fn row_groups_pages_and_dictionaries_are_as_the_options_say() {
     let (_, small_pages, groups, _) = dictionaries(small);
     assert!(small_pages > 5 * pages && groups == 1, "{small_pages} pages, {pages}");
     let grouped = ParquetOptions { row_group_bytes: Some(1 << 20), ..none.clone() };
-    assert_eq!(dictionaries(grouped).2, 3, "about 2.4 MB");
+    assert_eq!(dictionaries(grouped).2, 2, "about 2 MB");
     let second = ParquetOptions { writer_version: WriterVersion::V2, ..none };
     assert!(dictionaries(second).3);
 }

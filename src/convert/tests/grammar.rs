@@ -119,7 +119,7 @@ proptest! {
         cursor.peek().unwrap();
         let token = cursor.string().unwrap();
         let mut read = String::new();
-        json::unescape(token.source, &mut read);
+        json::unescape(token.text(), &mut read);
         prop_assert_eq!(read, text);
         prop_assert!(cursor.is_at_end());
     }

@@ -513,7 +513,12 @@ async fn a_newer_format_is_refused_and_no_byte_or_name_changes() {
         let file = disk.open(&directory().join(name), OpenMode::Create).expect("it opens");
         file.write_all_at(b"half", 0).expect("it is written");
     };
-    for name in ["checkpoint/0000000000000009.ckpt.tmp", "journal/spare", "journal/1.tmp"] {
+    for name in [
+        "checkpoint/0000000000000009.ckpt.tmp",
+        "journal/spare",
+        "journal/spare-1",
+        "journal/1.tmp",
+    ] {
         leftover(&whole, name);
     }
     let newest = checkpoint_names(&whole);

@@ -89,8 +89,10 @@ fn value_at<'a>(cursor: &mut Cursor<'a>, path: &[String]) -> Result<Value<'a>, S
         is_first = false;
         let token = cursor.string()?;
         cursor.colon()?;
-        let is_meant =
-            if token.escaped { unescaped(token.source) == *key } else { token.source == key };
+        let is_meant = match token.escaped {
+            true => unescaped(token.text()) == *key,
+            false => token.source == key.as_bytes(),
+        };
         if is_meant {
             value = value_at(cursor, rest)?;
         } else {
@@ -105,9 +107,9 @@ fn scalar<'a>(cursor: &mut Cursor<'a>, kind: Kind) -> Result<Value<'a>, SyntaxEr
         Kind::String => {
             let token = cursor.string()?;
             let text = if token.escaped {
-                Cow::Owned(unescaped(token.source))
+                Cow::Owned(unescaped(token.text()))
             } else {
-                Cow::Borrowed(token.source)
+                Cow::Borrowed(token.text())
             };
             Value::Scalar(Found::Text(text))
         }

@@ -1,0 +1,188 @@
+//! Dictionaries: each value once, and its place in the order of first appearance.
+//!
+//! Owns the two tables, for values of a fixed width and for bytes. Hashes have no secret, so that equal
+//! rows make equal files; who sends values that collide on purpose makes a dictionary that is full.
+
+/// So many places are looked at for a value. With honest values it is a handful.
+const PROBES_MAX: usize = 256;
+const SLOTS_MIN: usize = 64;
+
+/// A value of a fixed width.
+pub(super) trait Key: Copy {
+    /// Different for different values, as far as 64 bits go.
+    fn bits(self) -> u64;
+    /// Whether the two are stored as the same bytes.
+    fn same(self, other: Self) -> bool;
+}
+
+/// The places of values of a fixed width.
+#[derive(Debug)]
+pub(super) struct Dictionary<T> {
+    pub(super) values: Vec<T>,
+    /// One more than the place of a value; 0 where there is none.
+    slots: Vec<u32>,
+    pub(super) is_hostile: bool,
+}
+
+impl<T: Key> Dictionary<T> {
+    pub(super) fn new() -> Self {
+        Self { values: vec![], slots: vec![0; SLOTS_MIN], is_hostile: false }
+    }
+
+    /// The place of a value, which gets one if it has none.
+    #[inline]
+    pub(super) fn place(&mut self, value: T) -> u32 {
+        let mask = self.slots.len() - 1;
+        let mut slot = mix(value.bits(), SEED) as usize & mask;
+        for _ in 0..PROBES_MAX {
+            match self.slots[slot] {
+                0 => return self.insert(value, slot),
+                next if self.values[next as usize - 1].same(value) => return next - 1,
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+        self.is_hostile = true;
+        self.values.push(value);
+        self.values.len() as u32 - 1
+    }
+
+    fn insert(&mut self, value: T, slot: usize) -> u32 {
+        self.values.push(value);
+        let count = self.values.len();
+        self.slots[slot] = count as u32;
+        if count * 2 > self.slots.len() {
+            let mut slots = vec![0; self.slots.len() * 4];
+            let mask = slots.len() - 1;
+            for (place, value) in self.values.iter().enumerate() {
+                let mut slot = mix(value.bits(), SEED) as usize & mask;
+                while slots[slot] != 0 {
+                    slot = (slot + 1) & mask;
+                }
+                slots[slot] = place as u32 + 1;
+            }
+            self.slots = slots;
+        }
+        count as u32 - 1
+    }
+}
+
+/// The places of values of any length.
+#[derive(Debug)]
+pub(super) struct BytesDictionary {
+    /// The values as a dictionary page holds them: each behind its length.
+    pub(super) page: Vec<u8>,
+    /// Where each begins in the page.
+    starts: Vec<u32>,
+    slots: Vec<Slot>,
+    pub(super) is_hostile: bool,
+}
+
+/// One more than the place of a value, and a part of its hash.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    next: u32,
+    tag: u32,
+}
+
+const LENGTH_BYTES: usize = 4;
+
+impl BytesDictionary {
+    pub(super) fn new() -> Self {
+        let slots = vec![Slot::default(); SLOTS_MIN];
+        Self { page: vec![], starts: vec![], slots, is_hostile: false }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.starts.len()
+    }
+
+    pub(super) fn value(&self, place: usize) -> &[u8] {
+        let start = self.starts[place] as usize + LENGTH_BYTES;
+        let end = self.starts.get(place + 1).map_or(self.page.len(), |end| *end as usize);
+        &self.page[start..end]
+    }
+
+    /// The place of a value, which gets one if it has none.
+    #[inline]
+    pub(super) fn place(&mut self, value: &[u8]) -> u32 {
+        let mask = self.slots.len() - 1;
+        let hash = hash(value);
+        let tag = (hash >> 32) as u32;
+        let mut slot = hash as usize & mask;
+        for _ in 0..PROBES_MAX {
+            let found = self.slots[slot];
+            if found.next == 0 {
+                self.push(value);
+                self.slots[slot] = Slot { next: self.starts.len() as u32, tag };
+                if self.starts.len() * 2 > self.slots.len() {
+                    self.grow();
+                }
+                return self.starts.len() as u32 - 1;
+            }
+            if found.tag == tag && self.value(found.next as usize - 1) == value {
+                return found.next - 1;
+            }
+            slot = (slot + 1) & mask;
+        }
+        self.is_hostile = true;
+        self.push(value);
+        self.starts.len() as u32 - 1
+    }
+
+    fn push(&mut self, value: &[u8]) {
+        self.starts.push(self.page.len() as u32);
+        self.page.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        self.page.extend_from_slice(value);
+    }
+
+    fn grow(&mut self) {
+        let mut slots = vec![Slot::default(); self.slots.len() * 4];
+        let mask = slots.len() - 1;
+        for place in 0..self.len() {
+            let hash = hash(self.value(place));
+            let mut slot = hash as usize & mask;
+            while slots[slot].next != 0 {
+                slot = (slot + 1) & mask;
+            }
+            slots[slot] = Slot { next: place as u32 + 1, tag: (hash >> 32) as u32 };
+        }
+        self.slots = slots;
+    }
+}
+
+const SEED: u64 = 0x9e37_79b9_7f4a_7c15;
+const OTHER_SEED: u64 = 0xd6e8_feb8_6659_fd93;
+
+/// Both halves of a product depend on all bits of both numbers.
+#[inline]
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ OTHER_SEED) * u128::from(b);
+    (product >> 64) as u64 ^ product as u64
+}
+
+#[inline]
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = SEED ^ bytes.len() as u64;
+    let mut rest = bytes;
+    while let Some((chunk, behind)) = rest.split_first_chunk::<16>().filter(|_| rest.len() > 16) {
+        let [a, b] = halves(chunk);
+        hash = mix(a ^ hash, b ^ SEED);
+        rest = behind;
+    }
+    // The last sixteen bytes or fewer, some of them twice.
+    let [a, b] = if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        [u64::from_le_bytes(*first), u64::from_le_bytes(*last)]
+    } else if let (Some(first), Some(last)) = (rest.first_chunk(), rest.last_chunk()) {
+        [u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()]
+    } else if let [first, .., last] = rest {
+        [u64::from(*first) << 8 | u64::from(rest[rest.len() / 2]), u64::from(*last)]
+    } else {
+        [rest.first().copied().map_or(0, u64::from), 0]
+    };
+    mix(a ^ hash, b ^ SEED)
+}
+
+fn halves(chunk: &[u8; 16]) -> [u64; 2] {
+    let word = u128::from_le_bytes(*chunk);
+    [word as u64, (word >> 64) as u64]
+}
