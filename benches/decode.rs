@@ -86,7 +86,8 @@ fn decode_theirs(types: &SchemaRef, mut json: &[u8], row_count: usize) {
 /// The types of our batches, with the one name of UTC that the other reader knows.
 fn types_of(schema: &Arc<Schema>) -> SchemaRef {
     let batch = Decoder::new(schema).take_batch().expect("an empty batch");
-    let fields = batch.schema().fields().iter().map(|field| match field.data_type() {
+    let schema = batch.schema();
+    let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::Timestamp(unit, _) => {
             let data_type = DataType::Timestamp(*unit, Some("+00:00".into()));
             field.as_ref().clone().with_data_type(data_type)

@@ -307,7 +307,7 @@ fn ours(
         clock,
         counters: Arc::new(Counters::default()),
         accepting: Arc::new(AtomicBool::new(true)),
-        bodies: Bodies::default(),
+        bodies: Bodies::new(256 << 20),
         region: "us-east-1".into(),
     };
     let router = ingest::router(Arc::new(service));

@@ -131,7 +131,7 @@ struct Value {
 #[derive(Clone, Debug)]
 enum Json {
     Null,
-    Boolean(bool),
+    Boolean,
     Number,
     Text(String),
     Array(Vec<Value>),
@@ -144,12 +144,12 @@ fn fit(hive_type: &HiveType, options: &ParquetOptions, value: &Value) -> Option<
     let text = match &value.json {
         Json::Null => return Some("null".to_owned()),
         Json::Text(text) => Some(text.as_str()),
-        Json::Number | Json::Boolean(_) => Some(value.source.as_str()),
+        Json::Number | Json::Boolean => Some(value.source.as_str()),
         Json::Array(_) | Json::Object(_) => None,
     };
     let is_text = matches!(value.json, Json::Text(_));
     match (hive_type, &value.json) {
-        (HiveType::Boolean, Json::Text(_) | Json::Boolean(_)) => {
+        (HiveType::Boolean, Json::Text(_) | Json::Boolean) => {
             let word = text?.to_ascii_lowercase();
             ["true", "false"].contains(&word.as_str()).then_some(word)
         }
@@ -374,8 +374,8 @@ impl Parser {
         let start = self.at;
         let json = match self.peek()? {
             'n' => self.word("null").map(|()| Json::Null)?,
-            't' => self.word("true").map(|()| Json::Boolean(true))?,
-            'f' => self.word("false").map(|()| Json::Boolean(false))?,
+            't' => self.word("true").map(|()| Json::Boolean)?,
+            'f' => self.word("false").map(|()| Json::Boolean)?,
             '"' => Json::Text(self.string()?),
             '[' => Json::Array(self.list(']', Self::value)?),
             '{' => Json::Object(self.list('}', Self::pair)?),
