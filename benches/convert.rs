@@ -14,6 +14,10 @@ use std::time::Instant;
 use lakehose::convert::{Encoder, Format, ParquetCompression, ParquetOptions, Schema};
 use lakehose::table::{Column, HiveType};
 
+/// That of the service.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[expect(clippy::disallowed_methods, reason = "a bench measures the machine's time")]
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

@@ -217,9 +217,10 @@ def memory_kib(field):
             return int(line.split()[1])
 
 
-def cpu_seconds():
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+def cpu_seconds(of):
+    """In user and in the kernel."""
+    usage = resource.getrusage(of)
+    return usage.ru_utime, usage.ru_stime
 
 
 def main():
@@ -227,10 +228,18 @@ def main():
     columns = [(name, parse(hive)) for name, hive in json.loads(columns)]
     run = ENGINES[engine](columns, codec, source, target)
     before = memory_kib("VmRSS")
-    cpu, started = cpu_seconds(), time.perf_counter()
+    user, kernel = cpu_seconds(resource.RUSAGE_SELF)
+    started = time.perf_counter()
     run()
-    wall, cpu = time.perf_counter() - started, cpu_seconds() - cpu
-    told = {"cpu_seconds": cpu, "wall_seconds": wall, "peak_kib": memory_kib("VmHWM"), "before_kib": before}
+    wall = time.perf_counter() - started
+    user_after, kernel_after = cpu_seconds(resource.RUSAGE_SELF)
+    told = {
+        "user_seconds": user_after - user,
+        "kernel_seconds": kernel_after - kernel,
+        "wall_seconds": wall,
+        "peak_kib": memory_kib("VmHWM"),
+        "before_kib": before,
+    }
     print(json.dumps(told), flush=True)
 
 

@@ -18,6 +18,10 @@ use lakehose::record::{StreamName, UnixMillis};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+/// That of the service.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SECONDS_DEFAULT: f64 = 2.0;
 const RECORD_BYTES: usize = 1024;
 /// The journal's own bound of a group.

@@ -17,6 +17,10 @@ use self::corpora::{CORPORA, Corpus};
 
 mod corpora;
 
+/// That of the service.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const MIB_DEFAULT: u64 = 128;
 const OBJECTS_DEFAULT: usize = 14;
 const MIB: f64 = (1 << 20) as f64;
