@@ -341,8 +341,8 @@ impl<'a> Claim<'a> {
         body_hash: &'b str,
     ) -> Signed<'b> {
         Signed {
-            date: signed_at.text,
-            day: self.scope.day,
+            access_key: self.access_key,
+            unix_seconds: signed_at.unix_seconds,
             region: self.scope.region,
             header_names: self.header_names,
             headers,

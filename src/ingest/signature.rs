@@ -1,20 +1,17 @@
 //! The signature that a call must have (AWS Signature Version 4).
 //!
-//! Owns the canonical form of the one request that there is, `POST /`, and the keys that secrets are
-//! made into for a day and a region. Does not own what must be signed, nor identities (`auth`). The
-//! judge of the form is `aws_sigv4`, the code that SDKs sign with: in tests and for the fuzzer every
-//! signature that it makes must hold here.
-//!
-//! Invariant: a key is kept only after a signature has held with it, so that strangers fill nothing; a
-//! signature that does not hold costs the making of a key, whether or not one was kept.
+//! Owns the comparison. The canonical form and the signature come from `aws_sigv4`, the code that SDKs
+//! sign with. Does not own what must be signed, nor identities (`auth`).
 
-use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::time::{Duration, UNIX_EPOCH};
 
+use aws_credential_types::Credentials;
 use aws_lc_rs::constant_time;
-use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
-
-use super::retry::sha256;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, SessionTokenMode, SignableBody, SignableRequest, SigningSettings, sign,
+};
+use aws_sigv4::sign::v4;
+use axum::http::header::AUTHORIZATION;
 
 /// The one algorithm.
 pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
@@ -24,27 +21,12 @@ pub(super) const SERVICE: &str = "firehose";
 pub(super) const TERMINATOR: &str = "aws4_request";
 /// Signs for access keys that nobody has; its length is a real secret's.
 const DUMMY_SECRET: &str = "no-identity-has-this-secret-0000000000000";
-/// Keys that a thread keeps, the last used first.
-const KEYS_MAX: usize = 16;
-
-thread_local! {
-    static KEYS: RefCell<VecDeque<KeptKey>> = const { RefCell::new(VecDeque::new()) };
-}
-
-struct KeptKey {
-    secret: String,
-    day: String,
-    region: String,
-    key: Key,
-}
 
 /// What a signature covers, and the signature.
 #[derive(Debug)]
 pub(super) struct Signed<'a> {
-    /// As `20260102T030405Z`.
-    pub(super) date: &'a str,
-    /// As `20260102`.
-    pub(super) day: &'a str,
+    pub(super) access_key: &'a str,
+    pub(super) unix_seconds: i64,
     pub(super) region: &'a str,
     /// The names of the headers, ascending, with `;` between them.
     pub(super) header_names: &'a str,
@@ -59,91 +41,41 @@ pub(super) struct Signed<'a> {
 impl Signed<'_> {
     /// Whether somebody with `secret` has signed this.
     pub(super) fn is_by(&self, secret: &str) -> bool {
-        let text = self.text();
-        let kept = KEYS.with_borrow_mut(|keys| {
-            let is_it = |kept: &KeptKey| {
-                kept.day == self.day && kept.region == self.region && kept.secret == secret
-            };
-            let at = keys.iter().position(is_it)?;
-            let kept = keys.remove(at)?;
-            let holds = self.holds(&kept.key, &text);
-            keys.push_front(kept);
-            Some(holds)
-        });
-        if kept == Some(true) {
-            return true;
-        }
-        let key = self.key_of(secret);
-        let holds = self.holds(&key, &text);
-        if holds {
-            let (day, region) = (self.day.to_owned(), self.region.to_owned());
-            let kept = KeptKey { secret: secret.to_owned(), day, region, key };
-            KEYS.with_borrow_mut(|keys| {
-                keys.truncate(KEYS_MAX - 1);
-                keys.push_front(kept);
-            });
-        }
-        holds
+        let body = SignableBody::Precomputed(self.body_hash.to_owned());
+        let Ok(request) = SignableRequest::new("POST", "/", self.headers.iter().copied(), body)
+        else {
+            return false;
+        };
+        let identity = Credentials::new(self.access_key, secret, None, None, "identities").into();
+        let mut settings = SigningSettings::default();
+        // The client has chosen what it signs: the crate may neither drop nor add a header.
+        settings.excluded_headers = None;
+        settings.payload_checksum_kind = PayloadChecksumKind::NoHeader;
+        settings.session_token_mode = SessionTokenMode::Include;
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(self.region)
+            .name(SERVICE)
+            .time(UNIX_EPOCH + Duration::from_secs(self.unix_seconds.unsigned_abs()))
+            .settings(settings)
+            .build()
+            .expect("every field of the parameters is set")
+            .into();
+        let Ok(output) = sign(request, &params) else {
+            return false;
+        };
+        let (instructions, signature) = output.into_parts();
+        let names = format!("SignedHeaders={}, Signature=", self.header_names);
+        let has_same_headers = instructions
+            .headers()
+            .any(|(name, text)| name == AUTHORIZATION.as_str() && text.contains(&names));
+        let (ours, claimed) = (signature.as_bytes(), self.claimed.as_bytes());
+        constant_time::verify_slices_are_equal(ours, claimed).is_ok() && has_same_headers
     }
 
     /// The work of [`is_by`](Self::is_by) with a wrong secret, for those who have none.
-    pub(super) fn spend(&self) -> bool {
-        self.holds(&self.key_of(DUMMY_SECRET), &self.text())
-    }
-
-    fn holds(&self, key: &Key, text: &str) -> bool {
-        let signature = hex(sign(key, text.as_bytes()).as_ref());
-        let claimed = self.claimed.as_bytes();
-        constant_time::verify_slices_are_equal(signature.as_bytes(), claimed).is_ok()
-    }
-
-    fn key_of(&self, secret: &str) -> Key {
-        let first = Key::new(HMAC_SHA256, ["AWS4", secret].concat().as_bytes());
-        let parts = [self.day, self.region, SERVICE, TERMINATOR];
-        parts
-            .into_iter()
-            .fold(first, |key, part| Key::new(HMAC_SHA256, sign(&key, part.as_bytes()).as_ref()))
-    }
-
-    /// The string to sign.
-    fn text(&self) -> String {
-        let request = hex(&sha256(self.canonical_request().as_bytes()));
-        let scope = [self.day, self.region, SERVICE, TERMINATOR].join("/");
-        [ALGORITHM, self.date, &scope, &request].join("\n")
-    }
-
-    fn canonical_request(&self) -> String {
-        let lengths = self.headers.iter().map(|(name, value)| name.len() + value.len() + 2);
-        let length = lengths.sum::<usize>() + self.header_names.len() + self.body_hash.len();
-        let mut out = String::with_capacity(length + 16);
-        out.push_str("POST\n/\n\n");
-        let mut before = "";
-        for &(name, value) in self.headers {
-            if name == before {
-                out.push(',');
-            } else {
-                out.push_str(if before.is_empty() { "" } else { "\n" });
-                out.push_str(name);
-                out.push(':');
-                before = name;
-            }
-            put_words(&mut out, value);
-        }
-        out.push_str("\n\n");
-        out.push_str(self.header_names);
-        out.push('\n');
-        out.push_str(self.body_hash);
-        out
-    }
-}
-
-/// Appends a value with one space where it has several, and none at its ends.
-fn put_words(out: &mut String, value: &str) {
-    let mut gap = "";
-    for word in value.split(' ').filter(|word| !word.is_empty()) {
-        out.push_str(gap);
-        out.push_str(word);
-        gap = " ";
+    pub(super) fn spend(&self) {
+        self.is_by(DUMMY_SECRET);
     }
 }
 
