@@ -16,7 +16,7 @@ use lakehose::table::{Column, HiveType};
 
 /// That of the service.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 #[expect(clippy::disallowed_methods, reason = "a bench measures the machine's time")]
 fn main() -> Result<(), Box<dyn Error>> {

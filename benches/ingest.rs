@@ -20,7 +20,7 @@ mod servers;
 
 /// That of the program.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SECONDS_DEFAULT: f64 = 4.0;
 /// Cases take turns so often.

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 /// That of the service.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const SECONDS_DEFAULT: f64 = 2.0;
 const RECORD_BYTES: usize = 1024;

@@ -19,7 +19,7 @@ mod corpora;
 
 /// That of the service.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const MIB_DEFAULT: u64 = 128;
 const OBJECTS_DEFAULT: usize = 14;

@@ -160,7 +160,7 @@ const HOMES: [Home; 29] = [
         instead: "ask app::descriptors how many connections there may be",
     },
     Home {
-        what: &["mimalloc"],
+        what: &["tikv_jemallocator"],
         homes: &["main.rs"],
         instead: "the program chooses its allocator, the library does not",
     },

@@ -25,8 +25,8 @@ VIRTUAL = re.compile(r"VmSize:\s+(\d+) kB")
 def test_a_record_that_needs_more_memory_than_there_is_fails_alone(folder_lake, new_lakehose):
     stream = kit.stream_of({"columns": COLUMNS}, interval="1 s")
     server = new_lakehose([ACME], folder_lake, {"clicks": stream})
-    # Otherwise the allocator takes addresses by the gibibyte, for later.
-    server.secrets = {**server.secrets, "MIMALLOC_DISALLOW_ARENA_ALLOC": "1"}
+    # Otherwise the allocator takes addresses for later, and keeps those that are free again.
+    server.secrets = {**server.secrets, "_RJEM_MALLOC_CONF": "retain:false,narenas:1"}
     server.start()
     good = [
         json.dumps({"id": f"good-{number}", "a": [{"f1": number}]}).encode() for number in range(300)
