@@ -9,6 +9,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::memory::{Places, Taken};
 
+/// However many cores share however little memory, plans have a size that is worth a sync.
+const ROUND_BYTES_MIN: u64 = 8 << 20;
+
 /// Clones are the same pool.
 #[derive(Clone, Debug)]
 pub struct Pool {
@@ -29,9 +32,10 @@ impl Pool {
         self.threads
     }
 
-    /// Bytes of records that a plan of several batches takes on, so that each thread has one under way.
+    /// Bytes of records that a plan of several batches takes on, so that each thread has one under way
+    /// where there is memory for so many.
     pub(super) fn round_bytes_max(&self) -> u64 {
-        self.memory.bytes() / self.threads as u64 / 2
+        (self.memory.bytes() / self.threads as u64 / 2).max(ROUND_BYTES_MIN)
     }
 
     /// Waits for the memory of a plan.
@@ -43,5 +47,29 @@ impl Pool {
     pub(super) async fn turn(&self) -> Option<OwnedSemaphorePermit> {
         // It is never closed.
         self.turns.clone().acquire_owned().await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn plans_leave_memory_for_each_thread_and_are_never_tiny() {
+        let pool = |threads, bytes| Pool::new(threads, Places::new(bytes)).round_bytes_max();
+        assert_eq!(pool(2, 240 << 20), 60 << 20);
+        assert_eq!(pool(64, 32 << 20), 8 << 20);
+        assert_eq!(pool(0, 64 << 20), 32 << 20);
+    }
+
+    #[test]
+    fn there_are_as_many_turns_as_threads() {
+        let pool = Pool::new(2, Places::new(1 << 20));
+        let turns = (pool.turn().now_or_never(), pool.turn().now_or_never());
+        assert!(turns.0.is_some() && turns.1.is_some() && pool.turn().now_or_never().is_none());
+        drop(turns);
+        assert!(pool.clone().turn().now_or_never().is_some());
     }
 }
