@@ -11,7 +11,7 @@
 //! | 3/16 | open batches | the oldest are closed early, then the log is read no further |
 //! | 2/16 | plans that wait for their store | nothing more is frozen, records wait in the journal |
 //! | 4/16 | conversions | the next plan waits |
-//! | 2/16 | objects that are being put | the next object waits |
+//! | 2/16 | objects that are being put | a leg puts one at a time |
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The least budget: one call, one object of some size and a few thousand partitions.
 pub const MEMORY_BYTES_MIN: u64 = 192 << 20;
-/// The program, its threads and connections, and the calls that are remembered.
-const PROCESS_BYTES: u64 = 64 << 20;
+/// The program, its threads and connections.
+const PROCESS_BYTES: u64 = 48 << 20;
 /// Calls are remembered in so large a part of the budget,
 const REMEMBERED_PART: u64 = 16;
 /// and take about so much each.
@@ -43,7 +43,7 @@ pub struct MemoryBudget {
     /// Conversions.
     pub conversions: Places,
     /// Objects that are being put.
-    pub deliveries: Places,
+    pub deliveries: Counted,
 }
 
 impl MemoryBudget {
@@ -57,7 +57,7 @@ impl MemoryBudget {
             batches: Counted::new(parts(3)),
             plans: Counted::new(parts(2)),
             conversions: Places::new(parts(4)),
-            deliveries: Places::new(parts(2)),
+            deliveries: Counted::new(parts(2)),
         }
     }
 
@@ -76,14 +76,19 @@ impl MemoryBudget {
     /// How many calls are remembered, in case that they come again.
     #[must_use]
     pub fn remembered_calls(&self) -> usize {
-        let fitting = self.limit_bytes / REMEMBERED_PART / REMEMBERED_CALL_BYTES;
-        fitting.min(REMEMBERED_CALLS_MAX) as usize
+        remembered_calls(self.limit_bytes) as usize
     }
 }
 
-/// So many of the [`PARTS`] of what the process itself leaves.
+fn remembered_calls(limit_bytes: u64) -> u64 {
+    (limit_bytes / REMEMBERED_PART / REMEMBERED_CALL_BYTES).min(REMEMBERED_CALLS_MAX)
+}
+
+/// So many of the [`PARTS`] of what the process itself and remembered calls leave.
 fn parts_of(limit_bytes: u64, count: u64) -> u64 {
-    limit_bytes.max(MEMORY_BYTES_MIN).saturating_sub(PROCESS_BYTES) / PARTS * count
+    let limit_bytes = limit_bytes.max(MEMORY_BYTES_MIN);
+    let remembered_bytes = remembered_calls(limit_bytes) * REMEMBERED_CALL_BYTES;
+    (limit_bytes - PROCESS_BYTES - remembered_bytes) / PARTS * count
 }
 
 /// Memory that is waited for, first come, first served.
@@ -160,6 +165,12 @@ impl Counted {
 }
 
 impl Holding {
+    /// How many bytes are held.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// So many bytes are held from now on.
     pub fn set(&mut self, bytes: usize) {
         // Wraps around where it gets less, and back again.
@@ -196,10 +207,11 @@ mod tests {
     fn the_shares_are_the_whole_less_what_the_process_takes() {
         for limit_bytes in [MEMORY_BYTES_MIN, 1 << 30, 64 << 30] {
             let budget = MemoryBudget::new(limit_bytes);
-            let counted = [&budget.hooks, &budget.batches, &budget.plans];
+            let counted = [&budget.hooks, &budget.batches, &budget.plans, &budget.deliveries];
             let counted: usize = counted.iter().map(|counted| counted.all.limit_bytes).sum();
-            let places = budget.conversions.bytes() + budget.deliveries.bytes();
-            let all = counted as u64 + places + 2 * budget.bodies_bytes();
+            let remembered = budget.remembered_calls() as u64 * REMEMBERED_CALL_BYTES;
+            let places = budget.conversions.bytes();
+            let all = counted as u64 + places + 2 * budget.bodies_bytes() + remembered;
             let left = limit_bytes - PROCESS_BYTES;
             assert!(all <= left && all > left - left / 100, "{all} of {left}");
             assert!(budget.bodies_bytes() >= 12 << 20, "the longest body");

@@ -7,12 +7,12 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::orders::Role;
 use super::troubles::Troubles;
@@ -21,7 +21,7 @@ use super::{blocking, repeat};
 use crate::deliver::{ATTEMPTS, DeliverError, Effort, Outcome, Stores, Unreadable, deliver};
 use crate::fault::Action;
 use crate::journal::{AppendError, Control, Journal};
-use crate::memory::Places;
+use crate::memory::{Counted, Holding};
 use crate::metrics::{Metrics, stream_labels, stream_labels_with};
 use crate::outbox::{Outbox, ReadError};
 use crate::plan::{ObjectHeader, ObjectKind, PlanId};
@@ -39,16 +39,59 @@ const LEG_OBJECTS_MAX: usize = 32;
 #[derive(Clone, Debug)]
 pub(super) struct Room {
     places: Arc<Semaphore>,
-    /// No leg has more than half of what there is for all, so that none waits for the store of another.
-    own: Places,
-    all: Places,
+    memory: Arc<Mutex<Holding>>,
+    freed: Arc<Notify>,
+}
+
+/// The room of one object; dropping it gives it back.
+#[derive(Debug)]
+struct Place<'a> {
+    room: &'a Room,
+    bytes: usize,
+    _place: Option<SemaphorePermit<'a>>,
 }
 
 impl Room {
     /// A leg's room in the memory that there is for all objects.
-    pub(super) fn new(all: &Places) -> Self {
+    pub(super) fn new(all: &Counted) -> Self {
         let places = Arc::new(Semaphore::new(LEG_OBJECTS_MAX));
-        Self { places, own: Places::new(all.bytes() / 2), all: all.clone() }
+        Self { places, memory: Arc::new(Mutex::new(all.holding())), freed: Arc::default() }
+    }
+
+    /// Waits for the room of one object: for other objects of the leg at the most, never for those of
+    /// another, whose store may be dead. The only one of a leg has room whatever there is.
+    async fn take(&self, bytes: u64) -> Place<'_> {
+        // It is never closed.
+        let place = self.places.acquire().await.ok();
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        loop {
+            let freed = self.freed.notified();
+            if self.holds(bytes) {
+                return Place { room: self, bytes, _place: place };
+            }
+            freed.await;
+        }
+    }
+
+    fn holds(&self, bytes: usize) -> bool {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = memory.bytes();
+        memory.set(before.saturating_add(bytes));
+        let has_room = before == 0 || !memory.is_too_much();
+        if !has_room {
+            memory.set(before);
+        }
+        has_room
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut memory = self.room.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = memory.bytes().saturating_sub(self.bytes);
+        memory.set(left);
+        drop(memory);
+        self.room.freed.notify_waiters();
     }
 }
 
@@ -135,9 +178,7 @@ impl Delivery {
         let read = || self.read(header);
         let (turns, may_be_there) = (self.turn.turns, self.turn.may_be_there);
         let effort = Effort { attempts, turns, may_be_there };
-        let _own = self.room.own.take(header.size_bytes).await;
-        let _of_all = self.room.all.take(header.size_bytes).await;
-        let _place = self.room.places.acquire().await;
+        let _room = self.room.take(header.size_bytes).await;
         let outcome = deliver(&self.stores, header, &read, effort, &failed).await;
         if outcome == Outcome::Spoiled {
             self.troubles.clear(&step);
@@ -254,5 +295,31 @@ pub(super) fn note_set_aside(
             %error,
             "could not set a damaged outbox file aside; it goes when its plan is delivered"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_leg_waits_for_its_own_objects_and_never_for_those_of_a_dead_store() {
+        let all = Counted::new(900);
+        let (dead, healthy) = (Room::new(&all), Room::new(&all));
+        let large = dead.take(800).now_or_never().expect("its only one always goes");
+        assert!(dead.take(1).now_or_never().is_none(), "it has more than its part");
+        let first = healthy.take(400).now_or_never().expect("its only one always goes");
+        let mut second = Box::pin(healthy.take(400));
+        assert!(second.as_mut().now_or_never().is_none());
+        drop(first);
+        let second = second.now_or_never().expect("it is the only one now");
+        drop(large);
+        assert!(healthy.take(100).now_or_never().is_some(), "there is room for it");
+        drop(second);
+        let small: Vec<_> = (0..LEG_OBJECTS_MAX).map(|_| healthy.take(1).now_or_never()).collect();
+        assert!(small.iter().all(Option::is_some));
+        assert!(healthy.take(1).now_or_never().is_none(), "so many at once");
     }
 }

@@ -368,6 +368,7 @@ impl Leg {
     fn start_work(&mut self, end: &mut watch::Receiver<Position>) {
         let now = self.surroundings.clock.steady();
         self.take_awaited_orders();
+        self.count_memory();
         let end = self.until(*end.borrow_and_update());
         if self.alarm.is_due(now) {
             self.look_at_ledger(end);

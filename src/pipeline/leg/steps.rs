@@ -30,8 +30,17 @@ const OPEN_OBJECTS_MAX: usize = 100_000;
 const OPEN_OBJECT_BYTES: usize = 1 << 10;
 
 impl Leg {
-    pub(super) fn start_transforms(&mut self) {
+    /// Counts what is under way, also when that has become nothing.
+    pub(super) fn count_memory(&mut self) {
         self.hooks_memory.set(self.transforms.memory_bytes());
+        self.plans_memory.set(self.open_objects() * OPEN_OBJECT_BYTES);
+    }
+
+    fn open_objects(&self) -> usize {
+        self.state.open_plans().values().map(|plan| plan.objects.len()).sum()
+    }
+
+    pub(super) fn start_transforms(&mut self) {
         while let Some(transformer) = &self.transformer
             && self.transforms.has_room(&transformer.scratch, &self.surroundings.budget)
             // What comes behind a rest gives nothing back before it.
@@ -72,10 +81,7 @@ impl Leg {
     /// Unless the disk has no room for what would be frozen, and there is something frozen already
     /// whose delivery makes room; or more objects wait for their store than a checkpoint should carry.
     pub(super) fn start_freeze(&mut self) {
-        let open_objects = self.state.open_plans().values().map(|plan| plan.objects.len());
-        let open_objects = open_objects.sum::<usize>();
-        self.plans_memory.set(open_objects * OPEN_OBJECT_BYTES);
-        if open_objects >= OPEN_OBJECTS_MAX || self.plans_memory.is_too_much() {
+        if self.open_objects() >= OPEN_OBJECTS_MAX || self.plans_memory.is_too_much() {
             return;
         }
         // What turned out larger than expected is not converted again before there is room for it.
