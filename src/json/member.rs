@@ -8,10 +8,10 @@ const FRONT: usize = 32;
 /// Longer texts are not kept.
 const LENGTH_MAX: usize = 256;
 
-/// The text from one value of an object to the next.
+/// The text from one value of an object to the next; empty where none is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
-    /// The front, with zeros behind it; bytes that no text has where there is none.
+    /// The front, with zeros behind it.
     front: [u8x16; 2],
     /// Which of its bits belong to the text.
     masks: [u8x16; 2],
@@ -20,7 +20,7 @@ pub(crate) struct Member {
 
 impl Default for Member {
     fn default() -> Self {
-        Self { front: [u8x16::MAX; 2], masks: [u8x16::MAX; 2], text: vec![] }
+        Self { front: [u8x16::ZERO; 2], masks: [u8x16::ZERO; 2], text: vec![] }
     }
 }
 
@@ -29,7 +29,8 @@ impl Member {
     #[inline(never)]
     pub(crate) fn set(&mut self, text: &[u8]) {
         if text.len() > LENGTH_MAX {
-            return self.clear();
+            // Is found nowhere any more.
+            return self.text.clear();
         }
         let mut front = [[0; 16]; 2];
         let mut masks = [[0; 16]; 2];
@@ -43,17 +44,14 @@ impl Member {
         self.text.extend_from_slice(text);
     }
 
-    /// Is found nowhere any more.
-    fn clear(&mut self) {
-        (self.front, self.masks) = ([u8x16::MAX; 2], [u8x16::MAX; 2]);
-        self.text.clear();
-    }
-
     /// Where it ends, if it stands at `start`.
     #[inline(always)]
     pub(crate) fn end_at(&self, bytes: &[u8], start: usize) -> Option<usize> {
         let rest = bytes.get(start..)?;
         let length = self.text.len();
+        if length == 0 {
+            return None;
+        }
         let difference =
             |chunk: &[u8; 16], at: usize| (u8x16::new(*chunk) ^ self.front[at]) & self.masks[at];
         let difference = match (rest.first_chunk::<16>(), rest.first_chunk::<FRONT>()) {
@@ -72,7 +70,7 @@ impl Member {
     /// As [`end_at`](Self::end_at), where the record ends soon.
     #[inline(never)]
     fn end_before_the_end(&self, rest: &[u8], start: usize) -> Option<usize> {
-        let found = !self.text.is_empty() && rest.starts_with(&self.text);
+        let found = rest.starts_with(&self.text);
         found.then(|| start + self.text.len())
     }
 }

@@ -193,6 +193,9 @@ fn with_dictionary(
             let end = end.saturating_sub(at).min(array.len());
             if end > start {
                 values.append(&array.slice(start, end - start));
+                if values.is_hostile() {
+                    return Ok(None);
+                }
                 *seen = values.dictionary_size().0;
                 start = end;
             }

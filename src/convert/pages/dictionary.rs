@@ -1,7 +1,8 @@
 //! Dictionaries: each value once, and its place in the order of first appearance.
 //!
 //! Owns the two tables, for values of a fixed width and for bytes. Hashes have no secret, so that equal
-//! rows make equal files; who sends values that collide on purpose makes a dictionary that is full.
+//! rows make equal files; who sends values that collide on purpose makes a dictionary that is full. It
+//! looks for nothing any more and does not grow: each further value is one more.
 
 /// So many places are looked at for a value. With honest values it is a handful.
 const PROBES_MAX: usize = 256;
@@ -32,16 +33,18 @@ impl<T: Key> Dictionary<T> {
     /// The place of a value, which gets one if it has none.
     #[inline]
     pub(super) fn place(&mut self, value: T) -> u32 {
-        let mask = self.slots.len() - 1;
-        let mut slot = mix(value.bits(), SEED) as usize & mask;
-        for _ in 0..PROBES_MAX {
-            match self.slots[slot] {
-                0 => return self.insert(value, slot),
-                next if self.values[next as usize - 1].same(value) => return next - 1,
-                _ => slot = (slot + 1) & mask,
+        if !self.is_hostile {
+            let mask = self.slots.len() - 1;
+            let mut slot = mix(value.bits(), SEED) as usize & mask;
+            for _ in 0..PROBES_MAX {
+                match self.slots[slot] {
+                    0 => return self.insert(value, slot),
+                    next if self.values[next as usize - 1].same(value) => return next - 1,
+                    _ => slot = (slot + 1) & mask,
+                }
             }
+            self.is_hostile = true;
         }
-        self.is_hostile = true;
         self.values.push(value);
         self.values.len() as u32 - 1
     }
@@ -105,26 +108,28 @@ impl BytesDictionary {
     /// The place of a value, which gets one if it has none.
     #[inline]
     pub(super) fn place(&mut self, value: &[u8]) -> u32 {
-        let mask = self.slots.len() - 1;
-        let hash = hash(value);
-        let tag = (hash >> 32) as u32;
-        let mut slot = hash as usize & mask;
-        for _ in 0..PROBES_MAX {
-            let found = self.slots[slot];
-            if found.next == 0 {
-                self.push(value);
-                self.slots[slot] = Slot { next: self.starts.len() as u32, tag };
-                if self.starts.len() * 2 > self.slots.len() {
-                    self.grow();
+        if !self.is_hostile {
+            let mask = self.slots.len() - 1;
+            let hash = hash(value);
+            let tag = (hash >> 32) as u32;
+            let mut slot = hash as usize & mask;
+            for _ in 0..PROBES_MAX {
+                let found = self.slots[slot];
+                if found.next == 0 {
+                    self.push(value);
+                    self.slots[slot] = Slot { next: self.starts.len() as u32, tag };
+                    if self.starts.len() * 2 > self.slots.len() {
+                        self.grow();
+                    }
+                    return self.starts.len() as u32 - 1;
                 }
-                return self.starts.len() as u32 - 1;
+                if found.tag == tag && self.value(found.next as usize - 1) == value {
+                    return found.next - 1;
+                }
+                slot = (slot + 1) & mask;
             }
-            if found.tag == tag && self.value(found.next as usize - 1) == value {
-                return found.next - 1;
-            }
-            slot = (slot + 1) & mask;
+            self.is_hostile = true;
         }
-        self.is_hostile = true;
         self.push(value);
         self.starts.len() as u32 - 1
     }
@@ -205,6 +210,36 @@ mod tests {
             assert_eq!(dictionary.place(*number), count as u32);
         }
         assert_eq!(dictionary.values, numbers);
+    }
+
+    #[test]
+    fn many_values_that_collide_do_not_make_the_table_grow_behind_them() {
+        let mut dictionary = Dictionary::new();
+        let numbers: Vec<i64> = colliding().take(PROBES_MAX + 10).collect();
+        for number in numbers.iter().cycle().take(10_000) {
+            dictionary.place(*number);
+        }
+        let slots = dictionary.slots.len();
+        for honest in 0..10_000i64 {
+            let place = dictionary.place(honest);
+            assert!(dictionary.values[place as usize].same(honest));
+        }
+        assert_eq!(dictionary.slots.len(), slots);
+
+        // All of their hashes are 0.
+        let hostile = |n: u64| [n.to_le_bytes(), SEED.to_le_bytes()].concat();
+        let mut dictionary = BytesDictionary::new();
+        for number in 0..10_000 {
+            dictionary.place(&hostile(number));
+        }
+        assert!(dictionary.is_hostile);
+        let slots = dictionary.slots.len();
+        for honest in 0..10_000u64 {
+            let text = honest.to_string();
+            let place = dictionary.place(text.as_bytes());
+            assert_eq!(dictionary.value(place as usize), text.as_bytes());
+        }
+        assert_eq!(dictionary.slots.len(), slots);
     }
 
     #[test]

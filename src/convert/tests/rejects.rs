@@ -235,3 +235,20 @@ fn a_record_is_atomic_and_its_neighbours_are_untouched() {
         ]
     );
 }
+
+#[test]
+fn bytes_that_no_text_has_are_taken_for_no_key() {
+    let schema = schema(&[("a", "int"), ("s", "struct<b:int>")]);
+    for front in ["{", "{\"a\":1", "{\"a\":1,\"s\":{", "{\"s\":{\"b\":1", "{\"s\":{\"b\":1}"] {
+        for count in [1, 15, 16, 17, 31, 32, 33, 400] {
+            let bad = [front.as_bytes(), &vec![0xff; count]].concat();
+            let good = b"{\"a\":1,\"s\":{\"b\":2}}";
+            // With a guess and without one.
+            for records in [vec![&bad[..], good], vec![good, &bad, good]] {
+                let (encoded, rejections) = convert(&schema, &records);
+                assert_eq!(encoded.row_count as usize, records.len() - 1, "{front} {count}");
+                assert_eq!(rejections[0].code, RejectCode::ParseError, "{front} {count}");
+            }
+        }
+    }
+}
