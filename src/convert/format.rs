@@ -50,6 +50,14 @@ pub struct ParquetOptions {
     pub sort_by: Vec<String>,
 }
 
+impl Format {
+    /// Whether rows are put into an order, for which many of them are held at once.
+    #[must_use]
+    pub fn sorts_rows(&self) -> bool {
+        matches!(self, Self::Parquet(schema) if !schema.options.sort_by.is_empty())
+    }
+}
+
 impl Default for ParquetOptions {
     fn default() -> Self {
         Self {

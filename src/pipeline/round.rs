@@ -31,8 +31,11 @@ const HEADERS_BYTES_MIN: usize = 3_000;
 
 /// A thread is worth it for so many bytes of records.
 const SHARE_BYTES_MIN: u64 = 256 << 10;
-/// What an open encoder takes besides the bytes of its object, at the most: columns and pages.
-const ENCODER_BYTES_MAX: u64 = 8 << 20;
+/// What an open encoder takes besides the bytes of its object: a batch of columns, those whose encodings
+/// are not chosen yet, and pages.
+const ENCODER_BYTES_MAX: u64 = 16 << 20;
+/// Where rows are sorted, it holds the columns of so many bytes of records besides.
+const SORTED_BYTES_MAX: u64 = 128 << 20;
 
 /// How many of the closed batches one plan takes on, of `bytes_max` in all if they are more than one.
 pub(super) fn round_length(closed: &VecDeque<Batch>, bytes_max: u64) -> usize {
@@ -62,8 +65,19 @@ pub(super) fn divided(batches: Vec<Batch>) -> Vec<Batch> {
     batches.into_iter().flat_map(Batch::divided).collect()
 }
 
-/// About what `batches` take of the memory together until their objects are frozen.
-pub(super) fn memory_bytes(batches: &[Batch], format: &Format, object_bytes: Option<u64>) -> u64 {
+/// About what `batches` take of the memory together until their objects are frozen, converted by so many
+/// threads.
+pub(super) fn memory_bytes(
+    batches: &[Batch],
+    format: &Format,
+    object_bytes: Option<u64>,
+    threads: usize,
+) -> u64 {
+    let of_share = |share: Range<usize>| share_bytes(&batches[share], format, object_bytes);
+    shares(batches, threads).into_iter().map(of_share).sum()
+}
+
+fn share_bytes(batches: &[Batch], format: &Format, object_bytes: Option<u64>) -> u64 {
     let is_packed = match format {
         Format::Parquet(_) => true,
         Format::Records(options) => options.compression != RecordsCompression::None,
@@ -74,10 +88,16 @@ pub(super) fn memory_bytes(batches: &[Batch], format: &Format, object_bytes: Opt
     };
     let objects: u64 = batches.iter().map(of_object).sum();
     let data: u64 = batches.iter().map(|batch| batch.data_bytes).sum();
+    let of_encoder = |batch: &Batch| {
+        let sorted = if format.sorts_rows() { batch.data_bytes.min(SORTED_BYTES_MAX) } else { 0 };
+        (2 * batch.data_bytes).min(ENCODER_BYTES_MAX) + sorted * 5 / 4
+    };
+    let encoders = batches.iter().map(of_encoder);
     let working = if is_kept(batches) {
-        data + ENCODER_BYTES_MAX
+        // Records are held with what finds them, and then one encoder is open at a time.
+        2 * data + encoders.max().unwrap_or(0)
     } else {
-        batches.iter().map(|batch| (2 * batch.data_bytes).min(ENCODER_BYTES_MAX)).sum()
+        encoders.sum()
     };
     objects + working
 }
@@ -175,12 +195,14 @@ mod tests {
             delimiter: Delimiter::None,
         });
         let one = batches(&[100 << 20]);
-        assert_eq!(memory_bytes(&one, &plain, None), 108 << 20);
-        assert_eq!(memory_bytes(&one, &plain, Some(10 << 20)), 28 << 20);
+        assert_eq!(memory_bytes(&one, &plain, None, 2), 116 << 20);
+        assert_eq!(memory_bytes(&one, &plain, Some(10 << 20), 2), 36 << 20);
         let small = batches(&[1 << 20; 16]);
-        assert_eq!(memory_bytes(&small, &plain, None), (16 + 16 + 8) << 20, "they are kept");
+        assert_eq!(memory_bytes(&small, &plain, None, 1), (16 + 32 + 2) << 20, "they are kept");
         let many = batches(&[4 << 20; 16]);
-        assert_eq!(memory_bytes(&many, &plain, None), (64 + 128) << 20);
+        assert_eq!(memory_bytes(&many, &plain, None, 1), (64 + 16 * 8) << 20);
+        let kept = (64 + 2 * (2 * 32 + 8)) << 20;
+        assert_eq!(memory_bytes(&many, &plain, None, 2), kept, "each share is kept");
     }
 
     #[test]

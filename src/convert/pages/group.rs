@@ -10,9 +10,10 @@ use super::chunk::{Chunk, EndedChunk, Workshop};
 use super::levels::{self, Leaf};
 use crate::convert::schema::Schema;
 
-/// Held back are so many rows, or bytes of JSON.
+/// Held back are so many rows, bytes of JSON, or values with those that are absent.
 const SAMPLE_ROWS: usize = 16 << 10;
 const SAMPLE_BYTES: usize = 8 << 20;
+const SAMPLE_VALUES: usize = 1 << 20;
 
 /// The columns of a row group.
 #[derive(Debug)]
@@ -87,7 +88,11 @@ impl Group {
         }
         if self.chunks.is_empty() {
             self.held_json_bytes += json_bytes;
-            if self.row_count >= SAMPLE_ROWS || self.held_json_bytes >= SAMPLE_BYTES {
+            let value_count = self.row_count * self.schema.parquet.num_columns();
+            if self.row_count >= SAMPLE_ROWS
+                || self.held_json_bytes >= SAMPLE_BYTES
+                || value_count >= SAMPLE_VALUES
+            {
                 self.start(rows_expected)?;
             }
         }

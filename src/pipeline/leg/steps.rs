@@ -99,7 +99,8 @@ impl Leg {
         let source_end = self.state.source_end();
         let pool = self.surroundings.pool.clone();
         let recipe = &self.freezer.converter.recipe;
-        let memory_bytes = memory_bytes(&batches, &recipe.format, recipe.object_bytes);
+        let memory_bytes =
+            memory_bytes(&batches, &recipe.format, recipe.object_bytes, pool.threads());
         self.work.spawn(async move {
             let memory = pool.memory(memory_bytes).await;
             let plan = freezer.freeze(id, batches.clone(), lost.clone(), source_end, loan).await;
