@@ -91,7 +91,9 @@ impl Bodies {
         let announced = announced.min(BODY_BYTES_MAX as u64) as usize;
         let mut pieces = Pieces::default();
         arrive(body, |piece| pieces.add(piece, announced, &mut place)).await?;
-        Ok(Arrived { bytes: pieces.join(), place })
+        let bytes = pieces.join();
+        resize(&mut place, bytes.len())?;
+        Ok(Arrived { bytes, place })
     }
 }
 
@@ -100,6 +102,7 @@ impl Bodies {
 struct Pieces {
     /// In order, before the tail.
     kept: Vec<Bytes>,
+    kept_bytes: usize,
     /// Copies of pieces that are not kept.
     tail: Vec<u8>,
     length: usize,
@@ -116,16 +119,15 @@ impl Pieces {
     ) -> Result<(), BodyError> {
         self.length += piece.len();
         if piece.len() >= KEPT_PIECE_BYTES {
-            enlarge(place, piece.len())?;
             self.end_tail();
-            self.kept.push(piece);
-            return Ok(());
+            self.keep(piece);
+            return resize(place, self.kept_bytes);
         }
         let wanted = self.tail.len() + piece.len();
         if wanted > self.tail.capacity() {
             let doubled = (self.tail.capacity() * 2).max(FIRST_BYTES);
             let capacity = doubled.min(announced).max(wanted);
-            enlarge(place, capacity - self.tail.capacity())?;
+            resize(place, self.kept_bytes + capacity)?;
             self.tail.reserve_exact(capacity - self.tail.len());
         }
         self.tail.extend_from_slice(&piece);
@@ -134,8 +136,15 @@ impl Pieces {
 
     fn end_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.kept.push(std::mem::take(&mut self.tail).into());
+            let mut tail = std::mem::take(&mut self.tail);
+            tail.shrink_to_fit();
+            self.keep(tail.into());
         }
+    }
+
+    fn keep(&mut self, piece: Bytes) {
+        self.kept_bytes += piece.len();
+        self.kept.push(piece);
     }
 
     /// The whole body.
@@ -213,6 +222,16 @@ pub(super) fn check_plain(parts: &Parts) -> Result<(), BodyError> {
     } else {
         Err(BodyError::ContentEncoding)
     }
+}
+
+/// Takes the room for `bytes` of the body in all, or gives back what is more than that.
+fn resize(place: &mut OwnedSemaphorePermit, bytes: usize) -> Result<(), BodyError> {
+    let wanted = bytes.div_ceil(PLACE_BYTES);
+    match place.num_permits().checked_sub(wanted) {
+        Some(surplus) => drop(place.split(surplus)),
+        None => enlarge(place, (wanted - place.num_permits()) * PLACE_BYTES)?,
+    }
+    Ok(())
 }
 
 /// Takes the room for `bytes` more of the same body.
