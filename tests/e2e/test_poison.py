@@ -14,10 +14,10 @@ FIELDS = 400
 STRUCTS = 5_000
 COLUMNS = {
     "id": "string",
-    "a": f"array<struct<{','.join(f'f{number}:bigint' for number in range(FIELDS))}>>",
+    "a": f"array<struct<{','.join(f'f{number}:decimal(38,0)' for number in range(FIELDS))}>>",
 }
 # What the process gets beside what it takes for records of the same table.
-MEMORY_BYTES = 48 << 20
+MEMORY_BYTES = 40 << 20
 DEATHS_MAX = 3
 VIRTUAL = re.compile(r"VmSize:\s+(\d+) kB")
 

@@ -20,6 +20,7 @@ BEYOND_A_SCHEMA = {
     "errors_in_data",
     "hook_keys",
     "identity_proofs",
+    "json_keys",
     "late_overlap",
     "nested_prefix",
     "object_sizes",
