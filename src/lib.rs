@@ -1,9 +1,10 @@
 //! Lakehose: a self-hosted Amazon Data Firehose.
 //!
-//! The modules stand in the order in which a record meets them: it enters by [`ingest`], is durable
-//! in the [`journal`], passes the hooks of [`transform`], is gathered by its [`partition`] (for which [`jq`] reads it) in the [`buffer`], becomes a row in
-//! [`convert`], is frozen in the [`outbox`], put into a store by [`deliver`], and found through the
-//! [`catalog`]; a [`webhook`] hears when a partition is complete; the [`pipeline`] leads it there. Above stand settings and assembly, below the words
+//! The modules stand in the order in which a record meets them: it enters by [`ingest`], is durable in
+//! the [`journal`], passes the hooks of [`transform`], is gathered by its [`partition`] (for which
+//! [`jq`] reads it) in the [`buffer`], becomes a row in [`convert`], is frozen in the [`outbox`], put
+//! into a store by [`deliver`], and found through the [`catalog`]; a [`webhook`] hears when a partition
+//! is complete; the [`pipeline`] leads it there. Above stand settings and assembly, below the words
 //! that all of them use. ARCHITECTURE.md draws the path and names the floors.
 
 pub mod ingest;

@@ -61,12 +61,6 @@ impl MemoryBudget {
         }
     }
 
-    /// The whole budget.
-    #[must_use]
-    pub fn limit_bytes(&self) -> u64 {
-        self.limit_bytes
-    }
-
     /// What the bodies of calls may take: their records stand beside them, decoded, until the answer.
     #[must_use]
     pub fn bodies_bytes(&self) -> u64 {

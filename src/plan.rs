@@ -1,9 +1,10 @@
 //! What is decided about records before anything leaves the machine.
 //!
-//! A [`Plan`] fixes the objects that a set of records becomes: keys, bytes (by hash), and the
-//! partition to register. A plan without records says that partitions of event time are complete. It is made once, by the pipeline, and never changed, but for the key of an
-//! object that somebody else's object has taken. This module owns its shape; the journal owns its
-//! bytes on disk, the outbox the bytes of the objects.
+//! A [`Plan`] fixes the objects that a set of records becomes: keys, bytes (by hash), and the partition
+//! to register. A plan without records says that partitions of event time are complete. It is made
+//! once, by the pipeline, and never changed, but for the key of an object that somebody else's object
+//! has taken. This module owns its shape; the journal owns its bytes on disk, the outbox the bytes of
+//! the objects.
 
 use aws_lc_rs::digest;
 use serde::{Deserialize, Serialize};

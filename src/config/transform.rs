@@ -1,7 +1,8 @@
 //! The steps of a stream: the section `transform`, its settings and their checks.
 //!
 //! Owns which kinds of steps there are and what stands behind each, but for Firehose's processors
-//! (`processors`). Does not own what a step does (`transform`), which is asked whether a program compiles and an ARN or a header can be used.
+//! (`processors`). Does not own what a step does (`transform`), which is asked whether a program
+//! compiles and an ARN or a header can be used.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

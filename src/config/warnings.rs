@@ -1,7 +1,8 @@
 //! What a file without faults is likely not to mean.
 //!
 //! Owns which settings are doubted and at which place. Does not own the doubts about one prefix by
-//! itself (`partition`), nor about the order of steps (`processors`). Nothing here keeps a configuration from being used.
+//! itself (`partition`), nor about the order of steps (`processors`). Nothing here keeps a
+//! configuration from being used.
 
 use super::faults::{Fault, Place};
 use super::settings::{Config, DeliveryStream, Format};

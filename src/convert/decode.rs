@@ -100,7 +100,7 @@ impl Decoder<'_, '_> {
                 guess.index
             } else {
                 self.cursor.move_to(at);
-                let Some(found) = self.key(fields, &mut columns.habits, &mut place)? else {
+                let Some(found) = self.key(fields, &mut columns.habits, place)? else {
                     break;
                 };
                 at = self.cursor.at();
@@ -129,25 +129,30 @@ impl Decoder<'_, '_> {
         &mut self,
         fields: &Fields,
         habits: &mut Habits,
-        place: &mut usize,
+        place: usize,
     ) -> Result<Option<usize>, Box<Failure>> {
+        let mut is_first = place == 0;
+        let mut is_behind_unknown = false;
         loop {
             let start = self.cursor.at();
-            if !self.cursor.next_key(*place == 0)? {
+            if !self.cursor.next_key(is_first)? {
                 return Ok(None);
             }
             let token = self.cursor.string()?;
             self.cursor.colon()?;
             self.cursor.skip_whitespace();
             if let Some(index) = fields.keys.find(&fields.list, self.cursor.bytes(), token) {
-                let member = self.cursor.source(start..self.cursor.at());
-                habits.learn(*place, index, token, member);
+                if is_behind_unknown {
+                    // What is skipped before it is not guessed.
+                    habits.keep(index, token);
+                } else {
+                    let member = self.cursor.source(start..self.cursor.at());
+                    habits.learn(place, index, token, member);
+                }
                 return Ok(Some(index));
             }
             self.cursor.skip_value()?;
-            if *place == 0 {
-                *place = Habits::unknown_place(fields.list.len());
-            }
+            (is_first, is_behind_unknown) = (false, true);
         }
     }
 

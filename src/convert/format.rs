@@ -90,7 +90,7 @@ pub enum Dictionary {
 /// The form of data pages in a Parquet file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WriterVersion {
-    /// The form that all readers know.
+    /// The older form; its texts without a dictionary have their lengths in front, as differences.
     #[default]
     V1,
     /// Levels lie outside of what is compressed.

@@ -14,7 +14,7 @@ const TRUST_LOST: i32 = 2;
 /// What is known of the keys of one struct.
 #[derive(Debug)]
 pub(super) struct Habits {
-    /// What came before all keys, behind that of each field, and behind unknown ones.
+    /// What came before all keys, and behind that of each field.
     followers: Vec<Follower>,
     /// The keys as they are written.
     names: Names,
@@ -38,14 +38,9 @@ pub(super) struct Guess {
 }
 
 impl Habits {
-    /// The place of a key behind keys that all are unknown, of a struct with so many fields.
-    pub(super) fn unknown_place(field_count: usize) -> usize {
-        field_count + 1
-    }
-
     pub(super) fn new(field_count: usize) -> Self {
         let follower = |index| Follower { last: index, index, member: Member::default() };
-        let followers = (0..=Self::unknown_place(field_count)).map(follower).collect();
+        let followers = (0..=field_count).map(follower).collect();
         Self { followers, names: Names::new(field_count), trust: TRUST_MAX }
     }
 
@@ -91,10 +86,15 @@ impl Habits {
         key: StringToken<'_>,
         member: &[u8],
     ) {
+        self.keep(index, key);
+        self.note(place, index, member);
+    }
+
+    /// Notes that this is a key of field `index`.
+    pub(super) fn keep(&mut self, index: usize, key: StringToken<'_>) {
         if !key.escaped {
             self.names.keep(key.source, index);
         }
-        self.note(place, index, member);
     }
 
     #[inline(always)]

@@ -2,14 +2,15 @@
 //! they are.
 //!
 //! Owns the reading of JSON, the rules of types, the columns, the Parquet file, the object of plain
-//! records, and the lines that tell of failed records. Does not own the choice of records for an object, its key, or where
-//! the bytes go; reads no clock and no disk.
+//! records, and the lines that tell of failed records. Does not own the choice of records for an
+//! object, its key, or where the bytes go; reads no clock and no disk.
 //!
-//! What follows is about rows. A record is one or more JSON objects, one behind the other, with or without whitespace between
-//! them; each becomes a row. Its values are appended to the columns as they are read, and taken back
-//! when something does not fit: a bad record leaves no trace in the file, and a bad object takes
-//! the record's other objects with it. Keys are compared with columns in lower case, at every depth;
-//! of equal keys the last wins, unknown ones are skipped, and a missing one is null, as is JSON's
+//! What follows is about rows. A record is one or more JSON objects, one behind the other, with or
+//! without whitespace between them; each becomes a row. Its values are appended to the columns as they
+//! are read, and taken back when something does not fit: a bad record leaves no trace in the file, and
+//! a bad object takes the record's other objects with it. Keys are compared with columns in lower case,
+//! at every depth; of equal keys the last wins, unknown ones are skipped, and a missing one is null, as
+//! is JSON's
 //! `null`. A value that a later key replaces must fit its column as well.
 //!
 //! | Hive type | accepted JSON | rejected JSON | Parquet |

@@ -1,8 +1,8 @@
 //! Who calls: AWS Signature Version 4, verified.
 //!
 //! Owns the identities and what a signed call must carry. Does not own the signature itself
-//! (`signature`), nor error codes: `reply` gives every [`AuthError`] one. Its texts are the API's own, since SDKs
-//! and people search for them.
+//! (`signature`), nor error codes: `reply` gives every [`AuthError`] one. Its texts are the API's own,
+//! since SDKs and people search for them.
 //!
 //! Invariants:
 //! - the body is always hashed here, and every `x-amz-*` header must be signed, so that nothing

@@ -5,9 +5,10 @@
 //! and while a sync runs the next group gathers.
 //!
 //! A group that finds the disk full is refused as far as it is of producers; what the service itself
-//! has to say is then written alone, out of the reserve of the disk if need be. After any other
-//! error of the disk, and after every error of a sync, nothing is answered with success any more, by
-//! any thread: what the disk holds is unknown until the next start. [`Committer::failed`] tells the program to end.
+//! has to say is then written alone, out of the reserve of the disk if need be. After any other error
+//! of the disk, and after every error of a sync, nothing is answered with success any more, by any
+//! thread: what the disk holds is unknown until the next start. [`Committer::failed`] tells the program
+//! to end.
 
 use std::cell::Cell;
 use std::io;

@@ -1,8 +1,9 @@
 //! The retry window: which records a call became, for calls that may come again.
 //!
 //! Owns what a journal remembers of calls that have a key: those of the last five minutes, as far as
-//! there is room for them among those of all journals (`remembered`); and the calls that are under way, so that a repetition waits for
-//! the first one instead of being stored beside it. Does not know what a key is made of.
+//! there is room for them among those of all journals (`remembered`); and the calls that are under way,
+//! so that a repetition waits for the first one instead of being stored beside it. Does not know what a
+//! key is made of.
 //!
 //! Invariants: a call is remembered as soon as it is durable and before anybody is told, whether or
 //! not its caller still listens; a refused call leaves nothing behind, so that it may come again.

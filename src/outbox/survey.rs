@@ -1,7 +1,7 @@
 //! A look at the files of an outbox that changes none of them.
 //!
-//! Owns what is to be said of the files: missing, too short, other bytes than planned, without a plan. Reads an
-//! object piece by piece, whatever its size. Takes no lock.
+//! Owns what is to be said of the files: missing, too short, other bytes than planned, without a plan.
+//! Reads an object piece by piece, whatever its size. Takes no lock.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};

@@ -14,7 +14,7 @@ use crate::journal::Journal;
 use crate::positions::Positions;
 use crate::record::{Position, Record, UnixMillis};
 
-/// What is held at once, at the most: as much as one plan takes on of data, and about as much again
+/// What a thread holds at once, at the most: as much as one plan takes on of data, and about as much again
 /// for what hooks said and for finding it.
 pub(super) const HELD_BYTES_MAX: usize = 64 << 20;
 /// The room for records grows by so much where more stands in the log than their data, so that it is

@@ -1,9 +1,10 @@
 //! One leg of a stream's path: from a log to a store, or to the next log.
 //!
-//! Owns the order of the steps and all state between them; the steps themselves are calculations
-//! and edges. How they begin stands in `steps`, what comes of them in `outcomes`, what others are told
-//! in `answers`, and how a leg ends in `end`. One loop owns the state; only reading, transforming, freezing, delivering, registering
-//! and writing checkpoints run beside it, and each comes back to the loop with what it did.
+//! Owns the order of the steps and all state between them; the steps themselves are calculations and
+//! edges. How they begin stands in `steps`, what comes of them in `outcomes`, what others are told in
+//! `answers`, and how a leg ends in `end`. One loop owns the state; only reading, transforming,
+//! freezing, delivering, registering and writing checkpoints run beside it, and each comes back to the
+//! loop with what it did.
 //!
 //! ```text
 //! log --look--> group -> buffer --closed batches--> freeze (plan) --open plans--> deliver

@@ -1,13 +1,13 @@
 //! Where a record belongs: the group that it is gathered in, or why it has no place.
 //!
 //! Owns the rules by which the slots of a prefix get their values from one record, and which values
-//! cannot stand in a key. Does not own the language of queries (`jq`), the rule of event time, nor how a value is escaped
-//! (`partition`). A record is placed when its leg looks at it, and once more, for the words, if it had
-//! no place; nothing durable depends on either.
+//! cannot stand in a key. Does not own the language of queries (`jq`), the rule of event time, nor how
+//! a value is escaped (`partition`). A record is placed when its leg looks at it, and once more, for
+//! the words, if it had no place; nothing durable depends on either.
 //!
 //! Invariant: where a record belongs depends on the record, its arrival, its hooks' keys, the settings
-//! and the partitions that were complete before it came, never on when it is asked; only [`FailedKind::TooManyPartitions`] depends on what else is buffered, and it
-//! is not decided here.
+//! and the partitions that were complete before it came, never on when it is asked; only
+//! [`FailedKind::TooManyPartitions`] depends on what else is buffered, and it is not decided here.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

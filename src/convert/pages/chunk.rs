@@ -25,7 +25,7 @@ use super::values::{EndedPage, Values, values};
 use crate::convert::format::{ParquetOptions, WriterVersion};
 
 /// Rows that end a page, so that readers who look for one row unpack few others.
-const PAGE_ROWS_MAX: usize = 20_000;
+pub(super) const PAGE_ROWS_MAX: usize = 20_000;
 /// Compression pays when it leaves less than this part.
 pub(super) const COMPRESSED_PART_MAX: f64 = 0.88;
 /// A quarter is compressed to see what that saves, within these bounds.

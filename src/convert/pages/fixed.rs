@@ -2,6 +2,8 @@
 //!
 //! Owns how each is compared, and its bytes in pages, dictionaries and statistics.
 
+use std::iter;
+
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -35,6 +37,10 @@ pub(super) trait Fixed: Key + Default + std::fmt::Debug + Send + 'static {
     fn append_all(values: &[Self], width: usize, out: &mut Vec<u8>);
     /// Appends differences, where the type has some.
     fn append_differences(_values: &[Self], _out: &mut Vec<u8>) -> Option<()> {
+        None
+    }
+    /// Another value that readers take for this one.
+    fn twin(&self) -> Option<Self> {
         None
     }
     /// The least and the greatest of `values`.
@@ -180,9 +186,11 @@ impl<T: Fixed> Values for FixedValues<T> {
 fn filter_all<T: Fixed>(values: &[T], width: usize, filter: &mut Sbbf) {
     let mut bytes = vec![];
     for value in values {
-        bytes.clear();
-        T::append_all(&[*value], width, &mut bytes);
-        filter.insert(&bytes[..]);
+        for stored in iter::once(*value).chain(value.twin()) {
+            bytes.clear();
+            T::append_all(&[stored], width, &mut bytes);
+            filter.insert(&bytes[..]);
+        }
     }
 }
 
@@ -233,85 +241,70 @@ fn append_words<const N: usize, T: Copy>(
     }
 }
 
-impl Key for i32 {
-    fn bits(self) -> u64 {
-        self as u64
-    }
-
-    fn same(self, other: Self) -> bool {
-        self == other
-    }
-}
-
-impl Fixed for i32 {
-    fn each_slice(array: &dyn Array, mut each: impl FnMut(&[Self])) {
-        let widened = |each: &mut dyn FnMut(&[Self]), values: Vec<Self>| each(&values);
-        match array.data_type() {
-            DataType::Int8 => slices::<Int8Type>(array, |values| {
-                widened(&mut each, values.iter().map(|value| Self::from(*value)).collect());
-            }),
-            DataType::Int16 => slices::<Int16Type>(array, |values| {
-                widened(&mut each, values.iter().map(|value| Self::from(*value)).collect());
-            }),
-            DataType::Date32 => slices::<Date32Type>(array, each),
-            _ => slices::<Int32Type>(array, each),
-        }
-    }
-
-    fn is_less(&self, other: &Self) -> bool {
-        self < other
-    }
-
-    fn append_all(values: &[Self], _width: usize, out: &mut Vec<u8>) {
-        append_words(values, Self::to_le_bytes, out);
-    }
-
-    fn append_differences(values: &[Self], out: &mut Vec<u8>) -> Option<()> {
-        delta::encode(values, out);
-        Some(())
-    }
-
-    fn statistics(bounds: Option<(Self, Self)>, _: usize, nulls: u64) -> Option<Statistics> {
-        Some(signed(bounds, nulls).into())
-    }
-}
-
-impl Key for i64 {
-    fn bits(self) -> u64 {
-        self as u64
-    }
-
-    fn same(self, other: Self) -> bool {
-        self == other
-    }
-}
-
-impl Fixed for i64 {
-    fn each_slice(array: &dyn Array, each: impl FnMut(&[Self])) {
-        match array.data_type() {
-            DataType::Timestamp(TimeUnit::Millisecond, _) => {
-                slices::<TimestampMillisecondType>(array, each);
+macro_rules! whole {
+    ($whole:ty, $each_slice:path) => {
+        impl Key for $whole {
+            fn bits(self) -> u64 {
+                self as u64
             }
-            DataType::Timestamp(..) => slices::<TimestampMicrosecondType>(array, each),
-            _ => slices::<Int64Type>(array, each),
+
+            fn same(self, other: Self) -> bool {
+                self == other
+            }
         }
-    }
 
-    fn is_less(&self, other: &Self) -> bool {
-        self < other
-    }
+        impl Fixed for $whole {
+            fn each_slice(array: &dyn Array, each: impl FnMut(&[Self])) {
+                $each_slice(array, each);
+            }
 
-    fn append_all(values: &[Self], _width: usize, out: &mut Vec<u8>) {
-        append_words(values, Self::to_le_bytes, out);
-    }
+            fn is_less(&self, other: &Self) -> bool {
+                self < other
+            }
 
-    fn append_differences(values: &[Self], out: &mut Vec<u8>) -> Option<()> {
-        delta::encode(values, out);
-        Some(())
-    }
+            fn append_all(values: &[Self], _width: usize, out: &mut Vec<u8>) {
+                append_words(values, Self::to_le_bytes, out);
+            }
 
-    fn statistics(bounds: Option<(Self, Self)>, _: usize, nulls: u64) -> Option<Statistics> {
-        Some(signed(bounds, nulls).into())
+            fn append_differences(values: &[Self], out: &mut Vec<u8>) -> Option<()> {
+                delta::encode(values, out);
+                Some(())
+            }
+
+            fn statistics(
+                bounds: Option<(Self, Self)>,
+                _: usize,
+                nulls: u64,
+            ) -> Option<Statistics> {
+                Some(signed(bounds, nulls).into())
+            }
+        }
+    };
+}
+
+whole!(i32, each_slice_of_32);
+whole!(i64, each_slice_of_64);
+
+fn each_slice_of_32(array: &dyn Array, mut each: impl FnMut(&[i32])) {
+    match array.data_type() {
+        DataType::Int8 => slices::<Int8Type>(array, |values| {
+            each(&values.iter().copied().map(i32::from).collect::<Vec<_>>());
+        }),
+        DataType::Int16 => slices::<Int16Type>(array, |values| {
+            each(&values.iter().copied().map(i32::from).collect::<Vec<_>>());
+        }),
+        DataType::Date32 => slices::<Date32Type>(array, each),
+        _ => slices::<Int32Type>(array, each),
+    }
+}
+
+fn each_slice_of_64(array: &dyn Array, each: impl FnMut(&[i64])) {
+    match array.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            slices::<TimestampMillisecondType>(array, each);
+        }
+        DataType::Timestamp(..) => slices::<TimestampMicrosecondType>(array, each),
+        _ => slices::<Int64Type>(array, each),
     }
 }
 
@@ -345,6 +338,11 @@ macro_rules! float {
 
             fn append_all(values: &[Self], _width: usize, out: &mut Vec<u8>) {
                 append_words(values, Self::to_le_bytes, out);
+            }
+
+            /// The other zero.
+            fn twin(&self) -> Option<Self> {
+                (*self == 0.0).then_some(-*self)
             }
 
             /// Zero stands for both zeros, and what is no number for nothing.

@@ -6,7 +6,7 @@ use arrow_array::{Array, RecordBatch};
 use parquet::errors::ParquetError;
 
 use super::choice::{Sample, choose};
-use super::chunk::{Chunk, EndedChunk, Workshop};
+use super::chunk::{Chunk, EndedChunk, PAGE_ROWS_MAX, Workshop};
 use super::levels::{self, Leaf};
 use crate::convert::schema::Schema;
 
@@ -71,7 +71,7 @@ impl Group {
     ) -> Result<(), ParquetError> {
         // Pages are looked at between parts, so that none is much longer than it should be.
         let part_count = json_bytes.div_ceil(self.schema.options.page_bytes as usize).max(1);
-        let part_rows = batch.num_rows().div_ceil(part_count).max(1);
+        let part_rows = batch.num_rows().div_ceil(part_count).clamp(1, PAGE_ROWS_MAX);
         for start in (0..batch.num_rows()).step_by(part_rows) {
             let row_count = part_rows.min(batch.num_rows() - start);
             let mut leaves = vec![];

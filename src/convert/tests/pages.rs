@@ -24,7 +24,7 @@ use parquet::file::statistics::Statistics;
 use proptest::prelude::*;
 
 use super::arrays::{Chance, Spread, array};
-use super::columns;
+use super::{columns, convert};
 use crate::convert::file::Writer;
 use crate::convert::reference::show;
 use crate::convert::{
@@ -242,6 +242,35 @@ fn a_bloom_filter_has_every_value_of_its_row_group_and_few_others() {
             assert!(distinct > 50 || filter.num_blocks() < 16, "{name}: {}", filter.num_blocks());
         }
     }
+}
+
+#[test]
+fn a_bloom_filter_has_both_zeros_when_it_has_one() {
+    let options = ParquetOptions { bloom_filters: vec!["x".to_owned()], ..Default::default() };
+    let schema = Arc::new(Schema::with_options(&columns(&[("x", "double")]), options).unwrap());
+    for zero in ["0.0", "-0.0"] {
+        let (file, _) = convert(&schema, &[format!("{{\"x\":{zero}}}").as_bytes()]);
+        let properties = ReaderProperties::builder().set_read_bloom_filter(true).build();
+        let options = ReadOptionsBuilder::new().with_reader_properties(properties).build();
+        let file = Bytes::from(file.bytes);
+        let reader = SerializedFileReader::new_with_options(file, options).unwrap();
+        let group = reader.get_row_group(0).unwrap();
+        let filter = group.get_column_bloom_filter(0).expect("it was asked for");
+        assert!(filter.check(&0.0f64) && filter.check(&-0.0f64) && !filter.check(&1.0f64));
+    }
+}
+
+#[test]
+fn a_record_of_very_many_rows_makes_pages_of_twenty_thousand_at_the_most() {
+    let schema = Arc::new(Schema::new(&columns(&[("x", "int")])).unwrap());
+    let (file, _) = convert(&schema, &["{}".repeat(90_001).as_bytes(), b"{\"x\":1}"]);
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+    let metadata = ArrowReaderMetadata::load(&Bytes::from(file.bytes), options).unwrap();
+    let index = metadata.metadata().page_index().expect("it was asked for");
+    let pages = index.offset_index(0, 0).unwrap().page_locations().iter();
+    let starts: Vec<i64> = pages.map(|page| page.first_row_index).chain([90_002]).collect();
+    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] <= 20_000), "{starts:?}");
+    assert!(starts.len() <= 7, "{starts:?}");
 }
 
 /// The rows of a batch.

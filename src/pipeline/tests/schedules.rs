@@ -1,7 +1,7 @@
 //! Random lives of whole pipelines: with and without hooks that never answer twice in the same way,
-//! with and without a backup, some telling the ends of their partitions, on a disk that fails, fills up and loses its power, with stores and
-//! catalogs that are away for a time. Each ends with the questions of [`World`]: is every
-//! acknowledged record in exactly one object, and in one of the backup?
+//! with and without a backup, some telling the ends of their partitions, on a disk that fails, fills up
+//! and loses its power, with stores and catalogs that are away for a time. Each ends with the questions
+//! of [`World`]: is every acknowledged record in exactly one object, and in one of the backup?
 //!
 //! `LAKEHOSE_SEED=17 cargo test --release schedules` makes the choices of one schedule again;
 //! committing threads may take their turns in another order. `LAKEHOSE_SCHEDULES=200000` asks for
